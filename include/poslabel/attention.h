@@ -1,0 +1,59 @@
+/* attention.h: how much each visible patch should count.  SPDX-License-Identifier: Apache-2.0 */
+#ifndef POSLABEL_ATTENTION_H
+#define POSLABEL_ATTENTION_H
+
+#include <poslabel/context.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * Attentive weights (DropPos, "attentive reconstruction"): patches that resemble the class token count more.
+ *
+ *     c        = cls + pos_embed[0],   t_n = tokens[b, n] + pos_embed[P + n]      (without pos_embed: as they are)
+ *     s_n      = c . t_n / (max(|c|, 1e-8) * max(|t_n|, 1e-8))
+ *     a_n      = softmax over n of s_n / temperature
+ *     weights_r = a_id(r) / sum of a_id(r') over r' < V,    id(r) = ids_keep[b, r]
+ *
+ * There is no gradient: the published code detaches the weights.
+ *
+ *   tokens        [B, N, D], float16, bfloat16, float32 or float64.
+ *   cls           [B, D], or [D]: the same for every image; dtype of tokens.
+ *   pos_embed     [P + N, D] with P >= 1 (row 0 belongs to cls), dtype of tokens, or NULL.
+ *   ids_keep      [B, V], int32 or int64, in [0, N), or NULL: id(r) = r, V = N.
+ *   temperature   > 0, finite; the default is 0.1.
+ *   attention     out, [B, N], float32 or float64: a_n; or NULL.
+ *   weights       out, [B, V], float32 or float64; or NULL.  At least one of the two must be given.
+ *
+ * Rows may be strided.  Outputs overlap nothing.  Arithmetic is in float32, in float64 for float64 tokens, and dot
+ * products are summed in a fixed order: deterministic at a given instruction set.  Relative error of a weight at
+ * most 1e-5.  Workspace on the CPU: 16 * (N + D) bytes per thread.
+ *
+ * POSLABEL_ERROR_INVALID: context, args, tokens or cls NULL; no output; a wrong rank, shape, dtype or device; an id
+ * out of range; a bad temperature; N = 0.  POSLABEL_ERROR_UNSUPPORTED: strides that do not fold.
+ * POSLABEL_ERROR_MEMORY.  Since 0.1.
+ */
+typedef struct poslabel_attentive_weights_args {
+    size_t struct_size;
+    const poslabel_tensor *tokens;
+    const poslabel_tensor *cls;
+    const poslabel_tensor *pos_embed;
+    const poslabel_tensor *ids_keep;
+    double temperature;
+    const poslabel_tensor *attention;
+    const poslabel_tensor *weights;
+} poslabel_attentive_weights_args;
+
+#define POSLABEL_ATTENTIVE_WEIGHTS_ARGS_INIT                                                                           \
+    {                                                                                                                  \
+        sizeof(poslabel_attentive_weights_args), NULL, NULL, NULL, NULL, 0.1, NULL, NULL                               \
+    }
+
+POSLABEL_API poslabel_status poslabel_attentive_weights(poslabel_context *context,
+                                                        const poslabel_attentive_weights_args *args);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

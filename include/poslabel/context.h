@@ -1,0 +1,126 @@
+/* context.h: where a call runs and how it reports.  SPDX-License-Identifier: Apache-2.0 */
+#ifndef POSLABEL_CONTEXT_H
+#define POSLABEL_CONTEXT_H
+
+#include <poslabel/status.h>
+#include <poslabel/tensor.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * A context holds what would otherwise be global: the device, the number of threads, the instruction set, the
+ * allocator, the log callback, the workspace and the message of the last failure.
+ *
+ * Use a context from one thread at a time.  Different contexts are independent and may run at the same time.
+ * A context may be used in a forked child; calls there run on one thread, because an OpenMP pool does not
+ * survive fork().
+ */
+typedef struct poslabel_context poslabel_context;
+
+/*
+ * Instruction sets of the CPU backend.  Every level computes the same function: labels, masks and random draws
+ * have the same bits at every level, losses and gradients agree within the precision each operation states.
+ */
+typedef enum poslabel_isa {
+    POSLABEL_ISA_AUTO = 0,       /* the best this CPU has                                              */
+    POSLABEL_ISA_REFERENCE = 10, /* plain C in double precision: the definition of correct, slow       */
+    POSLABEL_ISA_BASELINE = 20,  /* 128-bit vectors: SSE2 on x86-64, NEON on AArch64                   */
+    POSLABEL_ISA_AVX2 = 30,      /* AVX2, FMA and F16C                                                 */
+    POSLABEL_ISA_AVX512 = 40     /* AVX-512 F, BW, DQ and VL                                           */
+} poslabel_isa;
+
+/* How urgent a log line is. */
+typedef enum poslabel_log_level {
+    POSLABEL_LOG_ERROR = 10, /* a call failed; the text is that of poslabel_context_message() */
+    POSLABEL_LOG_INFO = 30   /* what a new context runs on                                    */
+} poslabel_log_level;
+
+/* Receives one line without a newline.  Must not call back into the same context. */
+typedef void (*poslabel_log_callback)(void *user, poslabel_log_level level, const char *message);
+
+/*
+ * Where host memory comes from: the context itself and its workspace.  Set both functions or neither.
+ * `allocate` returns `size` bytes aligned to `alignment` (a power of two, at most 64), or NULL, which the call
+ * then reports as POSLABEL_ERROR_MEMORY.  `release` gets back the pointer and the size.  Both are called on
+ * the thread that made the call, never from a worker.
+ */
+typedef struct poslabel_allocator {
+    void *user;
+    void *(*allocate)(void *user, size_t size, size_t alignment);
+    void (*release)(void *user, void *data, size_t size);
+} poslabel_allocator;
+
+typedef struct poslabel_context_options {
+    size_t struct_size;           /* sizeof(poslabel_context_options), set by the macro below                   */
+    poslabel_device device;       /* default: the CPU                                                           */
+    int32_t threads;              /* on the CPU; 0: all that OpenMP would use (OMP_NUM_THREADS, else every core) */
+    int32_t isa;                  /* a poslabel_isa; a level this machine lacks is POSLABEL_ERROR_UNSUPPORTED    */
+    void *stream;                 /* a cudaStream_t on CUDA; must be NULL on the CPU                             */
+    poslabel_allocator allocator; /* default: aligned malloc                                                     */
+    poslabel_log_callback log;    /* NULL: silent                                                                */
+    void *log_user;               /* passed to log                                                               */
+    char *message;                /* where poslabel_context_create() writes why it failed; may be NULL           */
+    size_t message_size;          /* bytes at message; a longer text is cut and still ends in a zero             */
+} poslabel_context_options;
+
+#define POSLABEL_CONTEXT_OPTIONS_INIT                                                                                  \
+    {                                                                                                                  \
+        sizeof(poslabel_context_options), {POSLABEL_DEVICE_CPU, 0}, 0, POSLABEL_ISA_AUTO, NULL, {NULL, NULL, NULL},    \
+            NULL, NULL, NULL, 0                                                                                        \
+    }
+
+/*
+ * Makes a context.
+ *
+ *   options   NULL: the defaults.
+ *   context   receives the new context, or NULL on failure.  Must not be NULL.
+ *
+ * Starts no thread and touches no GPU unless options->device asks for one.  Asking for a device that cannot be
+ * had is an error that gives the reason; there is no silent fall-back to the CPU.
+ * POSLABEL_ERROR_INVALID: context is NULL, threads is negative or above 1024, one of the two allocator functions
+ * is missing, an unknown isa or device, a stream on the CPU.  POSLABEL_ERROR_UNSUPPORTED: the device or the isa
+ * is not to be had.  POSLABEL_ERROR_MEMORY.  Since 0.1.
+ */
+POSLABEL_API poslabel_status poslabel_context_create(const poslabel_context_options *options,
+                                                     poslabel_context **context);
+
+/* Frees the context and its workspace.  NULL is allowed.  Since 0.1. */
+POSLABEL_API void poslabel_context_destroy(poslabel_context *context);
+
+/*
+ * The message of the last call on this context that failed, "" before the first.  A call that succeeds leaves it
+ * as it is.  The string belongs to the context and changes with its next failure.  NULL gives a text that says
+ * that the context is NULL.  Since 0.1.
+ */
+POSLABEL_API const char *poslabel_context_message(const poslabel_context *context);
+
+/* The device, the thread count and the instruction set that the context runs on.  Since 0.1. */
+POSLABEL_API poslabel_device poslabel_context_device(const poslabel_context *context);
+POSLABEL_API int32_t poslabel_context_threads(const poslabel_context *context);
+POSLABEL_API poslabel_isa poslabel_context_isa(const poslabel_context *context);
+
+/*
+ * Workspace.  An operation that needs scratch memory takes it from the context, which keeps the largest block it
+ * ever needed for the next call; each operation documents its bound.  _workspace gives the bytes held now;
+ * _trim gives them back to the allocator.  Since 0.1.
+ */
+POSLABEL_API size_t poslabel_context_workspace(const poslabel_context *context);
+POSLABEL_API void poslabel_context_trim(poslabel_context *context);
+
+/*
+ * Whether contexts of a kind can be made on this machine: POSLABEL_OK, or POSLABEL_ERROR_UNSUPPORTED with the
+ * reason as a sentence in `reason` (cut to reason_size bytes; may be NULL), or POSLABEL_ERROR_INVALID for a number
+ * that names no device type or instruction set.  Since 0.1.
+ */
+POSLABEL_API poslabel_status poslabel_device_supported(poslabel_device_type type, char *reason, size_t reason_size);
+POSLABEL_API poslabel_status poslabel_isa_supported(poslabel_isa isa, char *reason, size_t reason_size);
+
+/* "reference", "baseline", "avx2", "avx512"; "auto"; "unknown" for another number.  Static.  Since 0.1. */
+POSLABEL_API const char *poslabel_isa_name(poslabel_isa isa);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,99 @@
+/* droppos.h: the loss and the schedule of DropPos.  SPDX-License-Identifier: Apache-2.0 */
+#ifndef POSLABEL_DROPPOS_H
+#define POSLABEL_DROPPOS_H
+
+#include <poslabel/labels.h>
+#include <poslabel/loss.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * The DropPos loss (Wang et al., "DropPos: Pre-Training Vision Transformers by Reconstructing Dropped Positions",
+ * NeurIPS 2023): cross-entropy of each visible patch against a Gaussian around its true position, counted where the
+ * position was dropped.
+ *
+ *     p = softmax(z),   i = positions[r],   t_ij as in poslabel/labels.h
+ *     l_r = -sum_j t_ij log p_j
+ *     dl_r/dz_j = p_j * sum_k t_ik - t_ij
+ *
+ * The targets are never stored: a row of them is formed from two factors, one for each axis.
+ *
+ *   grid               h x w patches, N = h * w.
+ *   logits             [B, V, N], or any [..., N].
+ *   positions          [B, V] (the leading shape of logits), int32 or int64, in [0, N): where each visible patch
+ *                      really is, the ids_keep of poslabel_droppos_masks().  Required.
+ *   mask               [B, V]: mask_pos of poslabel_droppos_masks(); only dropped positions count.
+ *   weights            [B, V]: attentive weights.
+ *   sigma              patches, >= 0, finite; the default 0 is one-hot.
+ *   normalization      a poslabel_normalization; the default is the paper's.
+ *   confidence_filter  0 or 1.  With 1 a row counts only while p_i < t_ii: rows that the model already locates better
+ *                      than the target asks get weight 0, in W, the accuracy and the gradient too (published as
+ *                      conf_ignore).  The logits are then read twice when a gradient is wanted.
+ *
+ * All other arguments, reductions, corner cases, precision, workspace and statuses are those of poslabel/loss.h.
+ * Workspace also: 4 * N bytes per thread, 16 * (h * h + w * w + 16 * w) bytes, and with the filter 4 bytes a row.
+ * Also POSLABEL_ERROR_INVALID: a bad grid; C other than N; positions NULL or out of range; sigma negative, NaN or
+ * infinite; an unknown normalization; confidence_filter other than 0 and 1.  A logit of -inf in a class whose target
+ * is above 0 makes the loss +inf or a very large finite number.  Since 0.1.
+ */
+typedef struct poslabel_droppos_loss_args {
+    size_t struct_size;
+    poslabel_grid grid;
+    int32_t normalization;
+    int32_t confidence_filter;
+    int32_t reduction;
+    const poslabel_tensor *logits;
+    const poslabel_tensor *positions;
+    const poslabel_tensor *mask;
+    const poslabel_tensor *weights;
+    double sigma;
+    double grad_scale;
+    const poslabel_tensor *grad_loss;
+    const poslabel_tensor *normalizer;
+    const poslabel_tensor *loss;
+    const poslabel_tensor *grad_logits;
+    const poslabel_tensor *accuracy;
+    const poslabel_tensor *weight_sum;
+    const poslabel_tensor *flags;
+} poslabel_droppos_loss_args;
+
+#define POSLABEL_DROPPOS_LOSS_ARGS_INIT                                                                                \
+    {                                                                                                                  \
+        sizeof(poslabel_droppos_loss_args), {0, 0}, POSLABEL_NORMALIZATION_ROW, 0, POSLABEL_REDUCTION_MEAN, NULL,      \
+            NULL, NULL, NULL, 0.0, 1.0, NULL, NULL, NULL, NULL, NULL, NULL, NULL                                       \
+    }
+
+POSLABEL_API poslabel_status poslabel_droppos_loss(poslabel_context *context, const poslabel_droppos_loss_args *args);
+
+/*
+ * The schedule of sigma: sigma(epoch) = (1 - epoch / epochs) * sigma_0, never below 0.
+ *
+ *   sigma_0   patches, >= 0, finite.
+ *   epoch     >= 0, finite; fractions are allowed.  Past `epochs` sigma stays 0.
+ *   epochs    > 0, finite.
+ *   sigma     out, a host number; must not be NULL.
+ *
+ * POSLABEL_ERROR_INVALID: context, args or sigma NULL, or a value outside the above.  Since 0.1.
+ */
+typedef struct poslabel_sigma_schedule_args {
+    size_t struct_size;
+    double sigma_0;
+    double epoch;
+    double epochs;
+    double *sigma;
+} poslabel_sigma_schedule_args;
+
+#define POSLABEL_SIGMA_SCHEDULE_ARGS_INIT                                                                              \
+    {                                                                                                                  \
+        sizeof(poslabel_sigma_schedule_args), 0.0, 0.0, 0.0, NULL                                                      \
+    }
+
+POSLABEL_API poslabel_status poslabel_sigma_schedule(poslabel_context *context,
+                                                     const poslabel_sigma_schedule_args *args);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,205 @@
+/* masks.h: which patches stay visible, and which of those lose their position.  SPDX-License-Identifier: Apache-2.0 */
+#ifndef POSLABEL_MASKS_H
+#define POSLABEL_MASKS_H
+
+#include <poslabel/context.h>
+#include <poslabel/random.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * What all masks have in common.
+ *
+ * For B images of N tokens of which K stay visible, each operation can write
+ *
+ *   ids_keep      [B, K]       the visible tokens, in the order of their noise
+ *   ids_remove    [B, N - K]   the removed tokens, in the order of their noise
+ *   ids_restore   [B, N]       where token n stands in concat(ids_keep, ids_remove)
+ *   mask          [B, N]       1 where token n was removed, else 0
+ *
+ * as int32 or int64 (ids) and bool, uint8, int32, int64 or any float type (mask).  Each may be NULL, but not all;
+ * rows may be strided.  B is taken from the tensors, which must agree on it.
+ *
+ * Random numbers are poslabel/random.h's: `seed` is the key, image b has the global index first_sample + b, which
+ * must stay below 2^32, and `step` is the step.  So a batch split over ranks draws the masks of the whole batch
+ * when each rank passes the index of its first image.
+ *
+ * All results are exact, do not depend on the number of threads, and have the same bits on every device.
+ * Workspace on the CPU: at most 32 * N bytes + 8 KiB per thread.
+ *
+ * Statuses common to all: POSLABEL_ERROR_INVALID: context or args NULL; no output given; a tensor of the wrong
+ * rank, shape, dtype or device; outputs that overlap; first_sample + B above 2^32; a ratio that is NaN or outside
+ * [0, 1].  POSLABEL_ERROR_UNSUPPORTED: strides that do not fold.  POSLABEL_ERROR_MEMORY.
+ */
+
+/* K = int(tokens * (1 - mask_ratio)), truncating the double product as the published code does: 196 at 0.75 keeps
+ * 49.  -1 when tokens is negative or mask_ratio is NaN or outside [0, 1].  Since 0.1. */
+POSLABEL_API int64_t poslabel_random_mask_keep(int64_t tokens, double mask_ratio);
+
+/* Visible patches of poslabel_regular_mask(): ceil(h / 2) * ceil(w / 2).  -1 for a bad grid.  Since 0.1. */
+POSLABEL_API int64_t poslabel_regular_mask_keep(poslabel_grid grid);
+
+/* Visible patches of poslabel_block_mask(): s * s with s = int(sqrt(N - int(mask_ratio * N))).  -1 for a bad grid or
+ * ratio, or when a square of side s does not fit the grid.  Since 0.1. */
+POSLABEL_API int64_t poslabel_block_mask_keep(poslabel_grid grid, double mask_ratio);
+
+/*
+ * Random masks (MAE, DropPos).  ids_shuffle = argsort of the noise, ascending, equal values in the order of their
+ * index; ids_keep is its first K = poslabel_random_mask_keep(tokens, mask_ratio) entries, ids_remove the rest,
+ * ids_restore its inverse, and mask[n] = ids_restore[n] >= K.
+ *
+ *   tokens       N >= 1, below 2^31.
+ *   mask_ratio   in [0, 1]; the default is 0.75.
+ *   noise        [B, N], float16, bfloat16, float32 or float64; rows may be strided.  A NaN is
+ *                POSLABEL_ERROR_INVALID (on the CPU; on CUDA the mask is undefined).  -0 equals +0.
+ *                NULL: word n of POSLABEL_STREAM_PATCH_MASK is the noise of token n, compared as an integer.
+ *
+ * Since 0.1.
+ */
+typedef struct poslabel_random_mask_args {
+    size_t struct_size;
+    int64_t tokens;
+    double mask_ratio;
+    const poslabel_tensor *noise;
+    uint64_t seed;
+    uint32_t first_sample;
+    uint32_t step;
+    const poslabel_tensor *ids_keep;
+    const poslabel_tensor *ids_remove;
+    const poslabel_tensor *ids_restore;
+    const poslabel_tensor *mask;
+} poslabel_random_mask_args;
+
+#define POSLABEL_RANDOM_MASK_ARGS_INIT                                                                                 \
+    {                                                                                                                  \
+        sizeof(poslabel_random_mask_args), 0, 0.75, NULL, 0, 0, 0, NULL, NULL, NULL, NULL                              \
+    }
+
+POSLABEL_API poslabel_status poslabel_random_mask(poslabel_context *context, const poslabel_random_mask_args *args);
+
+/*
+ * Regular masks: in each cell of 2 x 2 patches one patch, drawn uniformly, stays visible (DropPos).  On an odd side
+ * the last cells are cut off by the border and the draw is among the patches they have.
+ *
+ * Cell c (row-major) has m patches, numbered row-major from its upper left, and keeps number
+ * poslabel_random_below(word c of POSLABEL_STREAM_REGULAR_MASK, m).  ids_keep is in the order of the cells,
+ * ids_remove ascending.  K = poslabel_regular_mask_keep(grid).  Since 0.1.
+ */
+typedef struct poslabel_regular_mask_args {
+    size_t struct_size;
+    poslabel_grid grid;
+    uint64_t seed;
+    uint32_t first_sample;
+    uint32_t step;
+    const poslabel_tensor *ids_keep;
+    const poslabel_tensor *ids_remove;
+    const poslabel_tensor *ids_restore;
+    const poslabel_tensor *mask;
+} poslabel_regular_mask_args;
+
+#define POSLABEL_REGULAR_MASK_ARGS_INIT                                                                                \
+    {                                                                                                                  \
+        sizeof(poslabel_regular_mask_args), {0, 0}, 0, 0, 0, NULL, NULL, NULL, NULL                                    \
+    }
+
+POSLABEL_API poslabel_status poslabel_regular_mask(poslabel_context *context, const poslabel_regular_mask_args *args);
+
+/*
+ * Block masks: one square of s x s patches stays visible, s = int(sqrt(N - int(mask_ratio * N))) (DropPos).
+ *
+ * Its upper left patch is at row poslabel_random_below(word 0, h - s + 1) and column
+ * poslabel_random_below(word 1, w - s + 1) of POSLABEL_STREAM_BLOCK_MASK.  ids_keep and ids_remove ascend.
+ * K = poslabel_block_mask_keep(grid, mask_ratio).  A square that does not fit the grid, which happens only on grids
+ * that are not square, is POSLABEL_ERROR_INVALID.  Since 0.1.
+ */
+typedef struct poslabel_block_mask_args {
+    size_t struct_size;
+    poslabel_grid grid;
+    double mask_ratio;
+    uint64_t seed;
+    uint32_t first_sample;
+    uint32_t step;
+    const poslabel_tensor *ids_keep;
+    const poslabel_tensor *ids_remove;
+    const poslabel_tensor *ids_restore;
+    const poslabel_tensor *mask;
+} poslabel_block_mask_args;
+
+#define POSLABEL_BLOCK_MASK_ARGS_INIT                                                                                  \
+    {                                                                                                                  \
+        sizeof(poslabel_block_mask_args), {0, 0}, 0.75, 0, 0, 0, NULL, NULL, NULL, NULL                                \
+    }
+
+POSLABEL_API poslabel_status poslabel_block_mask(poslabel_context *context, const poslabel_block_mask_args *args);
+
+/* Which operation above chooses the visible patches of poslabel_droppos_masks(). */
+typedef enum poslabel_patch_mask {
+    POSLABEL_PATCH_MASK_RANDOM = 0,
+    POSLABEL_PATCH_MASK_REGULAR = 1, /* mask_ratio and patch_noise are not used */
+    POSLABEL_PATCH_MASK_BLOCK = 2    /* patch_noise is not used                 */
+} poslabel_patch_mask;
+
+/*
+ * Both masks of DropPos in one call (Wang et al., NeurIPS 2023): of the N = h * w patches V stay visible, and of
+ * those visible tokens K_pos keep their position; the others must be located.
+ *
+ *   patch_mask       a poslabel_patch_mask; gives ids_keep, ids_remove, ids_restore and mask with V for K.
+ *   mask_ratio       in [0, 1]; the default is 0.75.
+ *   pos_mask_ratio   in [0, 1]; the default is 0.75.  K_pos = poslabel_random_mask_keep(V, pos_mask_ratio).
+ *   wrong_positions  0 or 1; see `positions`.
+ *   patch_noise      [B, N], pos_noise [B, V], shuffle_noise [B, V]: as `noise` of poslabel_random_mask(); NULL: the
+ *                    words of POSLABEL_STREAM_PATCH_MASK, _POSITION_MASK and _SHUFFLE.
+ *
+ * Outputs besides those four, each of which may be NULL (but not all):
+ *
+ *   ids_keep_pos     [B, K_pos]  the visible tokens r that keep their position, in the order of their noise; ids
+ *   ids_restore_pos  [B, V]      the rank of visible token r by pos_noise; ids
+ *   mask_pos         [B, V]      1 where visible token r lost its position; any mask dtype
+ *   positions        [B, V]      for poslabel_assemble_tokens(): whose embedding visible token r gets; ids.
+ *                                ids_keep[b, r] where the position was kept; where it was lost, -1, or, with
+ *                                wrong_positions = 1, the position of another dropped token: those that lost their
+ *                                position pass it on in a ring in the order of their noise.  A single dropped token
+ *                                has no other, and gets -1.
+ *   places           [B, V]      a random permutation: where visible token r is stored when tokens are shuffled
+ *                                (the rank of r by shuffle_noise); ids
+ *
+ * A batch with V = 0 (mask_ratio 1) is legal.  Since 0.1.
+ */
+typedef struct poslabel_droppos_masks_args {
+    size_t struct_size;
+    poslabel_grid grid;
+    int32_t patch_mask;
+    int32_t wrong_positions;
+    double mask_ratio;
+    double pos_mask_ratio;
+    const poslabel_tensor *patch_noise;
+    const poslabel_tensor *pos_noise;
+    const poslabel_tensor *shuffle_noise;
+    uint64_t seed;
+    uint32_t first_sample;
+    uint32_t step;
+    const poslabel_tensor *ids_keep;
+    const poslabel_tensor *ids_remove;
+    const poslabel_tensor *ids_restore;
+    const poslabel_tensor *mask;
+    const poslabel_tensor *ids_keep_pos;
+    const poslabel_tensor *ids_restore_pos;
+    const poslabel_tensor *mask_pos;
+    const poslabel_tensor *positions;
+    const poslabel_tensor *places;
+} poslabel_droppos_masks_args;
+
+#define POSLABEL_DROPPOS_MASKS_ARGS_INIT                                                                               \
+    {                                                                                                                  \
+        sizeof(poslabel_droppos_masks_args), {0, 0}, POSLABEL_PATCH_MASK_RANDOM, 0, 0.75, 0.75, NULL, NULL, NULL, 0,   \
+            0, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL                                                 \
+    }
+
+POSLABEL_API poslabel_status poslabel_droppos_masks(poslabel_context *context, const poslabel_droppos_masks_args *args);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

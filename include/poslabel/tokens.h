@@ -1,0 +1,110 @@
+/* tokens.h: what goes into the encoder, and its gradient.  SPDX-License-Identifier: Apache-2.0 */
+#ifndef POSLABEL_TOKENS_H
+#define POSLABEL_TOKENS_H
+
+#include <poslabel/context.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * Token assembly, one fused pass over the patch embeddings (DropPos; MAE with mask_pos NULL):
+ *
+ *     x[b, p]                = prefix_tokens[p] + pos_embed[p]                    for p < P
+ *     x[b, P + place(b, r)]  = tokens[b, id(b, r)] + embedding(b, r)              for r < V
+ *
+ *     id(b, r)        = ids_keep[b, r], or r without ids_keep
+ *     place(b, r)     = places[b, r], or r without places
+ *     embedding(b, r) = pos_embed of position q(b, r), or mask_token where q(b, r) = -1
+ *     q(b, r)         = positions[b, r] if given; else -1 where mask_pos[b, r] is not 0; else id(b, r)
+ *
+ * D channels, N tokens an image, V of them visible, P prefix tokens (class token, registers).
+ *
+ *   tokens          [B, N, D], float16, bfloat16 or float32; all float tensors of the call have this dtype.
+ *   ids_keep        [B, V], int32 or int64, in [0, N), or NULL: all N tokens in order (V = N).
+ *   mask_pos        [B, V], bool, uint8, int32, int64 or any float type, or NULL: no position is dropped.
+ *   positions       [B, V], int32 or int64, in [-1, N), or NULL.  Not together with mask_pos.
+ *   places          [B, V], int32 or int64, a permutation of 0 .. V - 1 for each image, or NULL.
+ *   prefix_tokens   [P, D], or NULL: P = 0.
+ *   pos_embed       [P + N, D], or [N, D]: prefix tokens then get no embedding; or NULL: zeros.
+ *   mask_token      [D], or NULL: zeros.
+ *   x               out, [B, P + V, D].
+ *
+ * Rows may be strided everywhere.  x overlaps no input.  One rounding per element: sums are formed in float32.
+ * Deterministic.  Workspace on the CPU: 4 * V bytes per thread.
+ *
+ * POSLABEL_ERROR_INVALID: context, args, tokens or x NULL; a wrong rank, shape, dtype or device; an id, position or
+ * place out of range; places that are no permutation; mask_pos and positions both given; x overlapping an input.
+ * (On CUDA, ids are not read by the host: an id out of range is clamped, and documented there.)
+ * POSLABEL_ERROR_UNSUPPORTED: strides that do not fold.  POSLABEL_ERROR_MEMORY.  Since 0.1.
+ */
+typedef struct poslabel_assemble_tokens_args {
+    size_t struct_size;
+    const poslabel_tensor *tokens;
+    const poslabel_tensor *ids_keep;
+    const poslabel_tensor *mask_pos;
+    const poslabel_tensor *positions;
+    const poslabel_tensor *places;
+    const poslabel_tensor *prefix_tokens;
+    const poslabel_tensor *pos_embed;
+    const poslabel_tensor *mask_token;
+    const poslabel_tensor *x;
+} poslabel_assemble_tokens_args;
+
+#define POSLABEL_ASSEMBLE_TOKENS_ARGS_INIT                                                                             \
+    {                                                                                                                  \
+        sizeof(poslabel_assemble_tokens_args), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL                    \
+    }
+
+POSLABEL_API poslabel_status poslabel_assemble_tokens(poslabel_context *context,
+                                                      const poslabel_assemble_tokens_args *args);
+
+/*
+ * The gradient of poslabel_assemble_tokens().  With the same ids_keep, mask_pos or positions, and places:
+ *
+ *     grad_tokens[b, n]     = sum of grad_x[b, P + place(b, r)] over r with id(b, r) = n;  0 for tokens not kept
+ *     grad_mask_token       = sum of grad_x[b, P + place(b, r)] over b, r with q(b, r) = -1
+ *     grad_prefix_tokens[p] = sum of grad_x[b, p] over b
+ *     grad_pos_embed[P + n] = sum of grad_x[b, P + place(b, r)] over b, r with q(b, r) = n;  [p < P] as the prefix
+ *
+ *   grad_x              [B, P + V, D], float16, bfloat16 or float32; all outputs have this dtype.
+ *   tokens_per_image    N.  May be 0 when grad_tokens is given or ids_keep is NULL: N then follows from those.
+ *   prefix_count        P >= 0.
+ *   grad_tokens         out, [B, N, D], or NULL.
+ *   grad_mask_token     out, [D], or NULL.
+ *   grad_prefix_tokens  out, [P, D], or NULL.
+ *   grad_pos_embed      out, [P + N, D] or [N, D], or NULL.
+ *
+ * Outputs are overwritten, not added to; at least one must be given.  Rows may be strided.  Sums over the batch are
+ * formed in double precision in the order of (b, r), rounded once: deterministic, and the same bits for every
+ * number of threads.  Workspace on the CPU: 8 * D * (P + N + 66) bytes at most, + 8 * (V + N) bytes per thread.
+ * Statuses as above; also POSLABEL_ERROR_INVALID when an output overlaps another or an input.  Since 0.1.
+ */
+typedef struct poslabel_assemble_tokens_backward_args {
+    size_t struct_size;
+    const poslabel_tensor *grad_x;
+    int64_t tokens_per_image;
+    int64_t prefix_count;
+    const poslabel_tensor *ids_keep;
+    const poslabel_tensor *mask_pos;
+    const poslabel_tensor *positions;
+    const poslabel_tensor *places;
+    const poslabel_tensor *grad_tokens;
+    const poslabel_tensor *grad_mask_token;
+    const poslabel_tensor *grad_prefix_tokens;
+    const poslabel_tensor *grad_pos_embed;
+} poslabel_assemble_tokens_backward_args;
+
+#define POSLABEL_ASSEMBLE_TOKENS_BACKWARD_ARGS_INIT                                                                    \
+    {                                                                                                                  \
+        sizeof(poslabel_assemble_tokens_backward_args), NULL, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL     \
+    }
+
+POSLABEL_API poslabel_status poslabel_assemble_tokens_backward(poslabel_context *context,
+                                                               const poslabel_assemble_tokens_backward_args *args);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

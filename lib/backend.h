@@ -1,0 +1,142 @@
+/*
+ * The one seam between the library and its backends.  SPDX-License-Identifier: Apache-2.0
+ *
+ * The public functions check everything that can be known without reading a tensor, and hand a job of plain views to
+ * the backend of the context.  A backend checks the values (ids, noise, weights) as far as it can read them, and writes
+ * no output before it has.  A view whose data is NULL was not given.
+ */
+#ifndef PLB_BACKEND_H
+#define PLB_BACKEND_H
+
+#include "tensor.h"
+
+/* ---- labels ---- */
+
+typedef struct plb_labels_job {
+    poslabel_grid grid;
+    plb_rows labels; /* rows of N labels; for relative labels N rows belong together */
+} plb_labels_job;
+
+typedef struct plb_smoothing_map_job {
+    poslabel_grid grid;
+    double sigma;
+    int normalization;
+    plb_rows map;
+} plb_smoothing_map_job;
+
+/* Checks that several operations share: a grid whose relative labels fit, and the arguments of a Gaussian target. */
+poslabel_status plb_check_relative_grid(const plb_call *call, poslabel_grid grid);
+poslabel_status plb_check_sigma(const plb_call *call, double sigma, int normalization);
+
+/* ---- masks: poslabel_droppos_masks() is the general case, the others leave its second half out ---- */
+
+typedef struct plb_masks_job {
+    int64_t images, tokens, keep, keep_pos; /* B, N, V, K_pos */
+    int patch_mask;                         /* a poslabel_patch_mask */
+    poslabel_grid grid;                     /* regular and block */
+    int32_t block_side;
+    bool wrong_positions;
+    uint64_t seed;
+    uint32_t first_sample, step;
+    plb_rows patch_noise, pos_noise, shuffle_noise;
+    plb_rows ids_keep, ids_remove, ids_restore, mask;
+    plb_rows ids_keep_pos, ids_restore_pos, mask_pos, positions, places;
+} plb_masks_job;
+
+/* ---- tokens ---- */
+
+/* Which token and which embedding stands where: common to the forward and the backward pass. */
+typedef struct plb_token_layout {
+    int64_t images, tokens, visible, prefix, channels; /* B, N, V, P, D */
+    plb_rows ids_keep, mask_pos, positions, places;    /* one row of V an image */
+    bool prefix_has_embedding;                         /* pos_embed has P + N rows, not N */
+} plb_token_layout;
+
+typedef struct plb_assemble_job {
+    plb_token_layout layout;
+    plb_rows tokens;                  /* B * N rows */
+    plb_rows prefix_tokens, pos_embed, mask_token;
+    plb_rows x;                       /* B * (P + V) rows */
+} plb_assemble_job;
+
+typedef struct plb_assemble_backward_job {
+    plb_token_layout layout;
+    plb_rows grad_x;
+    plb_rows grad_tokens, grad_mask_token, grad_prefix_tokens, grad_pos_embed;
+} plb_assemble_backward_job;
+
+/* ---- attention ---- */
+
+typedef struct plb_attention_job {
+    int64_t images, tokens, visible, channels;
+    double temperature;
+    plb_rows features;  /* B * N rows of D */
+    plb_rows cls;       /* B rows, or 1 */
+    plb_rows pos_embed; /* P + N rows */
+    plb_rows ids_keep;  /* B rows of V */
+    plb_rows attention; /* B rows of N */
+    plb_rows weights;   /* B rows of V */
+} plb_attention_job;
+
+/* ---- losses: one engine, several kinds of target ---- */
+
+typedef enum plb_target {
+    PLB_TARGET_ABSOLUTE, /* label = r mod N                                              */
+    PLB_TARGET_RELATIVE, /* label of pair r mod N^2                                      */
+    PLB_TARGET_EXPLICIT, /* label = ids[r]                                               */
+    PLB_TARGET_GAUSSIAN  /* a Gaussian around ids[r], for sigma > 0                      */
+} plb_target;
+
+typedef struct plb_loss_job {
+    plb_target target;
+    poslabel_grid grid;
+    int64_t rows, classes;
+    plb_shape row_shape;      /* the leading shape of the logits, for messages */
+    plb_rows logits, grad_logits;
+    bool in_place;            /* grad_logits are the logits */
+    plb_rows ids;             /* one a row */
+    bool has_ignore_index;
+    int64_t ignore_index;
+    plb_rows mask, weights;   /* one a row */
+    double label_smoothing;
+    double sigma;
+    int normalization;
+    bool confidence_filter;
+    int reduction;            /* a poslabel_reduction */
+    double grad_scale;
+    plb_rows grad_loss;       /* a scalar, or one a row */
+    plb_rows normalizer;      /* scalars from here on, but loss with reduction none */
+    plb_rows loss, accuracy, weight_sum, flags;
+} plb_loss_job;
+
+typedef struct plb_scale_job {
+    plb_rows grad;
+    plb_rows scale; /* a scalar, or one a row */
+} plb_scale_job;
+
+/* ---- the table ---- */
+
+enum { PLB_BACKEND_VERSION = 1 };
+
+typedef struct plb_backend {
+    uint32_t version; /* PLB_BACKEND_VERSION of the headers it was compiled with */
+    const char *name;
+    void (*open)(poslabel_context *context); /* settles context->threads and ->isa */
+    void (*close)(poslabel_context *context);
+    poslabel_status (*absolute_labels)(const plb_call *call, const plb_labels_job *job);
+    poslabel_status (*relative_labels)(const plb_call *call, const plb_labels_job *job);
+    poslabel_status (*smoothing_map)(const plb_call *call, const plb_smoothing_map_job *job);
+    poslabel_status (*masks)(const plb_call *call, const plb_masks_job *job);
+    poslabel_status (*assemble_tokens)(const plb_call *call, const plb_assemble_job *job);
+    poslabel_status (*assemble_tokens_backward)(const plb_call *call, const plb_assemble_backward_job *job);
+    poslabel_status (*attentive_weights)(const plb_call *call, const plb_attention_job *job);
+    poslabel_status (*row_loss)(const plb_call *call, const plb_loss_job *job);
+    poslabel_status (*scale_gradient)(const plb_call *call, const plb_scale_job *job);
+} plb_backend;
+
+extern const plb_backend plb_cpu_backend;
+
+/* The backend of a device that poslabel_device_supported() has approved. */
+const plb_backend *plb_backend_for(poslabel_device device);
+
+#endif

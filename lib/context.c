@@ -1,0 +1,224 @@
+/* Contexts: creation, messages, workspace.  SPDX-License-Identifier: Apache-2.0 */
+#include "context.h"
+
+#include "backend.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void *default_allocate(void *user, size_t size, size_t alignment)
+{
+    (void)user;
+    if (size > SIZE_MAX - alignment)
+        return NULL;
+    /* aligned_alloc wants a multiple of the alignment */
+    return aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+}
+
+static void default_release(void *user, void *data, size_t size)
+{
+    (void)user;
+    (void)size;
+    free(data);
+}
+
+poslabel_status plb_fail(const plb_call *call, poslabel_status status, const char *format, ...)
+{
+    poslabel_context *context = call->context;
+    const int prefix = snprintf(context->message, sizeof context->message, "%s: ", call->operation);
+    va_list values;
+    va_start(values, format);
+    vsnprintf(context->message + prefix, sizeof context->message - (size_t)prefix, format, values);
+    va_end(values);
+    if (context->log)
+        context->log(context->log_user, POSLABEL_LOG_ERROR, context->message);
+    return status;
+}
+
+poslabel_status plb_begin(plb_call *call, poslabel_context *context, const char *operation, const void *args,
+                          void *copy, size_t size)
+{
+    if (!context)
+        return POSLABEL_ERROR_INVALID;
+    call->context = context;
+    call->operation = operation;
+    if (!args)
+        return plb_fail(call, POSLABEL_ERROR_INVALID, "args is NULL");
+
+    size_t given;
+    memcpy(&given, args, sizeof given);
+    if (given < sizeof given)
+        return plb_fail(call, POSLABEL_ERROR_INVALID,
+                        "args->struct_size = %zu, must be the size of the struct: start from its _INIT macro", given);
+    for (size_t i = size; i < given; i++)
+        if (((const char *)args)[i])
+            return plb_fail(call, POSLABEL_ERROR_UNSUPPORTED,
+                            "args has a field at byte %zu that libposlabel %s does not know; it must be 0", i,
+                            poslabel_version_string());
+    memcpy(copy, args, given < size ? given : size);
+    return POSLABEL_OK;
+}
+
+poslabel_status plb_workspace(const plb_call *call, size_t size, void **data)
+{
+    poslabel_context *context = call->context;
+    if (size > context->workspace_size) {
+        void *larger = size == SIZE_MAX ? NULL : context->allocator.allocate(context->allocator.user, size, 64);
+        if (!larger)
+            return plb_fail(call, POSLABEL_ERROR_MEMORY, "no memory for a workspace of %zu bytes", size);
+        poslabel_context_trim(context);
+        context->workspace = larger;
+        context->workspace_size = size;
+    }
+    *data = context->workspace;
+    return POSLABEL_OK;
+}
+
+void poslabel_context_trim(poslabel_context *context)
+{
+    if (!context || !context->workspace)
+        return;
+    context->allocator.release(context->allocator.user, context->workspace, context->workspace_size);
+    context->workspace = NULL;
+    context->workspace_size = 0;
+}
+
+/* Fails before there is a context to hold the message. */
+static poslabel_status refuse(const poslabel_context_options *options, poslabel_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static poslabel_status refuse(const poslabel_context_options *options, poslabel_status status, const char *format, ...)
+{
+    char message[512];
+    const int prefix = snprintf(message, sizeof message, "context_create: ");
+    va_list values;
+    va_start(values, format);
+    vsnprintf(message + prefix, sizeof message - (size_t)prefix, format, values);
+    va_end(values);
+    if (options->message && options->message_size)
+        snprintf(options->message, options->message_size, "%s", message);
+    if (options->log)
+        options->log(options->log_user, POSLABEL_LOG_ERROR, message);
+    return status;
+}
+
+static poslabel_status read_options(const poslabel_context_options *given, poslabel_context_options *options)
+{
+    if (!given)
+        return POSLABEL_OK;
+    const size_t size = given->struct_size;
+    if (size < sizeof size)
+        return refuse(options, POSLABEL_ERROR_INVALID,
+                      "options->struct_size = %zu: start from POSLABEL_CONTEXT_OPTIONS_INIT", size);
+    memcpy(options, given, size < sizeof *options ? size : sizeof *options);
+    for (size_t i = sizeof *options; i < size; i++)
+        if (((const char *)given)[i])
+            return refuse(options, POSLABEL_ERROR_UNSUPPORTED,
+                          "options has a field at byte %zu that libposlabel %s does not know; it must be 0", i,
+                          poslabel_version_string());
+    return POSLABEL_OK;
+}
+
+static poslabel_status check_options(const poslabel_context_options *options)
+{
+    char reason[256];
+    if (options->threads < 0 || options->threads > 1024)
+        return refuse(options, POSLABEL_ERROR_INVALID, "threads = %d, must be 0 (all) to 1024", (int)options->threads);
+    if (!options->allocator.allocate != !options->allocator.release)
+        return refuse(options, POSLABEL_ERROR_INVALID, "allocator needs both allocate and release, or neither");
+
+    poslabel_status status =
+        poslabel_device_supported((poslabel_device_type)options->device.type, reason, sizeof reason);
+    if (status != POSLABEL_OK)
+        return refuse(options, status, "device type %d: %s", (int)options->device.type, reason);
+    if (options->device.type == POSLABEL_DEVICE_CPU) {
+        if (options->device.id != 0)
+            return refuse(options, POSLABEL_ERROR_INVALID, "device id = %d, must be 0 on the CPU",
+                          (int)options->device.id);
+        if (options->stream)
+            return refuse(options, POSLABEL_ERROR_INVALID, "stream must be NULL on the CPU");
+    }
+    status = poslabel_isa_supported((poslabel_isa)options->isa, reason, sizeof reason);
+    if (status != POSLABEL_OK)
+        return refuse(options, status, "isa = %d: %s", (int)options->isa, reason);
+    return POSLABEL_OK;
+}
+
+poslabel_status poslabel_context_create(const poslabel_context_options *given, poslabel_context **out)
+{
+    poslabel_context_options options = POSLABEL_CONTEXT_OPTIONS_INIT;
+    if (out)
+        *out = NULL;
+    poslabel_status status = read_options(given, &options);
+    if (status == POSLABEL_OK)
+        status = check_options(&options);
+    if (status != POSLABEL_OK)
+        return status;
+    if (!out)
+        return refuse(&options, POSLABEL_ERROR_INVALID, "context is NULL");
+
+    if (!options.allocator.allocate) {
+        options.allocator.allocate = default_allocate;
+        options.allocator.release = default_release;
+    }
+    poslabel_context *context = options.allocator.allocate(options.allocator.user, sizeof *context, 64);
+    if (!context)
+        return refuse(&options, POSLABEL_ERROR_MEMORY, "no memory for a context of %zu bytes", sizeof *context);
+    memset(context, 0, sizeof *context);
+    context->device = options.device;
+    context->stream = options.stream;
+    context->threads = options.threads;
+    context->isa = (poslabel_isa)options.isa;
+    context->allocator = options.allocator;
+    context->log = options.log;
+    context->log_user = options.log_user;
+    context->backend = plb_backend_for(options.device);
+    context->backend->open(context);
+
+    if (context->log) {
+        char text[128];
+        snprintf(text, sizeof text, "libposlabel %s: %s backend, %s, %d thread%s", poslabel_version_string(),
+                 context->backend->name, poslabel_isa_name(context->isa), context->threads,
+                 context->threads == 1 ? "" : "s");
+        context->log(context->log_user, POSLABEL_LOG_INFO, text);
+    }
+    *out = context;
+    return POSLABEL_OK;
+}
+
+void poslabel_context_destroy(poslabel_context *context)
+{
+    if (!context)
+        return;
+    context->backend->close(context);
+    poslabel_context_trim(context);
+    const poslabel_allocator allocator = context->allocator;
+    allocator.release(allocator.user, context, sizeof *context);
+}
+
+const char *poslabel_context_message(const poslabel_context *context)
+{
+    return context ? context->message : "the context is NULL";
+}
+
+poslabel_device poslabel_context_device(const poslabel_context *context)
+{
+    const poslabel_device none = {0, 0};
+    return context ? context->device : none;
+}
+
+int32_t poslabel_context_threads(const poslabel_context *context)
+{
+    return context ? context->threads : 0;
+}
+
+poslabel_isa poslabel_context_isa(const poslabel_context *context)
+{
+    return context ? context->isa : POSLABEL_ISA_AUTO;
+}
+
+size_t poslabel_context_workspace(const poslabel_context *context)
+{
+    return context ? context->workspace_size : 0;
+}

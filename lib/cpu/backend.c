@@ -1,0 +1,118 @@
+/* The CPU backend: its table, and which instruction set it runs on.  SPDX-License-Identifier: Apache-2.0 */
+#include "cpu.h"
+
+#include <stdio.h>
+#include <unistd.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+/* The best first. */
+static const plb_simd *const levels[] = {
+#ifdef PLB_HAVE_X86
+    &plb_simd_avx512, &plb_simd_avx2,
+#endif
+    &plb_simd_baseline, &plb_simd_reference};
+
+/* NULL: this machine has it; else what is missing. */
+static const char *missing_for(poslabel_isa isa)
+{
+#ifdef PLB_HAVE_X86
+    __builtin_cpu_init();
+    if (isa == POSLABEL_ISA_AVX2) {
+        if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("f16c"))
+            return "this CPU, or its operating system, lacks AVX2, FMA or F16C";
+        return NULL;
+    }
+    if (isa == POSLABEL_ISA_AVX512) {
+        if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
+            !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl"))
+            return "this CPU, or its operating system, lacks AVX-512 F, BW, DQ or VL";
+        return NULL;
+    }
+#else
+    if (isa == POSLABEL_ISA_AVX2 || isa == POSLABEL_ISA_AVX512)
+        return "this build is not for x86-64";
+#endif
+    return NULL;
+}
+
+poslabel_status poslabel_isa_supported(poslabel_isa isa, char *reason, size_t reason_size)
+{
+    const char *text = "no such instruction set";
+    poslabel_status status = POSLABEL_ERROR_INVALID;
+    switch (isa) {
+    case POSLABEL_ISA_AUTO:
+    case POSLABEL_ISA_REFERENCE:
+    case POSLABEL_ISA_BASELINE:
+    case POSLABEL_ISA_AVX2:
+    case POSLABEL_ISA_AVX512:
+        text = missing_for(isa);
+        status = text ? POSLABEL_ERROR_UNSUPPORTED : POSLABEL_OK;
+    }
+    if (reason && reason_size)
+        snprintf(reason, reason_size, "%s", text ? text : "");
+    return status;
+}
+
+const char *poslabel_isa_name(poslabel_isa isa)
+{
+    switch (isa) {
+    case POSLABEL_ISA_AUTO:
+        return "auto";
+    case POSLABEL_ISA_REFERENCE:
+        return "reference";
+    case POSLABEL_ISA_BASELINE:
+        return "baseline";
+    case POSLABEL_ISA_AVX2:
+        return "avx2";
+    case POSLABEL_ISA_AVX512:
+        return "avx512";
+    }
+    return "unknown";
+}
+
+const plb_simd *plb_cpu_simd(const poslabel_context *context)
+{
+    return context->backend_state;
+}
+
+static void cpu_open(poslabel_context *context)
+{
+    for (size_t i = 0; i < sizeof levels / sizeof *levels; i++)
+        if (context->isa == POSLABEL_ISA_AUTO ? !missing_for(levels[i]->isa) : context->isa == levels[i]->isa) {
+            context->backend_state = (void *)levels[i];
+            context->isa = levels[i]->isa;
+            break;
+        }
+    /* half of the last-level cache: what is larger would push the caller's own data out of it */
+    const long l3 = sysconf(_SC_LEVEL3_CACHE_SIZE);
+    context->stream_bytes = (size_t)(l3 > 0 ? l3 : 8 << 20) / 2;
+#ifdef _OPENMP
+    if (!context->threads)
+        context->threads = omp_get_max_threads();
+#else
+    context->threads = 1;
+#endif
+}
+
+static void cpu_close(poslabel_context *context)
+{
+    (void)context;
+}
+
+const plb_backend plb_cpu_backend = {
+    .version = PLB_BACKEND_VERSION,
+    .name = "cpu",
+    .open = cpu_open,
+    .close = cpu_close,
+    .absolute_labels = plb_cpu_absolute_labels,
+    .relative_labels = plb_cpu_relative_labels,
+    .smoothing_map = plb_cpu_smoothing_map,
+    .masks = plb_cpu_masks,
+    .assemble_tokens = plb_cpu_assemble_tokens,
+    .assemble_tokens_backward = plb_cpu_assemble_tokens_backward,
+    .attentive_weights = plb_cpu_attentive_weights,
+    .row_loss = plb_cpu_row_loss,
+    .scale_gradient = plb_cpu_scale_gradient,
+};

@@ -1,0 +1,153 @@
+/* Vectors of 16 floats: AVX-512 F, BW, DQ and VL.  See simd_baseline.h.  SPDX-License-Identifier: Apache-2.0 */
+#include "half.h"
+
+#include <immintrin.h>
+
+#define VF_LANES 16
+
+typedef __m512 vf;
+
+static inline __mmask16 lanes_below(int n)
+{
+    return (__mmask16)((1u << n) - 1u);
+}
+
+static inline vf vf_set(float x)
+{
+    return _mm512_set1_ps(x);
+}
+
+static inline vf vf_load(const float *p)
+{
+    return _mm512_loadu_ps(p);
+}
+
+static inline vf vf_load_n(const float *p, int n)
+{
+    return _mm512_maskz_loadu_ps(lanes_below(n), p);
+}
+
+static inline void vf_store(float *p, vf a)
+{
+    _mm512_storeu_ps(p, a);
+}
+
+static inline void vf_store_n(float *p, vf a, int n)
+{
+    _mm512_mask_storeu_ps(p, lanes_below(n), a);
+}
+
+static inline vf vf_select_n(vf a, vf b, int n)
+{
+    return _mm512_mask_blend_ps(lanes_below(n), b, a);
+}
+
+static inline vf vf_load_f16(const uint16_t *p)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+}
+
+static inline vf vf_load_f16_n(const uint16_t *p, int n)
+{
+    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(lanes_below(n), p));
+}
+
+static inline void vf_store_f16(uint16_t *p, vf a)
+{
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
+static inline void vf_store_f16_n(uint16_t *p, vf a, int n)
+{
+    _mm256_mask_storeu_epi16(p, lanes_below(n), _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
+static inline vf widen_bf16(__m256i halves)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+}
+
+static inline __m256i narrow_bf16(vf a)
+{
+    const __m512i bits = _mm512_castps_si512(a);
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    const __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+    const __m512i chosen = _mm512_mask_or_epi32(rounded, _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), bits,
+                                                _mm512_set1_epi32(0x400000));
+    return _mm512_cvtepi32_epi16(_mm512_srli_epi32(chosen, 16));
+}
+
+static inline vf vf_load_bf16(const uint16_t *p)
+{
+    return widen_bf16(_mm256_loadu_si256((const __m256i *)p));
+}
+
+static inline vf vf_load_bf16_n(const uint16_t *p, int n)
+{
+    return widen_bf16(_mm256_maskz_loadu_epi16(lanes_below(n), p));
+}
+
+static inline void vf_store_bf16(uint16_t *p, vf a)
+{
+    _mm256_storeu_si256((__m256i *)p, narrow_bf16(a));
+}
+
+static inline void vf_store_bf16_n(uint16_t *p, vf a, int n)
+{
+    _mm256_mask_storeu_epi16(p, lanes_below(n), narrow_bf16(a));
+}
+
+static inline vf vf_add(vf a, vf b)
+{
+    return _mm512_add_ps(a, b);
+}
+
+static inline vf vf_sub(vf a, vf b)
+{
+    return _mm512_sub_ps(a, b);
+}
+
+static inline vf vf_mul(vf a, vf b)
+{
+    return _mm512_mul_ps(a, b);
+}
+
+static inline vf vf_fma(vf a, vf b, vf c)
+{
+    return _mm512_fmadd_ps(a, b, c);
+}
+
+static inline vf vf_max(vf a, vf b)
+{
+    return _mm512_max_ps(a, b);
+}
+
+static inline vf vf_round(vf a)
+{
+    return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+
+static inline vf vf_scale(vf a, vf n)
+{
+    return _mm512_scalef_ps(a, n);
+}
+
+static inline float vf_sum(vf a)
+{
+    return _mm512_reduce_add_ps(a);
+}
+
+static inline float vf_highest(vf a)
+{
+    return _mm512_reduce_max_ps(a);
+}
+
+static inline void v_stream_line(void *line, const void *from)
+{
+    _mm512_stream_si512((__m512i *)line, _mm512_loadu_si512(from));
+}
+
+static inline void v_stream_done(void)
+{
+    _mm_sfence();
+}

@@ -1,0 +1,14 @@
+/* The kernels at the baseline level.  SPDX-License-Identifier: Apache-2.0 */
+#include "simd_baseline.h"
+
+#include "simd.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "loss_rows.inc.h"
+
+const plb_simd plb_simd_baseline = {
+    .isa = POSLABEL_ISA_BASELINE,
+    .loss_rows = {loss_rows_f32, loss_rows_f16, loss_rows_bf16, plb_loss_rows_reference_f64},
+};

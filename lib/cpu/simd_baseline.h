@@ -1,0 +1,178 @@
+/*
+ * Vectors of 4 floats in the compiler's own vector language, which becomes SSE2 on x86-64 and NEON on AArch64.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Each simd_*.h defines the same small set: vf, a vector of VF_LANES floats, and what the kernels do with it.  The
+ * _n forms touch only the first n lanes in memory (0 < n < VF_LANES); loads fill the others with zero.
+ */
+#include "half.h"
+
+#include <math.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
+#define VF_LANES 4
+
+typedef float vf __attribute__((vector_size(16)));
+typedef int32_t vi __attribute__((vector_size(16)));
+
+static inline vf vf_set(float x)
+{
+    return (vf){x, x, x, x};
+}
+
+static inline vf vf_load(const float *p)
+{
+    vf a;
+    memcpy(&a, p, sizeof a);
+    return a;
+}
+
+static inline vf vf_load_n(const float *p, int n)
+{
+    vf a = {0};
+    for (int i = 0; i < n; i++)
+        a[i] = p[i];
+    return a;
+}
+
+static inline void vf_store(float *p, vf a)
+{
+    memcpy(p, &a, sizeof a);
+}
+
+static inline void vf_store_n(float *p, vf a, int n)
+{
+    for (int i = 0; i < n; i++)
+        p[i] = a[i];
+}
+
+/* lanes below n from a, the others from b */
+static inline vf vf_select_n(vf a, vf b, int n)
+{
+    for (int i = n; i < VF_LANES; i++)
+        a[i] = b[i];
+    return a;
+}
+
+static inline vf vf_load_f16(const uint16_t *p)
+{
+    return (vf){plb_from_f16(p[0]), plb_from_f16(p[1]), plb_from_f16(p[2]), plb_from_f16(p[3])};
+}
+
+static inline vf vf_load_f16_n(const uint16_t *p, int n)
+{
+    vf a = {0};
+    for (int i = 0; i < n; i++)
+        a[i] = plb_from_f16(p[i]);
+    return a;
+}
+
+static inline void vf_store_f16_n(uint16_t *p, vf a, int n)
+{
+    for (int i = 0; i < n; i++)
+        p[i] = plb_to_f16(a[i]);
+}
+
+static inline void vf_store_f16(uint16_t *p, vf a)
+{
+    vf_store_f16_n(p, a, VF_LANES);
+}
+
+static inline vf vf_load_bf16(const uint16_t *p)
+{
+    return (vf){plb_from_bf16(p[0]), plb_from_bf16(p[1]), plb_from_bf16(p[2]), plb_from_bf16(p[3])};
+}
+
+static inline vf vf_load_bf16_n(const uint16_t *p, int n)
+{
+    vf a = {0};
+    for (int i = 0; i < n; i++)
+        a[i] = plb_from_bf16(p[i]);
+    return a;
+}
+
+static inline void vf_store_bf16_n(uint16_t *p, vf a, int n)
+{
+    for (int i = 0; i < n; i++)
+        p[i] = plb_to_bf16(a[i]);
+}
+
+static inline void vf_store_bf16(uint16_t *p, vf a)
+{
+    vf_store_bf16_n(p, a, VF_LANES);
+}
+
+static inline vf vf_add(vf a, vf b)
+{
+    return a + b;
+}
+
+static inline vf vf_sub(vf a, vf b)
+{
+    return a - b;
+}
+
+static inline vf vf_mul(vf a, vf b)
+{
+    return a * b;
+}
+
+/* a * b + c; rounded once or twice, as the machine has it */
+static inline vf vf_fma(vf a, vf b, vf c)
+{
+    return a * b + c;
+}
+
+/* the larger one; b where either is NaN */
+static inline vf vf_max(vf a, vf b)
+{
+    const vi larger = a > b;
+    return (vf)(((vi)a & larger) | ((vi)b & ~larger));
+}
+
+/* to the nearest integer, for |a| < 2^22 */
+static inline vf vf_round(vf a)
+{
+    const vf magic = vf_set(0x1.8p23f);
+    return a + magic - magic;
+}
+
+/* a * 2^n for integers n from -252 to 126 and a near 1; flushes to 0 below 2^-252 */
+static inline vf vf_scale(vf a, vf n)
+{
+    /* in two steps, so that subnormal results come out right */
+    const vi whole = __builtin_convertvector(n, vi), half = whole >> 1;
+    const vf first = (vf)((half + 127) << 23), second = (vf)((whole - half + 127) << 23);
+    return a * first * second;
+}
+
+static inline float vf_sum(vf a)
+{
+    return (a[0] + a[2]) + (a[1] + a[3]);
+}
+
+static inline float vf_highest(vf a)
+{
+    const float b = a[0] > a[1] ? a[0] : a[1], c = a[2] > a[3] ? a[2] : a[3];
+    return b > c ? b : c;
+}
+
+/* 64 bytes from anywhere to a 64-byte line, past the caches where the machine can */
+static inline void v_stream_line(void *line, const void *from)
+{
+#ifdef __SSE2__
+    for (int i = 0; i < 4; i++)
+        _mm_stream_si128((__m128i *)line + i, _mm_loadu_si128((const __m128i *)from + i));
+#else
+    memcpy(line, from, 64);
+#endif
+}
+
+static inline void v_stream_done(void)
+{
+#ifdef __SSE2__
+    _mm_sfence();
+#endif
+}

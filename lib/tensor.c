@@ -1,0 +1,340 @@
+/* Checking and folding tensors.  SPDX-License-Identifier: Apache-2.0 */
+#include "tensor.h"
+
+#include <stdio.h>
+#include <string.h>
+
+_Static_assert(sizeof(void *) != 8 || (sizeof(poslabel_tensor) == 48 && offsetof(poslabel_tensor, device) == 8 &&
+                                       offsetof(poslabel_tensor, ndim) == 16 && offsetof(poslabel_tensor, dtype) == 20 &&
+                                       offsetof(poslabel_tensor, shape) == 24 &&
+                                       offsetof(poslabel_tensor, strides) == 32 &&
+                                       offsetof(poslabel_tensor, byte_offset) == 40),
+               "poslabel_tensor must have the layout of DLTensor");
+
+const uint8_t plb_dtype_size[PLB_DTYPES] = {4, 2, 2, 8, 4, 8, 1, 1};
+
+static const char *const dtype_names[PLB_DTYPES] = {"float32", "float16", "bfloat16", "float64",
+                                                    "int32",   "int64",   "uint8",    "bool"};
+
+static const poslabel_dtype dtypes_public[PLB_DTYPES] = {
+    POSLABEL_FLOAT32, POSLABEL_FLOAT16, POSLABEL_BFLOAT16, POSLABEL_FLOAT64,
+    POSLABEL_INT32,   POSLABEL_INT64,   POSLABEL_UINT8,    POSLABEL_BOOL};
+
+static plb_text shape_text(const int64_t *dim, int rank, const char *before)
+{
+    plb_text t;
+    int n = snprintf(t.data, sizeof t.data, "[%s", before);
+    for (int i = 0; i < rank && n < (int)sizeof t.data - 24; i++)
+        if (dim[i] == PLB_UNKNOWN)
+            n += snprintf(t.data + n, sizeof t.data - (size_t)n, "%s*", i || *before ? ", " : "");
+        else
+            n += snprintf(t.data + n, sizeof t.data - (size_t)n, "%s%lld", i || *before ? ", " : "", (long long)dim[i]);
+    snprintf(t.data + n, sizeof t.data - (size_t)n, "]");
+    return t;
+}
+
+static plb_text dtype_text(poslabel_dtype dtype)
+{
+    plb_text t;
+    for (int i = 0; i < PLB_DTYPES; i++)
+        if (!memcmp(&dtype, &dtypes_public[i], sizeof dtype)) {
+            snprintf(t.data, sizeof t.data, "%s", dtype_names[i]);
+            return t;
+        }
+    snprintf(t.data, sizeof t.data, "{code %d, bits %d, lanes %d}", dtype.code, dtype.bits, dtype.lanes);
+    return t;
+}
+
+static plb_text dtype_set_text(unsigned set)
+{
+    plb_text t = {""};
+    int n = 0;
+    for (int i = 0; i < PLB_DTYPES; i++)
+        if (set >> i & 1)
+            n += snprintf(t.data + n, sizeof t.data - (size_t)n, "%s%s", n == 0 ? "" : set >> (i + 1) ? ", " : " or ",
+                          dtype_names[i]);
+    return t;
+}
+
+plb_text plb_index_text(const plb_shape *shape, int64_t index)
+{
+    plb_text t = {""};
+    int64_t at[PLB_MAX_RANK];
+    for (int i = shape->rank - 1; i >= 0; i--) {
+        at[i] = index % shape->dim[i];
+        index /= shape->dim[i];
+    }
+    int n = 0;
+    for (int i = 0; i < shape->rank; i++)
+        n += snprintf(t.data + n, sizeof t.data - (size_t)n, "%s%lld", i ? ", " : "", (long long)at[i]);
+    return t;
+}
+
+poslabel_status plb_required(const plb_call *call, const char *name, const poslabel_tensor *tensor)
+{
+    if (!tensor)
+        return plb_fail(call, POSLABEL_ERROR_INVALID, "%s is NULL, must be given", name);
+    if (tensor->ndim < 0)
+        return plb_fail(call, POSLABEL_ERROR_INVALID, "%s has rank %d", name, (int)tensor->ndim);
+    if (tensor->ndim > PLB_MAX_RANK)
+        return plb_fail(call, POSLABEL_ERROR_UNSUPPORTED, "%s has rank %d, at most %d is supported", name,
+                        (int)tensor->ndim, PLB_MAX_RANK);
+    if (tensor->ndim > 0 && !tensor->shape)
+        return plb_fail(call, POSLABEL_ERROR_INVALID, "%s.shape is NULL", name);
+    for (int i = 0; i < tensor->ndim; i++)
+        if (tensor->shape[i] < 0)
+            return plb_fail(call, POSLABEL_ERROR_INVALID, "%s has size %lld in dimension %d, must be >= 0", name,
+                            (long long)tensor->shape[i], i);
+    return POSLABEL_OK;
+}
+
+plb_shape plb_leading_shape(const poslabel_tensor *tensor)
+{
+    plb_shape shape = {tensor->ndim - 1, {0}};
+    for (int i = 0; i < shape.rank; i++)
+        shape.dim[i] = tensor->shape[i];
+    return shape;
+}
+
+/* Matches the tensor's shape against the wanted one and fills in what was unknown. */
+static poslabel_status match_shape(const plb_call *call, const char *name, const poslabel_tensor *tensor,
+                                   plb_shape *shape, plb_rank_rule rule)
+{
+    const int extra = tensor->ndim - shape->rank;
+    bool matches = extra == 0 || (extra > 0 && rule != PLB_EXACT);
+    if (matches && rule == PLB_PARAMETER)
+        for (int i = 0; i < extra; i++)
+            matches = matches && tensor->shape[i] == 1;
+    for (int i = 0; matches && i < shape->rank; i++)
+        matches = shape->dim[i] == PLB_UNKNOWN || shape->dim[i] == tensor->shape[extra + i];
+    if (!matches)
+        return plb_fail(call, POSLABEL_ERROR_INVALID, "%s has shape %s, must be %s", name,
+                        shape_text(tensor->shape, tensor->ndim, "").data,
+                        shape_text(shape->dim, shape->rank, rule == PLB_LEADING ? "..." : "").data);
+    for (int i = 0; i < shape->rank; i++)
+        shape->dim[i] = tensor->shape[extra + i];
+    return POSLABEL_OK;
+}
+
+static poslabel_status match_dtype(const plb_call *call, const char *name, const poslabel_tensor *tensor,
+                                   unsigned dtypes, plb_dtype *dtype)
+{
+    for (int i = 0; i < PLB_DTYPES; i++)
+        if (dtypes >> i & 1 && !memcmp(&tensor->dtype, &dtypes_public[i], sizeof tensor->dtype)) {
+            *dtype = (plb_dtype)i;
+            return POSLABEL_OK;
+        }
+    return plb_fail(call, POSLABEL_ERROR_INVALID, "%s has dtype %s, must be %s", name,
+                    dtype_text(tensor->dtype).data, dtype_set_text(dtypes).data);
+}
+
+static poslabel_status match_device(const plb_call *call, const char *name, const poslabel_tensor *tensor)
+{
+    const poslabel_device want = call->context->device, have = tensor->device;
+    if (have.type != want.type || (want.type != POSLABEL_DEVICE_CPU && have.id != want.id))
+        return plb_fail(call, POSLABEL_ERROR_INVALID, "%s is on device {type %d, id %d}, the context is on {%d, %d}",
+                        name, (int)have.type, (int)have.id, (int)want.type, (int)want.id);
+    return POSLABEL_OK;
+}
+
+typedef struct dimension {
+    int64_t size, stride;
+} dimension;
+
+/* Two elements of an output must not share memory: from the smallest stride up, each must step past all below it. */
+static bool is_injective(const dimension *dim, int rank)
+{
+    dimension sorted[PLB_MAX_RANK];
+    int n = 0;
+    for (int i = 0; i < rank; i++) {
+        if (dim[i].size == 1)
+            continue;
+        int k = n++;
+        for (; k > 0 && sorted[k - 1].stride > dim[i].stride; k--)
+            sorted[k] = sorted[k - 1];
+        sorted[k] = dim[i];
+    }
+    int64_t span = 1;
+    for (int i = 0; i < n; i++) {
+        if (sorted[i].stride < span)
+            return false;
+        span += (sorted[i].size - 1) * sorted[i].stride;
+    }
+    return true;
+}
+
+/* Sizes and strides of all dimensions, with every product that will be formed checked for overflow. */
+static poslabel_status read_dimensions(const plb_call *call, const char *name, const poslabel_tensor *tensor,
+                                       dimension *dim, int64_t *elements, int64_t *last)
+{
+    int64_t stride = 1;
+    *elements = 1;
+    *last = 0;
+    for (int i = 0; i < tensor->ndim; i++)
+        if (tensor->shape[i] == 0)
+            *elements = 0;
+    for (int i = tensor->ndim - 1; i >= 0; i--) {
+        const int64_t size = tensor->shape[i];
+        int64_t step;
+        dim[i].size = size;
+        dim[i].stride = tensor->strides ? tensor->strides[i] : stride;
+        if (*elements == 0)
+            continue;
+        if (dim[i].stride < 0 && size > 1)
+            return plb_fail(call, POSLABEL_ERROR_UNSUPPORTED,
+                            "%s has stride %lld in dimension %d, negative strides are not supported", name,
+                            (long long)dim[i].stride, i);
+        if (__builtin_mul_overflow(*elements, size, elements) || __builtin_mul_overflow(stride, size, &stride) ||
+            (size > 1 && (__builtin_mul_overflow(dim[i].stride, size - 1, &step) ||
+                          __builtin_add_overflow(*last, step, last))) ||
+            *elements > INT64_MAX / 16 || *last > INT64_MAX / 16)
+            return plb_fail(call, POSLABEL_ERROR_INVALID, "%s has shape %s, whose size overflows", name,
+                            shape_text(tensor->shape, tensor->ndim, "").data);
+    }
+    return POSLABEL_OK;
+}
+
+/* Folds the leading dimensions into at most two levels of rows. */
+static bool fold(const dimension *dim, int leading, plb_rows *rows)
+{
+    dimension level[PLB_MAX_RANK];
+    int levels = 0;
+    for (int i = leading - 1; i >= 0; i--) {
+        if (dim[i].size == 1)
+            continue;
+        if (levels && dim[i].stride == level[levels - 1].stride * level[levels - 1].size)
+            level[levels - 1].size *= dim[i].size;
+        else
+            level[levels++] = dim[i];
+    }
+    rows->inner = levels ? level[0].size : 1;
+    rows->inner_stride = levels ? level[0].stride : 0;
+    rows->outer_stride = levels > 1 ? level[1].stride : 0;
+    rows->count = rows->inner * (levels > 1 ? level[1].size : 1);
+    return levels <= 2;
+}
+
+poslabel_status plb_view(const plb_call *call, const char *name, const poslabel_tensor *tensor, unsigned dtypes,
+                         plb_shape *shape, plb_rank_rule rule, int row_rank, plb_access access, plb_rows *rows)
+{
+    memset(rows, 0, sizeof *rows);
+    rows->name = name;
+    rows->is_output = access == PLB_OUTPUT;
+    if (!tensor)
+        return POSLABEL_OK;
+
+    dimension dim[PLB_MAX_RANK];
+    int64_t elements, last;
+    poslabel_status status = plb_required(call, name, tensor);
+    if (status == POSLABEL_OK)
+        status = match_dtype(call, name, tensor, dtypes, &rows->dtype);
+    if (status == POSLABEL_OK)
+        status = match_device(call, name, tensor);
+    if (status == POSLABEL_OK)
+        status = match_shape(call, name, tensor, shape, rule);
+    if (status == POSLABEL_OK)
+        status = read_dimensions(call, name, tensor, dim, &elements, &last);
+    if (status != POSLABEL_OK)
+        return status;
+
+    const int leading = tensor->ndim - row_rank, size = plb_dtype_size[rows->dtype];
+    rows->length = row_rank ? tensor->shape[leading] : 1;
+    if (elements == 0) {
+        /* Nothing will be read or written; any address that is not NULL says "given". */
+        rows->data = rows->end = tensor->data ? tensor->data : (char *)rows;
+        rows->count = 1;
+        for (int i = 0; i < leading; i++)
+            rows->count = tensor->shape[i] ? rows->count : 0;
+        for (int i = 0; i < leading && rows->count; i++)
+            if (__builtin_mul_overflow(rows->count, tensor->shape[i], &rows->count))
+                return plb_fail(call, POSLABEL_ERROR_INVALID, "%s has shape %s, whose size overflows", name,
+                                shape_text(tensor->shape, tensor->ndim, "").data);
+        rows->inner = rows->count;
+        return POSLABEL_OK;
+    }
+    if (!tensor->data)
+        return plb_fail(call, POSLABEL_ERROR_INVALID, "%s.data is NULL", name);
+    rows->data = (char *)tensor->data + tensor->byte_offset;
+    if ((uintptr_t)rows->data % (unsigned)size)
+        return plb_fail(call, POSLABEL_ERROR_INVALID, "%s is at address %p, must be aligned to its elements of %d bytes",
+                        name, (void *)rows->data, size);
+    rows->end = rows->data + (last + 1) * size;
+    if (rows->is_output && !is_injective(dim, tensor->ndim))
+        return plb_fail(call, POSLABEL_ERROR_INVALID, "%s has strides by which its elements share memory", name);
+    if (row_rank && dim[leading].size > 1 && dim[leading].stride != 1)
+        return plb_fail(call, POSLABEL_ERROR_UNSUPPORTED,
+                        "%s has stride %lld in its last dimension, must be 1; make it contiguous", name,
+                        (long long)dim[leading].stride);
+    if (!fold(dim, leading, rows))
+        return plb_fail(call, POSLABEL_ERROR_UNSUPPORTED,
+                        "%s has strides that do not fold into two levels of rows; make it contiguous", name);
+    return POSLABEL_OK;
+}
+
+poslabel_status plb_view_scalar(const plb_call *call, const char *name, const poslabel_tensor *tensor, unsigned dtypes,
+                                plb_access access, plb_rows *rows)
+{
+    plb_shape shape = {0, {0}};
+    if (tensor && tensor->ndim == 1) {
+        shape.rank = 1;
+        shape.dim[0] = 1;
+    }
+    return plb_view(call, name, tensor, dtypes, &shape, PLB_EXACT, 0, access, rows);
+}
+
+poslabel_status plb_same_dtype(const plb_call *call, const plb_rows *const *rows, int count)
+{
+    for (int i = 1; i < count; i++)
+        if (rows[i]->data && rows[i]->dtype != rows[0]->dtype)
+            return plb_fail(call, POSLABEL_ERROR_INVALID, "%s has dtype %s, must be that of %s, %s", rows[i]->name,
+                            dtype_names[rows[i]->dtype], rows[0]->name, dtype_names[rows[0]->dtype]);
+    return POSLABEL_OK;
+}
+
+/* Rows of a and b that interleave, as column slices of one buffer do, share an extent but no element. */
+static bool interleave(const plb_rows *a, const plb_rows *b)
+{
+    const int64_t size_a = plb_dtype_size[a->dtype], size_b = plb_dtype_size[b->dtype];
+    const int64_t stride = a->inner_stride * size_a;
+    if (stride <= 0 || stride != b->inner_stride * size_b ||
+        (a->inner != a->count && a->outer_stride * size_a % stride) ||
+        (b->inner != b->count && b->outer_stride * size_b % stride))
+        return false;
+    int64_t offset = (b->data - a->data) % stride;
+    offset += offset < 0 ? stride : 0;
+    return offset >= a->length * size_a && offset + b->length * size_b <= stride;
+}
+
+poslabel_status plb_no_overlap(const plb_call *call, const plb_rows *const *rows, int count)
+{
+    for (int i = 0; i < count; i++)
+        for (int k = i + 1; k < count; k++) {
+            const plb_rows *a = rows[i], *b = rows[k];
+            if (!a->data || !b->data || !(a->is_output || b->is_output) || a->data >= b->end || b->data >= a->end)
+                continue;
+            if (!interleave(a, b))
+                return plb_fail(call, POSLABEL_ERROR_INVALID, "%s overlaps %s, must not share memory with it",
+                                a->is_output ? a->name : b->name, a->is_output ? b->name : a->name);
+        }
+    return POSLABEL_OK;
+}
+
+bool plb_same_rows(const plb_rows *a, const plb_rows *b)
+{
+    return a->data == b->data && a->dtype == b->dtype && a->count == b->count && a->length == b->length &&
+           a->inner == b->inner && a->inner_stride == b->inner_stride && a->outer_stride == b->outer_stride;
+}
+
+bool plb_grid_is_valid(poslabel_grid grid)
+{
+    return grid.height >= 1 && grid.width >= 1 && (int64_t)grid.height * grid.width <= INT32_MAX;
+}
+
+poslabel_status plb_check_grid(const plb_call *call, poslabel_grid grid)
+{
+    if (!plb_grid_is_valid(grid))
+        return plb_fail(call, POSLABEL_ERROR_INVALID,
+                        "grid is %d x %d, both sides must be >= 1 and their product below 2^31", (int)grid.height,
+                        (int)grid.width);
+    return POSLABEL_OK;
+}
