@@ -29,31 +29,59 @@ static void fill_axis(double *factor, double *row_sum, int32_t side, double sigm
     }
 }
 
-static size_t pitch_of(int32_t width)
+/* The places of an axis that count around each: as many for all, moved inwards at the border.  Returns how many. */
+static int32_t find_window(const double *factor, int32_t side, int32_t *first)
 {
-    return ((size_t)width + 15) / 16 * 16;
+    int32_t count = 1;
+    for (int32_t i = 0; i < side; i++) {
+        const double *const row = factor + (int64_t)i * side, least = row[i] * 0x1p-32;
+        int32_t last = i;
+        for (first[i] = i; first[i] > 0 && row[first[i] - 1] >= least;)
+            first[i]--;
+        while (last + 1 < side && row[last + 1] >= least)
+            last++;
+        count = last - first[i] + 1 > count ? last - first[i] + 1 : count;
+    }
+    for (int32_t i = 0; i < side; i++)
+        first[i] = first[i] + count <= side ? first[i] : side - count;
+    return count;
+}
+
+static void fill_window(float *window, int64_t pitch, const double *factor, int32_t side, const int32_t *first,
+                        int32_t count)
+{
+    for (int64_t i = 0; i < side; i++)
+        for (int64_t k = 0; k < pitch; k++)
+            window[i * pitch + k] = k < count ? (float)factor[i * side + first[i] + k] : 0;
+}
+
+static size_t round_up(size_t columns)
+{
+    return (columns + 15) / 16 * 16;
 }
 
 size_t plb_gaussian_size(poslabel_grid grid)
 {
     const size_t h = (size_t)grid.height, w = (size_t)grid.width;
     const size_t doubles = plb_size_add(plb_size_mul(h, h + 1), plb_size_mul(w, w + 1));
-    const size_t floats = plb_size_add(plb_size_mul(h, h), plb_size_mul(w, pitch_of(grid.width)));
+    const size_t floats = plb_size_add(plb_size_mul(h, h + 1), plb_size_mul(w, round_up(w) + 1));
     return plb_size_add(plb_size_mul(doubles, sizeof(double)), plb_size_mul(floats, sizeof(float)));
 }
 
 void plb_gaussian_fill(plb_gaussian *gaussian, poslabel_grid grid, double sigma, int normalization, void *memory)
 {
-    const int64_t h = grid.height, w = grid.width, pitch = (int64_t)pitch_of(grid.width);
+    const int64_t h = grid.height, w = grid.width;
     double *const y = memory, *const y_sum = y + h * h, *const x = y_sum + h, *const x_sum = x + w * w;
-    float *const y_f32 = (float *)(x_sum + w), *const x_f32 = y_f32 + h * h;
+    int32_t *const first_row = (int32_t *)(x_sum + w), *const first_column = first_row + h;
+    float *const y_window = (float *)(first_column + w);
     fill_axis(y, y_sum, grid.height, sigma, normalization);
     fill_axis(x, x_sum, grid.width, sigma, normalization);
-    for (int64_t i = 0; i < h * h; i++)
-        y_f32[i] = (float)y[i];
-    for (int64_t i = 0; i < w; i++)
-        for (int64_t j = 0; j < pitch; j++)
-            x_f32[i * pitch + j] = j < w ? (float)x[i * w + j] : 0;
+
+    const int32_t rows = find_window(y, grid.height, first_row), columns = find_window(x, grid.width, first_column);
+    float *const x_window = y_window + h * rows;
+    const int64_t pitch = (int64_t)round_up((size_t)columns);
+    fill_window(y_window, rows, y, grid.height, first_row, rows);
+    fill_window(x_window, pitch, x, grid.width, first_column, columns);
     *gaussian = (plb_gaussian){
         .height = grid.height,
         .width = grid.width,
@@ -61,8 +89,12 @@ void plb_gaussian_fill(plb_gaussian *gaussian, poslabel_grid grid, double sigma,
         .x = x,
         .y_sum = y_sum,
         .x_sum = x_sum,
-        .y_f32 = y_f32,
-        .x_f32 = x_f32,
+        .window_rows = rows,
+        .window_columns = columns,
+        .first_row = first_row,
+        .first_column = first_column,
+        .y_window = y_window,
+        .x_window = x_window,
         .x_pitch = pitch,
     };
 }

@@ -187,7 +187,7 @@ static void store_scalar(const plb_rows *scalar, double value)
         plb_store_number(scalar->data, scalar->dtype, value);
 }
 
-/* Cuts the workspace up; false when it was not to be had. */
+/* Cuts the workspace up: what must be aligned to a line comes first. */
 static poslabel_status prepare(loss_run *run, plb_gaussian *gaussian, size_t traffic)
 {
     const plb_loss_job *job = run->job;
@@ -200,21 +200,20 @@ static poslabel_status prepare(loss_run *run, plb_gaussian *gaussian, size_t tra
     run->scratch_size = plb_size_add(plb_loss_scratch(job->classes), 63 + 64) / 64 * 64;
     const size_t scratch = plb_size_mul(threads, run->scratch_size);
     const size_t sums = plb_size_mul((size_t)run->blocks, sizeof(block_sums));
-    const size_t factors = is_soft ? plb_gaussian_size(job->grid) : 0;
+    const size_t factors = is_soft ? plb_size_add(plb_gaussian_size(job->grid), 63) / 64 * 64 : 0;
     const size_t counts = job->confidence_filter ? (size_t)job->rows : 0;
     void *memory;
     poslabel_status status = plb_workspace(
         run->call, plb_size_add(plb_size_add(scratch, sums), plb_size_add(factors, counts)), &memory);
     if (status != POSLABEL_OK)
         return status;
-    run->scratch = memory;
-    run->sums = (block_sums *)(run->scratch + scratch);
-    char *const rest = (char *)run->sums + sums;
     if (is_soft) {
-        plb_gaussian_fill(gaussian, job->grid, job->sigma, job->normalization, rest);
+        plb_gaussian_fill(gaussian, job->grid, job->sigma, job->normalization, memory);
         run->gaussian = gaussian;
     }
-    run->counts = job->confidence_filter ? (uint8_t *)(rest + factors) : NULL;
+    run->scratch = (char *)memory + factors;
+    run->sums = (block_sums *)(run->scratch + scratch);
+    run->counts = job->confidence_filter ? (uint8_t *)(run->sums + run->blocks) : NULL;
     return POSLABEL_OK;
 }
 

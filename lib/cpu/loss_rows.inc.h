@@ -8,119 +8,6 @@
  * alone, so a row's bits do not depend on its neighbours or its address.
  */
 
-#define INLINE static inline __attribute__((always_inline))
-
-/*
- * Gradients larger than the cache go to memory in whole lines of 64 bytes.  They are staged in scratch at the distance
- * from a line that they will have in memory; what a run of rows leaves of its last line waits at the front of the stage
- * for the next run.
- */
-typedef struct stream {
-    char *stage; /* aligned to a line */
-    char *to;    /* where the next byte goes in memory */
-    size_t open; /* the first byte of the open line that is ours */
-} stream;
-
-static size_t line_offset(const void *p)
-{
-    return (uintptr_t)p & 63;
-}
-
-/* Writes what is left of the open line. */
-static void stream_flush(stream *s)
-{
-    const size_t fill = line_offset(s->to);
-    if (fill > s->open)
-        memcpy(s->to - (fill - s->open), s->stage + s->open, fill - s->open);
-}
-
-/* Where the stage continues for a row that goes to `to`. */
-static char *stream_seek(stream *s, char *to)
-{
-    if (to != s->to) {
-        stream_flush(s);
-        s->to = to;
-        s->open = line_offset(to);
-    }
-    return s->stage + line_offset(to);
-}
-
-/* Sends `bytes` staged bytes on. */
-static void stream_run(stream *s, size_t bytes)
-{
-    const size_t fill = line_offset(s->to) + bytes;
-    char *line = s->to - line_offset(s->to);
-    const char *from = s->stage, *const end = s->stage + fill / 64 * 64;
-    s->to += bytes;
-    if (from < end && s->open) {
-        memcpy(line + s->open, from + s->open, 64 - s->open);
-        s->open = 0;
-        from += 64;
-        line += 64;
-    }
-    for (; from < end; from += 64, line += 64)
-        v_stream_line(line, from);
-    if (from != s->stage)
-        memcpy(s->stage, from, 64);
-}
-
-INLINE vf load(const void *p, int64_t i, plb_dtype dtype)
-{
-    if (dtype == PLB_F32)
-        return vf_load((const float *)p + i);
-    if (dtype == PLB_F16)
-        return vf_load_f16((const uint16_t *)p + i);
-    return vf_load_bf16((const uint16_t *)p + i);
-}
-
-INLINE vf load_n(const void *p, int64_t i, plb_dtype dtype, int n)
-{
-    if (dtype == PLB_F32)
-        return vf_load_n((const float *)p + i, n);
-    if (dtype == PLB_F16)
-        return vf_load_f16_n((const uint16_t *)p + i, n);
-    return vf_load_bf16_n((const uint16_t *)p + i, n);
-}
-
-INLINE void store(void *p, int64_t i, plb_dtype dtype, vf a)
-{
-    if (dtype == PLB_F32)
-        vf_store((float *)p + i, a);
-    else if (dtype == PLB_F16)
-        vf_store_f16((uint16_t *)p + i, a);
-    else
-        vf_store_bf16((uint16_t *)p + i, a);
-}
-
-INLINE void store_n(void *p, int64_t i, plb_dtype dtype, vf a, int n)
-{
-    if (dtype == PLB_F32)
-        vf_store_n((float *)p + i, a, n);
-    else if (dtype == PLB_F16)
-        vf_store_f16_n((uint16_t *)p + i, a, n);
-    else
-        vf_store_bf16_n((uint16_t *)p + i, a, n);
-}
-
-INLINE float load_one(const void *p, int64_t i, plb_dtype dtype)
-{
-    if (dtype == PLB_F32)
-        return ((const float *)p)[i];
-    if (dtype == PLB_F16)
-        return plb_from_f16(((const uint16_t *)p)[i]);
-    return plb_from_bf16(((const uint16_t *)p)[i]);
-}
-
-INLINE void store_one(void *p, int64_t i, plb_dtype dtype, float a)
-{
-    if (dtype == PLB_F32)
-        ((float *)p)[i] = a;
-    else if (dtype == PLB_F16)
-        ((uint16_t *)p)[i] = plb_to_f16(a);
-    else
-        ((uint16_t *)p)[i] = plb_to_bf16(a);
-}
-
 /*
  * e^d for d <= 0, within 2 units in the last place near 0 and 1e-6 at -80; 0 below -104; NaN for NaN.
  * 2^f for |f| <= 1/2 is a minimax polynomial of degree 5 with a relative error of 9e-8, exact at 0.
@@ -138,14 +25,6 @@ INLINE vf vf_exp(vf d)
     p = vf_fma(p, f, vf_set(0x1.62e42ap-1f));
     p = vf_fma(p, f, vf_set(1.0f));
     return vf_scale(p, n);
-}
-
-/* Asks for the cache lines of elements i .. i + 2 * VF_LANES - 1. */
-INLINE void prefetch(const void *p, int64_t i, plb_dtype dtype)
-{
-    const int size = dtype == PLB_F32 ? 4 : 2;
-    for (int line = 0; line < 2 * VF_LANES * size; line += 64)
-        __builtin_prefetch((const char *)p + i * size + line);
 }
 
 /* The maximum; a NaN may be overlooked here, but not by the exponentials. */
@@ -167,68 +46,117 @@ INLINE float row_max(const void *z, int64_t n, plb_dtype dtype)
     return vf_highest(vf_max(vf_max(a, b), vf_max(c, d)));
 }
 
+typedef enum row_kind {
+    ONE_HOT,
+    SMOOTHED, /* t = base + peak                                          */
+    SOFT      /* t is a Gaussian, and 0 outside of a few grid rows         */
+} row_kind;
+
 typedef struct row_sums {
     float exponentials;
     float targets; /* sum of t (z - max), or of z - max, where the kind asks for it */
 } row_sums;
 
-typedef enum row_kind {
-    ONE_HOT,
-    SMOOTHED, /* t = base + peak */
-    SOFT      /* t is a row in scratch */
-} row_kind;
-
 /* One vector of the second pass; `count` lanes of it count. */
-INLINE void row_exp_step(vf z, vf max, float *e, const float *t, row_kind kind, vf *sum, vf *targets, int count)
+INLINE void exp_step(vf *exponentials, vf *differences, vf z, vf max, float *e, row_kind kind, int count)
 {
     const bool whole = count == VF_LANES;
-    vf d = vf_sub(z, max);
-    vf x = vf_exp(d);
-    if (!whole)
-        x = vf_select_n(x, vf_set(0), count);
-    *sum = vf_add(*sum, x);
+    const vf d = vf_sub(z, max);
+    const vf x = whole ? vf_exp(d) : vf_select_n(vf_exp(d), vf_set(0), count);
+    *exponentials = vf_add(*exponentials, x);
     if (e)
         vf_store(e, x);
     if (kind == SMOOTHED)
-        *targets = vf_add(*targets, whole ? d : vf_select_n(d, vf_set(0), count));
-    if (kind == SOFT) /* a class of probability 0 must not make 0 * inf */
-        *targets = vf_fma(vf_load(t), vf_max(vf_set(-0x1.fffffep127f), whole ? d : vf_select_n(d, vf_set(0), count)), *targets);
+        *differences = vf_add(*differences, whole ? d : vf_select_n(d, vf_set(0), count));
 }
 
-INLINE row_sums row_exp(const void *z, const void *next, float max, float *e, const float *t, int64_t n, plb_dtype dtype, row_kind kind)
+INLINE row_sums row_exp(const void *z, const void *next, float max, float *e, int64_t n, plb_dtype dtype, row_kind kind)
 {
+    const size_t size = dtype == PLB_F32 ? 4 : 2;
     const vf m = vf_set(max);
-    vf sum_a = vf_set(0), sum_b = vf_set(0), targets_a = vf_set(0), targets_b = vf_set(0);
+    vf sum_a = vf_set(0), sum_b = vf_set(0), differences_a = vf_set(0), differences_b = vf_set(0);
     int64_t i = 0;
     for (; i + 2 * VF_LANES <= n; i += 2 * VF_LANES) {
-        prefetch(next, i, dtype);
-        row_exp_step(load(z, i, dtype), m, e ? e + i : NULL, t + i, kind, &sum_a, &targets_a, VF_LANES);
-        row_exp_step(load(z, i + VF_LANES, dtype), m, e ? e + i + VF_LANES : NULL, t + i + VF_LANES, kind, &sum_b,
-                     &targets_b, VF_LANES);
+        prefetch((const char *)next + (size_t)i * size, 2 * VF_LANES * size);
+        exp_step(&sum_a, &differences_a, load(z, i, dtype), m, e ? e + i : NULL, kind, VF_LANES);
+        exp_step(&sum_b, &differences_b, load(z, i + VF_LANES, dtype), m, e ? e + i + VF_LANES : NULL, kind, VF_LANES);
     }
-    for (; i + VF_LANES <= n; i += VF_LANES)
-        row_exp_step(load(z, i, dtype), m, e ? e + i : NULL, t + i, kind, &sum_a, &targets_a, VF_LANES);
+    if (i + VF_LANES <= n) {
+        exp_step(&sum_a, &differences_a, load(z, i, dtype), m, e ? e + i : NULL, kind, VF_LANES);
+        i += VF_LANES;
+    }
     if (i < n)
-        row_exp_step(load_n(z, i, dtype, (int)(n - i)), m, e ? e + i : NULL, t + i, kind, &sum_b, &targets_b,
-                     (int)(n - i));
-    return (row_sums){vf_sum(vf_add(sum_a, sum_b)), vf_sum(vf_add(targets_a, targets_b))};
+        exp_step(&sum_b, &differences_b, load_n(z, i, dtype, (int)(n - i)), m, e ? e + i : NULL, kind, (int)(n - i));
+    return (row_sums){vf_sum(vf_add(sum_a, sum_b)), vf_sum(vf_add(differences_a, differences_b))};
 }
 
-/* grad = e * a - t * b, or e * a - b where t is constant.  `grad` may be `e` itself, at the front. */
-INLINE void row_grad(void *grad, const float *e, const float *t, float a, float b, int64_t n, plb_dtype dtype,
+/* Where a position's Gaussian targets are: a window of the grid, whose rows are `width` classes apart. */
+typedef struct window {
+    int64_t begin, width;
+    int32_t rows, columns;
+    const float *x, *y;
+    double total; /* the sum of all targets */
+} window;
+
+INLINE window window_of(const plb_gaussian *g, int32_t label)
+{
+    const int32_t y = label / g->width, x = label % g->width;
+    return (window){
+        .begin = (int64_t)g->first_row[y] * g->width + g->first_column[x],
+        .width = g->width,
+        .rows = g->window_rows,
+        .columns = g->window_columns,
+        .x = g->x_window + x * g->x_pitch,
+        .y = g->y_window + (int64_t)y * g->window_rows,
+        .total = g->y_sum[y] * g->x_sum[x],
+    };
+}
+
+/* sum of t (z - max) */
+INLINE float window_sum(const window *w, const void *z, float max, int64_t n, plb_dtype dtype)
+{
+    const vf m = vf_set(max), lowest = vf_set(-0x1.fffffep127f); /* a class of probability 0 must not make 0 * inf */
+    vf sum = vf_set(0);
+    for (int32_t c = 0; c < w->columns; c += VF_LANES) {
+        const vf x = vf_load(w->x + c);
+        int64_t i = w->begin + c;
+        for (int32_t r = 0; r < w->rows; r++, i += w->width) {
+            const vf row = i + VF_LANES <= n ? load(z, i, dtype) : load_n(z, i, dtype, (int)(n - i));
+            const vf d = vf_mul(x, vf_max(lowest, vf_sub(row, m)));
+            sum = vf_fma(d, vf_set(w->y[r]), sum);
+        }
+    }
+    return vf_sum(sum);
+}
+
+/*
+ * e -= t * scale.  A vector may reach past its grid row into the next, where it subtracts 0; the next is therefore loaded
+ * before this one is stored, for a load that overlaps a store in flight has to wait for it.
+ */
+INLINE void window_subtract(const window *w, float *e, float scale)
+{
+    for (int32_t c = 0; c < w->columns; c += VF_LANES) {
+        const vf x = vf_mul(vf_load(w->x + c), vf_set(-scale));
+        float *at = e + w->begin + c;
+        vf row = vf_load(at);
+        for (int32_t r = 0; r < w->rows; r++, at += w->width) {
+            const vf next = r + 1 < w->rows ? vf_load(at + w->width) : row;
+            vf_store(at, vf_fma(x, vf_set(w->y[r]), row));
+            row = next;
+        }
+    }
+}
+
+/* grad = e * a - b.  `has_slack`: it may be written past the end of the row. */
+INLINE void row_grad(void *grad, bool has_slack, const float *e, float a, float b, int64_t n, plb_dtype dtype,
                      row_kind kind)
 {
-    const vf va = vf_set(a), vb = vf_set(kind == SOFT ? -b : b);
-    int64_t i = 0;
-    for (; i < n; i += VF_LANES) {
-        vf g = vf_load(e + i);
-        if (kind == SOFT)
-            g = vf_fma(vf_load(t + i), vb, vf_mul(g, va));
-        else if (kind == SMOOTHED)
-            g = vf_sub(vf_mul(g, va), vb);
-        else
-            g = vf_mul(g, va);
-        if (i + VF_LANES <= n)
+    const vf va = vf_set(a), vb = vf_set(b);
+    for (int64_t i = 0; i < n; i += VF_LANES) {
+        vf g = vf_mul(vf_load(e + i), va);
+        if (kind == SMOOTHED)
+            g = vf_sub(g, vb);
+        if (has_slack || i + VF_LANES <= n)
             store(grad, i, dtype, g);
         else
             store_n(grad, i, dtype, g, (int)(n - i));
@@ -242,18 +170,6 @@ INLINE void row_zero(void *grad, int64_t n, plb_dtype dtype)
         store(grad, i, dtype, vf_set(0));
     if (i < n)
         store_n(grad, i, dtype, vf_set(0), (int)(n - i));
-}
-
-/* The targets of a position: grid row after grid row; what a vector writes past the end of one, the next overwrites. */
-INLINE void row_targets(float *t, const plb_gaussian *g, int32_t y, int32_t x)
-{
-    const float *factor = g->x_f32 + x * g->x_pitch;
-    for (int32_t row = 0; row < g->height; row++, t += g->width) {
-        const vf scale = vf_set(g->y_f32[(int64_t)y * g->height + row]);
-        for (int32_t i = 0; i < g->width; i += VF_LANES)
-            vf_store(t + i, vf_mul(scale, vf_load(factor + i)));
-    }
-    vf_store(t, vf_set(0)); /* the last vector of the sums reads past the end */
 }
 
 INLINE bool is_first_maximum(const void *z, int64_t label, float max, plb_dtype dtype)
@@ -271,36 +187,43 @@ typedef struct group {
     int count, first;
     float max[PLB_GROUP_ROWS];
     row_sums sums[PLB_GROUP_ROWS];
-    double total[PLB_GROUP_ROWS]; /* the sum of the targets */
+    window soft[PLB_GROUP_ROWS];
 } group;
 
 /* The first two passes over a group of rows; those of weight 0 are left out. */
-INLINE void group_exp(const plb_loss_rows *rows, group *g, float *e, float *t, int64_t pitch, plb_dtype dtype,
-                      row_kind kind)
+INLINE void group_exp(const plb_loss_rows *rows, group *g, float *e, int64_t pitch, plb_dtype dtype, row_kind kind)
 {
     const plb_gaussian *const gaussian = rows->gaussian;
     for (int k = 0; k < g->count; k++) {
         const int r = g->first + k, label = rows->label[r];
-        g->total[k] = 1;
         if (label < 0)
             continue;
-        if (kind == SOFT) {
-            const int32_t y = label / gaussian->width, x = label % gaussian->width;
-            row_targets(t + k * pitch, gaussian, y, x);
-            g->total[k] = gaussian->y_sum[y] * gaussian->x_sum[x];
-        }
+        if (kind == SOFT)
+            g->soft[k] = window_of(gaussian, label);
         g->max[k] = row_max(rows->logits[r], rows->classes, dtype);
     }
     for (int k = 0; k < g->count; k++) {
         const int r = g->first + k, next = r + g->count < rows->count ? r + g->count : rows->count - 1;
-        if (rows->label[r] >= 0)
-            g->sums[k] = row_exp(rows->logits[r], rows->logits[next], g->max[k], rows->grad[r] ? e + k * pitch : NULL,
-                                 t + k * pitch, rows->classes, dtype, kind);
+        if (rows->label[r] < 0)
+            continue;
+        g->sums[k] = row_exp(rows->logits[r], rows->logits[next], g->max[k], rows->grad[r] ? e + k * pitch : NULL,
+                             rows->classes, dtype, kind);
+        if (kind == SOFT)
+            g->sums[k].targets = window_sum(&g->soft[k], rows->logits[r], g->max[k], rows->classes, dtype);
     }
 }
 
-INLINE void group_loss(plb_loss_rows *rows, const group *g, const float *t, int64_t pitch, plb_dtype dtype,
-                       row_kind kind)
+/* What the targets give the label itself. */
+INLINE double target_of_label(const plb_loss_rows *rows, int32_t label, row_kind kind)
+{
+    const plb_gaussian *const g = rows->gaussian;
+    if (kind != SOFT)
+        return rows->base + rows->peak;
+    const int64_t y = label / g->width, x = label % g->width;
+    return g->y[y * g->height + y] * g->x[x * g->width + x];
+}
+
+INLINE void group_loss(plb_loss_rows *rows, const group *g, plb_dtype dtype, row_kind kind)
 {
     for (int k = 0; k < g->count; k++) {
         const int r = g->first + k, label = rows->label[r];
@@ -309,25 +232,23 @@ INLINE void group_loss(plb_loss_rows *rows, const group *g, const float *t, int6
         if (label < 0)
             continue;
         const float z_label = load_one(rows->logits[r], label, dtype), sum = g->sums[k].exponentials;
-        double loss = g->total[k] * log((double)sum);
+        double loss = log((double)sum);
         if (kind == SOFT)
-            loss -= g->sums[k].targets;
+            loss = loss * g->soft[k].total - g->sums[k].targets;
         else
             loss -= rows->peak * ((double)z_label - g->max[k]);
         if (kind == SMOOTHED)
             loss -= rows->base * g->sums[k].targets;
         rows->loss[r] = loss;
         rows->correct[r] = sum == sum && is_first_maximum(rows->logits[r], label, g->max[k], dtype);
-        if (rows->filter) {
-            const double t_label = kind == SOFT ? t[k * pitch + label] : rows->base + rows->peak;
-            rows->confident[r] = exp((double)z_label - g->max[k]) / sum >= t_label;
-        }
+        if (rows->filter)
+            rows->confident[r] = exp((double)z_label - g->max[k]) / sum >= target_of_label(rows, label, kind);
     }
 }
 
 /* The gradient of row `k` of the group, to `to`. */
-INLINE void group_grad_row(const plb_loss_rows *rows, const group *g, int k, void *to, const float *e, const float *t,
-                           plb_dtype dtype, row_kind kind)
+INLINE void group_grad_row(const plb_loss_rows *rows, const group *g, int k, void *to, const float *e, plb_dtype dtype,
+                           row_kind kind)
 {
     const int64_t n = rows->classes;
     const int r = g->first + k, label = rows->label[r];
@@ -335,11 +256,10 @@ INLINE void group_grad_row(const plb_loss_rows *rows, const group *g, int k, voi
         row_zero(to, n, dtype);
         return;
     }
-    const double scale = rows->scale[r];
-    const float a = (float)(scale * g->total[k] / g->sums[k].exponentials);
-    const float b = (float)(kind == SOFT ? scale : scale * rows->base);
+    const double scale = rows->scale[r], total = kind == SOFT ? g->soft[k].total : 1;
+    const float a = (float)(scale * total / g->sums[k].exponentials);
     const float e_label = e[label];
-    row_grad(to, e, t, a, b, n, dtype, kind);
+    row_grad(to, rows->stream, e, a, (float)(scale * rows->base), n, dtype, kind);
     if (kind != SOFT)
         store_one(to, label, dtype, e_label * a - (float)(scale * (rows->base + rows->peak)));
 }
@@ -348,12 +268,15 @@ INLINE void group_grad_row(const plb_loss_rows *rows, const group *g, int k, voi
  * The third pass.  The stage begins a line before the exponentials, and a row of gradients is never longer than one of
  * exponentials, so what is staged overwrites only what has been read.
  */
-INLINE void group_grad(const plb_loss_rows *rows, const group *g, const float *e, const float *t, int64_t pitch,
-                       stream *out, plb_dtype dtype, row_kind kind)
+INLINE void group_grad(const plb_loss_rows *rows, const group *g, float *e, int64_t pitch, stream *out, plb_dtype dtype,
+                       row_kind kind)
 {
     const size_t bytes = (size_t)rows->classes * (dtype == PLB_F32 ? 4 : 2);
     size_t staged = 0;
     char *stage = NULL;
+    for (int k = 0; kind == SOFT && k < g->count; k++) /* p T - t = (e - t sum / T) T / sum */
+        if (rows->label[g->first + k] >= 0)
+            window_subtract(&g->soft[k], e + k * pitch, g->sums[k].exponentials / (float)g->soft[k].total);
     for (int k = 0; k < g->count; k++) {
         char *to = rows->grad[g->first + k];
         if (rows->stream) {
@@ -366,7 +289,7 @@ INLINE void group_grad(const plb_loss_rows *rows, const group *g, const float *e
             to = stage + staged;
             staged += bytes;
         }
-        group_grad_row(rows, g, k, to, e + k * pitch, t + k * pitch, dtype, kind);
+        group_grad_row(rows, g, k, to, e + k * pitch, dtype, kind);
     }
     if (stage)
         stream_run(out, staged);
@@ -376,21 +299,19 @@ INLINE void loss_rows(plb_loss_rows *rows, plb_dtype dtype, row_kind kind)
 {
     const int64_t pitch = plb_loss_pitch(rows->classes);
     const int group_rows = plb_loss_group(rows->classes);
-    float *const e = (float *)rows->scratch + 16, *const t = e + group_rows * pitch;
+    float *const e = (float *)rows->scratch + 16;
     stream out = {.stage = rows->scratch, .to = NULL};
     group g;
 
     for (g.first = 0; g.first < rows->count; g.first += group_rows) {
         g.count = rows->count - g.first < group_rows ? rows->count - g.first : group_rows;
-        group_exp(rows, &g, e, t, pitch, dtype, kind);
-        group_loss(rows, &g, t, pitch, dtype, kind);
+        group_exp(rows, &g, e, pitch, dtype, kind);
+        group_loss(rows, &g, dtype, kind);
         if (rows->grad[g.first])
-            group_grad(rows, &g, e, t, pitch, &out, dtype, kind);
+            group_grad(rows, &g, e, pitch, &out, dtype, kind);
     }
-    if (rows->stream) {
-        stream_flush(&out);
-        v_stream_done();
-    }
+    if (rows->stream)
+        stream_end(&out);
 }
 
 /* The three kinds as three copies of the loop, so that none pays for another. */

@@ -9,17 +9,25 @@
 #ifndef PLB_CPU_SIMD_H
 #define PLB_CPU_SIMD_H
 
-#include "../backend.h"
+#include "masks.h"
 
 enum { PLB_ROW_BATCH = 64 };
 
-/* Factors of the Gaussian targets: t_ij = y[y_i][y_j] * x[x_i][x_j], each axis already normalised. */
+/*
+ * Factors of the Gaussian targets: t_ij = y[y_i][y_j] * x[x_i][x_j], each axis already normalised.
+ *
+ * What float32 arithmetic cannot tell from 0 beside the maximum (below 2^-32 of it) is left out by the vectors: a window
+ * of window_rows x window_columns patches counts, as large for every position, which begins at first_row[y_i] and
+ * first_column[x_i] and has the factors y_window[y_i] and x_window[x_i].
+ */
 typedef struct plb_gaussian {
     int32_t height, width;
     const double *y, *x;         /* height x height and width x width                                        */
     const double *y_sum, *x_sum; /* sums of their rows: sum_j t_ij = y_sum[y_i] * x_sum[x_i]                  */
-    const float *y_f32;          /* y                                                                         */
-    const float *x_f32;          /* x, rows of x_pitch floats, zero past width                                */
+    int32_t window_rows, window_columns;
+    const int32_t *first_row, *first_column;
+    const float *y_window;       /* height x window_rows                                                      */
+    const float *x_window;       /* width x x_pitch, zeros from window_columns on                             */
     int64_t x_pitch;             /* a multiple of 16                                                          */
 } plb_gaussian;
 
@@ -41,12 +49,15 @@ typedef struct plb_loss_rows {
     bool confident[PLB_ROW_BATCH];  /* out: p_label >= t_label                                                  */
 } plb_loss_rows;
 
-/* Rows that a kernel has in flight: as many as leave room in the L1 cache for logits, exponentials and targets. */
-enum { PLB_GROUP_ROWS = 8 };
+/*
+ * Rows that a kernel has in flight.  Few enough to stay in the L1 cache; more than 4, and the stores of the gradients
+ * come in bursts for which the reads have to wait.
+ */
+enum { PLB_GROUP_ROWS = 4 };
 
 static inline int plb_loss_group(int64_t classes)
 {
-    return classes > 1024 ? 1 : classes <= 2048 / PLB_GROUP_ROWS ? PLB_GROUP_ROWS : (int)(2048 / classes);
+    return classes > 512 ? 1 : classes <= 1024 / PLB_GROUP_ROWS ? PLB_GROUP_ROWS : (int)(1024 / classes);
 }
 
 /* Floats from one row of scratch to the next: slack for whole vectors past the end. */
@@ -55,21 +66,70 @@ static inline int64_t plb_loss_pitch(int64_t classes)
     return (classes + 64) / 16 * 16;
 }
 
-/* A line, and a row of exponentials, which become gradients, and one of targets for each row in flight. */
+/* A line, and a row of exponentials, which become gradients, for each row in flight. */
 static inline size_t plb_loss_scratch(int64_t classes)
 {
-    return 64 + plb_size_mul(2 * sizeof(float) * (size_t)plb_loss_group(classes), (size_t)plb_loss_pitch(classes));
+    return 64 + plb_size_mul(sizeof(float) * (size_t)plb_loss_group(classes), (size_t)plb_loss_pitch(classes));
 }
 
 typedef void plb_loss_kernel(plb_loss_rows *rows);
 
+/* Up to PLB_ROW_BATCH rows of assembled tokens. */
+typedef struct plb_token_rows {
+    int64_t channels;
+    int count;
+    bool stream;                          /* store x past the caches                                            */
+    const void *token[PLB_ROW_BATCH];
+    const void *embedding[PLB_ROW_BATCH]; /* NULL: the token as it is                                           */
+    void *x[PLB_ROW_BATCH];               /* token + embedding                                                  */
+} plb_token_rows;
+
+typedef void plb_token_kernel(const plb_token_rows *rows);
+
+/* Up to PLB_ROW_BATCH rows of a gradient, each copied to one place and added to one sum. */
+typedef struct plb_token_grads {
+    int64_t channels;
+    int count;
+    bool stream;                     /* store the copies past the caches                                        */
+    const void *grad[PLB_ROW_BATCH]; /* NULL: zeros, and no sum                                                 */
+    void *to[PLB_ROW_BATCH];         /* NULL: not copied                                                        */
+    double *sum[PLB_ROW_BATCH];      /* plb_sum_pitch(channels) numbers; NULL: not added                        */
+} plb_token_grads;
+
+typedef void plb_token_grad_kernel(const plb_token_grads *rows);
+
+/* Doubles from one sum to the next: whole vectors are added. */
+static inline size_t plb_sum_pitch(int64_t channels)
+{
+    return ((size_t)channels + 15) / 16 * 16;
+}
+
+/* The cosine similarity of the tokens of an image with its class token. */
+#define PLB_SIMILARITY_EPS 1e-8 /* lengths below this count as this, as in PyTorch's cosine_similarity() */
+
+typedef struct plb_similarity_rows {
+    int64_t channels, count;
+    const char *token, *embedding;           /* the first row of each; embedding may be NULL                    */
+    int64_t token_step, embedding_step;      /* bytes from row to row                                           */
+    const char *cls, *cls_embedding;         /* cls_embedding may be NULL                                       */
+    void *scratch;                           /* 8 * channels bytes                                              */
+    double *similarity;                      /* out: count numbers                                              */
+} plb_similarity_rows;
+
+typedef void plb_similarity_kernel(const plb_similarity_rows *rows);
+
 typedef struct plb_simd {
     poslabel_isa isa;
     plb_loss_kernel *loss_rows[PLB_F64 + 1]; /* by dtype: float32, float16, bfloat16, float64 */
+    plb_token_kernel *token_rows[PLB_BF16 + 1];       /* float32, float16, bfloat16 */
+    plb_token_grad_kernel *token_grads[PLB_BF16 + 1];
+    plb_similarity_kernel *similarity_rows[PLB_F64 + 1];
+    plb_mask_kernels masks;
 } plb_simd;
 
 /* What every level uses for float64. */
 plb_loss_kernel plb_loss_rows_reference_f64;
+plb_similarity_kernel plb_similarity_rows_reference_f64;
 
 extern const plb_simd plb_simd_reference, plb_simd_baseline;
 #ifdef PLB_HAVE_X86

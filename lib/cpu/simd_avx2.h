@@ -180,3 +180,25 @@ static inline void v_stream_done(void)
 {
     _mm_sfence();
 }
+
+static inline void vf_add_to_doubles(double *sum, vf a)
+{
+    const __m256d low = _mm256_cvtps_pd(_mm256_castps256_ps128(a)), high = _mm256_cvtps_pd(_mm256_extractf128_ps(a, 1));
+    _mm256_storeu_pd(sum, _mm256_add_pd(_mm256_loadu_pd(sum), low));
+    _mm256_storeu_pd(sum + 4, _mm256_add_pd(_mm256_loadu_pd(sum + 4), high));
+}
+
+static inline void vf_stream(float *p, vf a)
+{
+    _mm256_stream_ps(p, a);
+}
+
+static inline void vf_stream_f16(uint16_t *p, vf a)
+{
+    _mm_stream_si128((__m128i *)p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
+}
+
+static inline void vf_stream_bf16(uint16_t *p, vf a)
+{
+    _mm_stream_si128((__m128i *)p, narrow_bf16(a));
+}

@@ -6,9 +6,19 @@
 #include <math.h>
 #include <string.h>
 
+#include "vectors.inc.h"
+#include "stream.inc.h"
 #include "loss_rows.inc.h"
+#include "token_rows.inc.h"
+#include "attention_rows.inc.h"
+#include "mask_rows.inc.h"
 
 const plb_simd plb_simd_avx512 = {
     .isa = POSLABEL_ISA_AVX512,
     .loss_rows = {loss_rows_f32, loss_rows_f16, loss_rows_bf16, plb_loss_rows_reference_f64},
+    .token_rows = {token_rows_f32, token_rows_f16, token_rows_bf16},
+    .token_grads = {token_grads_f32, token_grads_f16, token_grads_bf16},
+    .similarity_rows = {similarity_rows_f32, similarity_rows_f16, similarity_rows_bf16,
+                        plb_similarity_rows_reference_f64},
+    .masks = MASK_KERNELS,
 };

@@ -151,3 +151,25 @@ static inline void v_stream_done(void)
 {
     _mm_sfence();
 }
+
+static inline void vf_add_to_doubles(double *sum, vf a)
+{
+    const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(a)), high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1));
+    _mm512_storeu_pd(sum, _mm512_add_pd(_mm512_loadu_pd(sum), low));
+    _mm512_storeu_pd(sum + 8, _mm512_add_pd(_mm512_loadu_pd(sum + 8), high));
+}
+
+static inline void vf_stream(float *p, vf a)
+{
+    _mm512_stream_ps(p, a);
+}
+
+static inline void vf_stream_f16(uint16_t *p, vf a)
+{
+    _mm256_stream_si256((__m256i *)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
+static inline void vf_stream_bf16(uint16_t *p, vf a)
+{
+    _mm256_stream_si256((__m256i *)p, narrow_bf16(a));
+}

@@ -176,3 +176,45 @@ static inline void v_stream_done(void)
     _mm_sfence();
 #endif
 }
+
+/* sum[0 .. VF_LANES) += a */
+static inline void vf_add_to_doubles(double *sum, vf a)
+{
+    for (int i = 0; i < VF_LANES; i++)
+        sum[i] += (double)a[i];
+}
+
+/* stores past the caches; p is aligned to what is stored */
+static inline void vf_stream(float *p, vf a)
+{
+#ifdef __SSE2__
+    _mm_stream_ps(p, (__m128)a);
+#else
+    vf_store(p, a);
+#endif
+}
+
+static inline void stream_halves(uint16_t *p, const uint16_t *halves)
+{
+#if defined(__SSE2__) && defined(__x86_64__)
+    long long bits;
+    memcpy(&bits, halves, sizeof bits);
+    _mm_stream_si64((long long *)(void *)p, bits);
+#else
+    memcpy(p, halves, 8);
+#endif
+}
+
+static inline void vf_stream_f16(uint16_t *p, vf a)
+{
+    uint16_t halves[VF_LANES];
+    vf_store_f16(halves, a);
+    stream_halves(p, halves);
+}
+
+static inline void vf_stream_bf16(uint16_t *p, vf a)
+{
+    uint16_t halves[VF_LANES];
+    vf_store_bf16(halves, a);
+    stream_halves(p, halves);
+}

@@ -8,6 +8,8 @@
 #include <float.h>
 #include <math.h>
 
+#include "mask_rows.inc.h"
+
 static double target(const plb_loss_rows *rows, int64_t label, int64_t c)
 {
     if (rows->gaussian)
@@ -80,7 +82,92 @@ void plb_loss_rows_reference_f64(plb_loss_rows *rows)
     loss_rows(rows, PLB_F64);
 }
 
+static void token_rows(const plb_token_rows *rows, plb_dtype dtype)
+{
+    const int64_t size = plb_dtype_size[dtype];
+    for (int r = 0; r < rows->count; r++) {
+        const char *const token = rows->token[r], *const embedding = rows->embedding[r];
+        char *const x = rows->x[r];
+        if (!embedding)
+            memcpy(x, token, (size_t)(rows->channels * size));
+        for (int64_t i = 0; embedding && i < rows->channels; i++)
+            plb_store_number(x + i * size, dtype,
+                             plb_load_number(token + i * size, dtype) + plb_load_number(embedding + i * size, dtype));
+    }
+}
+
+static void token_grads(const plb_token_grads *rows, plb_dtype dtype)
+{
+    const int64_t size = plb_dtype_size[dtype];
+    for (int r = 0; r < rows->count; r++) {
+        const char *const grad = rows->grad[r];
+        for (int64_t i = 0; grad && rows->sum[r] && i < rows->channels; i++)
+            rows->sum[r][i] += plb_load_number(grad + i * size, dtype);
+        if (rows->to[r] && grad)
+            memcpy(rows->to[r], grad, (size_t)(rows->channels * size));
+        else if (rows->to[r])
+            memset(rows->to[r], 0, (size_t)(rows->channels * size));
+    }
+}
+
+static double sum_at(const char *a, const char *b, int64_t i, plb_dtype dtype)
+{
+    const int64_t at = i * plb_dtype_size[dtype];
+    return plb_load_number(a + at, dtype) + (b ? plb_load_number(b + at, dtype) : 0);
+}
+
+static void similarity_rows(const plb_similarity_rows *rows, plb_dtype dtype)
+{
+    double *const c = rows->scratch;
+    double cls_square = 0;
+    for (int64_t i = 0; i < rows->channels; i++) {
+        c[i] = sum_at(rows->cls, rows->cls_embedding, i, dtype);
+        cls_square += c[i] * c[i];
+    }
+    for (int64_t k = 0; k < rows->count; k++) {
+        const char *const token = rows->token + k * rows->token_step;
+        const char *const embedding = rows->embedding ? rows->embedding + k * rows->embedding_step : NULL;
+        double product = 0, square = 0;
+        for (int64_t i = 0; i < rows->channels; i++) {
+            const double t = sum_at(token, embedding, i, dtype);
+            product += c[i] * t;
+            square += t * t;
+        }
+        const double cls_length = sqrt(cls_square), length = sqrt(square), least = PLB_SIMILARITY_EPS;
+        rows->similarity[k] =
+            product / ((cls_length < least ? least : cls_length) * (length < least ? least : length));
+    }
+}
+
+#define TOKEN_ROWS(suffix, dtype)                                                                                      \
+    static void token_rows_##suffix(const plb_token_rows *rows)                                                        \
+    {                                                                                                                  \
+        token_rows(rows, dtype);                                                                                       \
+    }                                                                                                                  \
+    static void token_grads_##suffix(const plb_token_grads *rows)                                                      \
+    {                                                                                                                  \
+        token_grads(rows, dtype);                                                                                      \
+    }                                                                                                                  \
+    static void similarity_rows_##suffix(const plb_similarity_rows *rows)                                              \
+    {                                                                                                                  \
+        similarity_rows(rows, dtype);                                                                                  \
+    }
+
+TOKEN_ROWS(f32, PLB_F32)
+TOKEN_ROWS(f16, PLB_F16)
+TOKEN_ROWS(bf16, PLB_BF16)
+
+void plb_similarity_rows_reference_f64(const plb_similarity_rows *rows)
+{
+    similarity_rows(rows, PLB_F64);
+}
+
 const plb_simd plb_simd_reference = {
     .isa = POSLABEL_ISA_REFERENCE,
     .loss_rows = {loss_rows_f32, loss_rows_f16, loss_rows_bf16, plb_loss_rows_reference_f64},
+    .token_rows = {token_rows_f32, token_rows_f16, token_rows_bf16},
+    .token_grads = {token_grads_f32, token_grads_f16, token_grads_bf16},
+    .similarity_rows = {similarity_rows_f32, similarity_rows_f16, similarity_rows_bf16,
+                        plb_similarity_rows_reference_f64},
+    .masks = MASK_KERNELS,
 };

@@ -1,30 +1,54 @@
 /*
  * Rows of token assembly and of its gradient.  SPDX-License-Identifier: Apache-2.0
  *
- * Included after loss_rows.inc.h, whose loads, stores and line stream it uses.  All three streams of a row are memory:
- * there is nothing to hide but latency.  Rows that are gathered defeat the hardware's prefetchers, so the next rows
- * are asked for while one is worked on.  A row that goes past the caches is formed in a piece of the L1 cache first,
- * because a line of memory may hold the end of one row and the beginning of the next.
+ * There is hardly any arithmetic: these are copies of rows with something added on the way, and what costs is memory.
+ * Whole lines of a row that goes past the caches are stored straight from registers; only the lines that it shares
+ * with its neighbours are put together in the stage of a stream.  Rows that follow each other are left to the
+ * hardware's prefetchers.  Gathered rows defeat those, so while one row is copied the lines of a later one are asked
+ * for, marked as used once, so that they do not push the embeddings out of the L2 cache.
  */
 
-enum { TOKEN_PIECE = 4096, TOKEN_AHEAD = 4096 };
+enum { TOKENS_AHEAD = 2 };
 
-/* How many rows ahead to ask for: as many as keep about TOKEN_AHEAD bytes on the way. */
-INLINE int rows_ahead(size_t row_bytes)
+/* The row to ask for while row r is worked on, or NULL. */
+INLINE const char *row_ahead(const void *const *rows, int count, int r, size_t bytes)
 {
-    const size_t rows = row_bytes ? TOKEN_AHEAD / row_bytes : 1;
-    return rows < 1 ? 1 : rows > 8 ? 8 : (int)rows;
+    const char *const next = r + TOKENS_AHEAD < count ? rows[r + TOKENS_AHEAD] : NULL;
+    return next && next != (const char *)rows[r + TOKENS_AHEAD - 1] + bytes ? next : NULL;
 }
 
-INLINE void prefetch(const char *p, size_t bytes)
+INLINE void ask_for_line(const char *row, size_t at)
 {
-    for (size_t i = 0; i < bytes; i += 64)
-        __builtin_prefetch(p + i, 0, 3);
+    if (row)
+        __builtin_prefetch(row + at, 0, 0);
 }
 
-INLINE void add_rows(char *to, const char *a, const char *b, int64_t n, plb_dtype dtype)
+INLINE void stream_vector(void *p, int64_t i, plb_dtype dtype, vf a)
 {
+    if (dtype == PLB_F32)
+        vf_stream((float *)p + i, a);
+    else if (dtype == PLB_F16)
+        vf_stream_f16((uint16_t *)p + i, a);
+    else
+        vf_stream_bf16((uint16_t *)p + i, a);
+}
+
+/* The first byte of x that begins a line, at most `bytes` away. */
+INLINE size_t line_head(const char *x, size_t bytes)
+{
+    const size_t head = (64 - line_offset(x)) & 63;
+    return head < bytes ? head : bytes;
+}
+
+/* to = a + b, or a */
+INLINE void add_rows(char *to, const char *a, const char *b, size_t bytes, plb_dtype dtype)
+{
+    const int64_t n = (int64_t)(bytes / (dtype == PLB_F32 ? 4 : 2));
     int64_t i = 0;
+    if (!b) {
+        memcpy(to, a, bytes);
+        return;
+    }
     for (; i + VF_LANES <= n; i += VF_LANES)
         store(to, i, dtype, vf_add(load(a, i, dtype), load(b, i, dtype)));
     if (i < n)
@@ -32,39 +56,57 @@ INLINE void add_rows(char *to, const char *a, const char *b, int64_t n, plb_dtyp
                 (int)(n - i));
 }
 
-INLINE void token_rows(const plb_token_rows *rows, plb_dtype dtype)
+INLINE void stream_part(stream *out, char *x, const char *a, const char *b, size_t bytes, plb_dtype dtype)
 {
-    const size_t size = dtype == PLB_F32 ? 4 : 2, bytes = (size_t)rows->channels * size;
-    const int ahead = rows_ahead(bytes);
-    char piece[TOKEN_PIECE + 64] __attribute__((aligned(64)));
-    stream out = {.to = NULL};
-
-    for (int r = 0; r < rows->count; r++) {
-        const char *const token = rows->token[r], *const embedding = rows->embedding[r];
-        const char *const next = r + ahead < rows->count ? rows->token[r + ahead] : NULL;
-        char *const x = rows->x[r];
-        for (size_t at = 0; at < bytes; at += TOKEN_PIECE) {
-            const size_t part = bytes - at < TOKEN_PIECE ? bytes - at : TOKEN_PIECE;
-            char *const to = rows->stream ? piece : x + at;
-            if (next)
-                prefetch(next + at, part);
-            if (embedding)
-                add_rows(to, token + at, embedding + at, (int64_t)(part / size), dtype);
-            else
-                memcpy(to, token + at, part);
-            if (rows->stream)
-                stream_row(&out, x + at, piece, part);
-        }
-    }
-    if (rows->stream) {
-        stream_flush(&out);
-        v_stream_done();
+    if (bytes) {
+        add_rows(stream_seek(out, x), a, b, bytes, dtype);
+        stream_run(out, bytes);
     }
 }
 
-/* The sum has room for whole vectors. */
-INLINE void add_to_sum(double *sum, const char *a, int64_t n, plb_dtype dtype)
+INLINE void stream_sum(stream *out, char *x, const char *a, const char *b, size_t bytes, const char *next,
+                       plb_dtype dtype)
 {
+    const int64_t in_line = 64 / (dtype == PLB_F32 ? 4 : 2);
+    size_t at = line_head(x, bytes);
+    stream_part(out, x, a, b, at, dtype);
+    for (; at + 64 <= bytes; at += 64) {
+        ask_for_line(next, at);
+        if (!b)
+            v_stream_line(x + at, a + at);
+        for (int64_t i = 0; b && i < in_line; i += VF_LANES)
+            stream_vector(x + at, i, dtype, vf_add(load(a + at, i, dtype), load(b + at, i, dtype)));
+    }
+    stream_part(out, x + at, a + at, b ? b + at : NULL, bytes - at, dtype);
+}
+
+INLINE void token_rows(const plb_token_rows *rows, plb_dtype dtype)
+{
+    const size_t bytes = (size_t)rows->channels * (dtype == PLB_F32 ? 4 : 2);
+    char stage[192] __attribute__((aligned(64)));
+    stream out = {.stage = stage};
+
+    for (int r = 0; r < rows->count; r++) {
+        const char *const token = rows->token[r], *const embedding = rows->embedding[r];
+        const char *const next = row_ahead(rows->token, rows->count, r, bytes);
+        if (rows->stream && embedding) {
+            stream_sum(&out, rows->x[r], token, embedding, bytes, next, dtype);
+        } else if (rows->stream) {
+            stream_sum(&out, rows->x[r], token, NULL, bytes, next, dtype);
+        } else {
+            for (size_t at = 0; at < bytes; at += 64)
+                ask_for_line(next, at);
+            add_rows(rows->x[r], token, embedding, bytes, dtype);
+        }
+    }
+    if (rows->stream)
+        stream_end(&out);
+}
+
+/* The sum has room for whole vectors. */
+INLINE void add_to_sum(double *sum, const char *a, size_t bytes, plb_dtype dtype)
+{
+    const int64_t n = (int64_t)(bytes / (dtype == PLB_F32 ? 4 : 2));
     int64_t i = 0;
     for (; i + VF_LANES <= n; i += VF_LANES)
         vf_add_to_doubles(sum + i, load(a, i, dtype));
@@ -72,38 +114,69 @@ INLINE void add_to_sum(double *sum, const char *a, int64_t n, plb_dtype dtype)
         vf_add_to_doubles(sum + i, load_n(a, i, dtype, (int)(n - i)));
 }
 
+INLINE void stream_copy(stream *out, char *x, const char *grad, double *sum, size_t bytes, const char *next,
+                        plb_dtype dtype)
+{
+    const size_t size = dtype == PLB_F32 ? 4 : 2, head = line_head(x, bytes);
+    size_t at = head;
+    stream_part(out, x, grad, NULL, head, dtype);
+    for (; at + 64 <= bytes; at += 64) {
+        ask_for_line(next, at);
+        v_stream_line(x + at, grad + at);
+        if (sum)
+            for (size_t i = 0; i < 64 / size; i += VF_LANES)
+                vf_add_to_doubles(sum + at / size + i, load(grad + at, (int64_t)i, dtype));
+    }
+    stream_part(out, x + at, grad + at, NULL, bytes - at, dtype);
+    if (sum) {
+        /* the lines at the ends: not whole vectors of the sum, so one by one */
+        for (size_t i = 0; i < head / size; i++)
+            sum[i] += load_one(grad, (int64_t)i, dtype);
+        for (size_t i = at / size; i < bytes / size; i++)
+            sum[i] += load_one(grad, (int64_t)i, dtype);
+    }
+}
+
+INLINE void stream_zeros(stream *out, char *x, size_t bytes)
+{
+    static const char zeros[64] __attribute__((aligned(64)));
+    size_t at = line_head(x, bytes);
+    stream_part(out, x, zeros, NULL, at, PLB_F32);
+    for (; at + 64 <= bytes; at += 64)
+        v_stream_line(x + at, zeros);
+    stream_part(out, x + at, zeros, NULL, bytes - at, PLB_F32);
+}
+
 INLINE void token_grads(const plb_token_grads *rows, plb_dtype dtype)
 {
-    const size_t size = dtype == PLB_F32 ? 4 : 2, bytes = (size_t)rows->channels * size;
-    const int ahead = rows_ahead(bytes);
-    char piece[TOKEN_PIECE + 64] __attribute__((aligned(64)));
-    stream out = {.to = NULL};
+    const size_t bytes = (size_t)rows->channels * (dtype == PLB_F32 ? 4 : 2);
+    char stage[192] __attribute__((aligned(64)));
+    stream out = {.stage = stage};
 
     for (int r = 0; r < rows->count; r++) {
         const char *const grad = rows->grad[r];
-        const char *const next = r + ahead < rows->count ? rows->grad[r + ahead] : NULL;
-        char *const x = rows->to[r];
-        for (size_t at = 0; at < bytes; at += TOKEN_PIECE) {
-            const size_t part = bytes - at < TOKEN_PIECE ? bytes - at : TOKEN_PIECE;
-            char *const to = rows->stream ? piece : x + at;
-            if (next)
-                prefetch(next + at, part);
-            if (rows->sum[r])
-                add_to_sum(rows->sum[r] + at / size, grad + at, (int64_t)(part / size), dtype);
-            if (!x)
-                continue;
-            if (grad)
-                memcpy(to, grad + at, part);
-            else
-                memset(to, 0, part);
-            if (rows->stream)
-                stream_row(&out, x + at, piece, part);
+        const char *const next = row_ahead(rows->grad, rows->count, r, bytes);
+        char *const to = rows->to[r];
+        double *const sum = rows->sum[r];
+        if (rows->stream && to && grad) {
+            stream_copy(&out, to, grad, sum, bytes, next, dtype);
+            continue;
         }
+        if (rows->stream && to) {
+            stream_zeros(&out, to, bytes);
+            continue;
+        }
+        for (size_t at = 0; at < bytes; at += 64)
+            ask_for_line(next, at);
+        if (sum)
+            add_to_sum(sum, grad, bytes, dtype);
+        if (to && grad)
+            memcpy(to, grad, bytes);
+        else if (to)
+            memset(to, 0, bytes);
     }
-    if (rows->stream) {
-        stream_flush(&out);
-        v_stream_done();
-    }
+    if (rows->stream)
+        stream_end(&out);
 }
 
 #define TOKEN_ROWS(suffix, dtype)                                                                                      \

@@ -1,0 +1,110 @@
+/*
+ * Noise and its ranks.  SPDX-License-Identifier: Apache-2.0
+ *
+ * A mask is the order of an image's noise: order = argsort(noise), ascending and stable, and rank, its inverse.  Floats are
+ * compared as integers that sort in the same way, so the result does not depend on the floating-point environment.
+ */
+#ifndef PLB_CPU_MASKS_H
+#define PLB_CPU_MASKS_H
+
+#include "../backend.h"
+
+/*
+ * A guess at where the noise lies: low <= noise <= high becomes [2^23, 2^24) by noise * scale + offset.  Rounding keeps
+ * the order, and what lies outside goes to the ends, so the guess decides how fast an image is ranked and nothing else.
+ */
+typedef struct plb_noise_range {
+    double scale, offset;
+} plb_noise_range;
+
+#define PLB_NOISE_LOW 0x1p23f
+#define PLB_NOISE_HIGH 0x1.fffffep23f /* the last integer below 2^24 */
+
+/* The noise of one image, to be ranked. */
+typedef struct plb_ranking {
+    int64_t length;
+    const void *noise;
+    plb_dtype dtype;       /* a float type; PLB_I32 stands for drawn words, which compare without sign            */
+    plb_noise_range range;
+    int32_t *order, *rank; /* out; plb_rank_pitch() numbers                                                      */
+    void *values;          /* scratch: plb_rank_pitch() floats; or the words                                     */
+    void *scratch;         /* plb_rank_scratch() bytes, aligned to 64                                            */
+} plb_ranking;
+
+/* Elements of the caller's tensors seen as bits. */
+typedef uint16_t __attribute__((may_alias)) plb_bits16;
+typedef uint32_t __attribute__((may_alias)) plb_bits32;
+typedef uint64_t __attribute__((may_alias)) plb_bits64;
+
+/* Above this the counts of the buckets would not fit 16 bits. */
+enum { PLB_RANK_BY_BUCKETS = 65536 };
+
+/* Numbers with room for whole vectors: of 32 words that are drawn, of 256 that are sorted in registers. */
+static inline size_t plb_rank_pitch(int64_t length)
+{
+    return length <= 256 ? 256 : ((size_t)length + 31) / 32 * 32;
+}
+
+/* 2^bits buckets: about four for each number, or two where they would fill the workspace. */
+static inline int plb_bucket_bits(int64_t length)
+{
+    int bits = 5;
+    while ((int64_t)1 << bits < 4 * length)
+        bits++;
+    return length > 512 && (int64_t)1 << bits > 4 * length ? bits - 1 : bits;
+}
+
+/* The counts of the buckets, and for each number its bucket and its place there; or a second order. */
+static inline size_t plb_rank_scratch(int64_t length)
+{
+    if (length > PLB_RANK_BY_BUCKETS)
+        return plb_rank_pitch(length) * sizeof(int32_t);
+    return ((size_t)2 << plb_bucket_bits(length)) + plb_rank_pitch(length) * (sizeof(int32_t) + sizeof(uint16_t));
+}
+
+/* Bits whose integer order is that of the floats they stand for; -0 is +0. */
+static inline uint64_t plb_sortable(uint64_t bits, int width)
+{
+    const uint64_t sign = (uint64_t)1 << (width - 1), all = sign | (sign - 1);
+    if (bits == sign)
+        bits = 0;
+    return bits & sign ? bits ^ all : bits | sign;
+}
+
+static inline int plb_noise_width(plb_dtype dtype)
+{
+    return 8 * plb_dtype_size[dtype];
+}
+
+/* Number i of the noise as an integer that sorts like it. */
+static inline uint64_t plb_noise_key(const void *noise, plb_dtype dtype, int64_t i)
+{
+    switch (dtype) {
+    case PLB_I32:
+        return ((const plb_bits32 *)noise)[i];
+    case PLB_F32:
+        return plb_sortable(((const plb_bits32 *)noise)[i], 32);
+    case PLB_F64:
+        return plb_sortable(((const plb_bits64 *)noise)[i], 64);
+    default:
+        return plb_sortable(((const plb_bits16 *)noise)[i], 16);
+    }
+}
+
+/* What is compiled for each instruction set; see mask_rows.inc.h. */
+typedef struct plb_mask_kernels {
+    /* Words 0 .. count - 1 of a stream; up to 31 more may be written. */
+    void (*draw_words)(uint64_t seed, uint32_t sample, uint32_t stream, uint32_t step, uint32_t *words, int64_t count);
+    bool (*has_nan)(const void *noise, plb_dtype dtype, int64_t count);
+    /* False: gave up, because the range fits the noise too badly. */
+    bool (*rank_row)(plb_ranking *ranking);
+    void (*store_ids)(void *to, plb_dtype dtype, const int32_t *ids, int64_t count);
+    void (*store_mask)(void *to, plb_dtype dtype, const int32_t *rank, int64_t keep, int64_t count);
+} plb_mask_kernels;
+
+/*
+ * Ranks one image.  `range` is the guess, bettered when it turns out to be bad; start from {0}.
+ */
+void plb_rank(const plb_mask_kernels *kernels, plb_ranking *ranking, plb_noise_range *range);
+
+#endif

@@ -1,0 +1,174 @@
+/*
+ * The ranks of the noise of one image.  SPDX-License-Identifier: Apache-2.0
+ *
+ * Noise is spread evenly, more or less, so one pass over a few times as many buckets as there are numbers all but sorts
+ * it; what shares a bucket is then sorted by insertion.  Where that turns out to be much work, as with noise that crowds
+ * in a few places, the row is given up and plb_rank() sorts it in another way: the time stays proportional to its
+ * length.  The AVX-512 level sorts up to 256 numbers in its registers instead.
+ */
+#ifdef VF_LANES
+
+/* What insertion may move before it gives up. */
+static inline int64_t insertion_budget(int64_t n)
+{
+    return 8 * n + 64;
+}
+
+/*
+ * The noise as floats, for which *scale and *offset hold.  What can be read as it is, is.
+ */
+static const float *noise_values(const plb_ranking *ranking, float *scale, float *offset)
+{
+    const int64_t n = ranking->length;
+    float *const values = ranking->values;
+    *scale = (float)ranking->range.scale;
+    *offset = (float)ranking->range.offset;
+    if (ranking->dtype == PLB_F32)
+        return ranking->noise;
+    if (ranking->dtype == PLB_F64) {
+        /* scaled before they are rounded: noise may crowd closer than float32 can tell */
+        const double *const noise = ranking->noise;
+        for (int64_t i = 0; i < n; i++)
+            values[i] = (float)(noise[i] * ranking->range.scale + ranking->range.offset);
+        *scale = 1;
+        *offset = 0;
+        return values;
+    }
+    int64_t i = 0;
+    if (ranking->dtype == PLB_F16) {
+        for (; i + VF_LANES <= n; i += VF_LANES)
+            vf_store(values + i, vf_load_f16((const uint16_t *)ranking->noise + i));
+        for (; i < n; i++)
+            values[i] = plb_from_f16(((const uint16_t *)ranking->noise)[i]);
+    } else {
+        for (; i < n; i++)
+            values[i] = plb_from_bf16(((const uint16_t *)ranking->noise)[i]);
+    }
+    return values;
+}
+
+/* A value as an integer below 2^23. */
+static inline uint32_t quantize(float value, float scale, float offset)
+{
+    float t = value * scale + offset;
+    t = t > PLB_NOISE_LOW ? t : PLB_NOISE_LOW;
+    t = t < PLB_NOISE_HIGH ? t : PLB_NOISE_HIGH;
+    return plb_to_bits(t) & 0x7fffffu;
+}
+
+/*
+ * The table of counts has rows of 32, down which the buckets run: so that sums over the buckets are, but for one row,
+ * sums of whole rows.
+ */
+enum { BUCKET_COLUMNS = 32 };
+
+static inline uint32_t bucket_place(uint32_t bucket, int row_bits)
+{
+    return (bucket & ((1u << row_bits) - 1)) * BUCKET_COLUMNS + (bucket >> row_bits);
+}
+
+static void find_buckets(const plb_ranking *ranking, int bits, uint32_t *restrict place)
+{
+    const int64_t n = ranking->length;
+    const int row_bits = bits - 5;
+    if (ranking->dtype == PLB_I32) {
+        const uint32_t *const words = ranking->noise;
+        for (int64_t i = 0; i < n; i++)
+            place[i] = bucket_place(words[i] >> (32 - bits), row_bits);
+        return;
+    }
+    float scale, offset;
+    const float *const values = noise_values(ranking, &scale, &offset);
+    for (int64_t i = 0; i < n; i++)
+        place[i] = bucket_place(quantize(values[i], scale, offset) >> (23 - bits), row_bits);
+}
+
+/* From the counts of the buckets to the rank of the first number of each. */
+static void sum_buckets(uint16_t *table, int bits)
+{
+    const int rows = 1 << (bits - 5);
+    uint16_t first[BUCKET_COLUMNS] = {0}, sum = 0;
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < BUCKET_COLUMNS; c++)
+            first[c] = (uint16_t)(first[c] + table[r * BUCKET_COLUMNS + c]);
+    for (int c = 0; c < BUCKET_COLUMNS; c++) {
+        const uint16_t count = first[c];
+        first[c] = sum;
+        sum = (uint16_t)(sum + count);
+    }
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < BUCKET_COLUMNS; c++) {
+            const uint16_t count = table[r * BUCKET_COLUMNS + c];
+            table[r * BUCKET_COLUMNS + c] = first[c];
+            first[c] = (uint16_t)(first[c] + count);
+        }
+}
+
+/* Sorts what shares a bucket.  Number i is the local[i]-th of its bucket, and those before it are sorted already. */
+static bool sort_buckets(plb_ranking *ranking, const uint16_t *local)
+{
+    int32_t *const order = ranking->order, *const rank = ranking->rank;
+    int64_t budget = insertion_budget(ranking->length);
+    for (int64_t i = 0; i < ranking->length; i++) {
+        if (!local[i])
+            continue;
+        const uint64_t key = plb_noise_key(ranking->noise, ranking->dtype, i);
+        int32_t p = rank[i];
+        const int32_t first = p - local[i];
+        for (; p > first && plb_noise_key(ranking->noise, ranking->dtype, order[p - 1]) > key; p--) {
+            order[p] = order[p - 1];
+            rank[order[p]] = p;
+            if (--budget < 0)
+                return false;
+        }
+        order[p] = (int32_t)i;
+        rank[i] = p;
+    }
+    return true;
+}
+
+static bool rank_by_buckets(plb_ranking *ranking)
+{
+    const int64_t n = ranking->length;
+    const int bits = plb_bucket_bits(n);
+    uint16_t *const table = ranking->scratch;
+    uint32_t *const place = (uint32_t *)(table + ((size_t)1 << bits));
+    uint16_t *const local = (uint16_t *)(place + plb_rank_pitch(n));
+    int32_t *restrict const order = ranking->order, *restrict const rank = ranking->rank;
+    find_buckets(ranking, bits, place);
+    memset(table, 0, sizeof *table << bits);
+    for (int64_t i = 0; i < n; i++)
+        local[i] = table[place[i]]++;
+    sum_buckets(table, bits);
+    for (int64_t i = 0; i < n; i++) {
+        /* all sums are below 2^16, but for the one behind the last number */
+        const int32_t p = table[place[i]] + local[i];
+        order[p] = (int32_t)i;
+        rank[i] = p;
+    }
+    return sort_buckets(ranking, local);
+}
+
+#if VF_LANES == 16
+#include "rank_sort.inc.h"
+#endif
+
+static bool rank_row(plb_ranking *ranking)
+{
+#if VF_LANES == 16
+    if (ranking->length <= 256)
+        return rank_by_sorting(ranking);
+#endif
+    return ranking->length <= PLB_RANK_BY_BUCKETS && rank_by_buckets(ranking);
+}
+
+#else
+
+/* The reference leaves it to plb_rank(). */
+static bool rank_row(plb_ranking *ranking)
+{
+    (void)ranking;
+    return false;
+}
+
+#endif

@@ -1,0 +1,83 @@
+/*
+ * The ranks of the noise of one image: what the kernels leave.  SPDX-License-Identifier: Apache-2.0
+ */
+#include "cpu.h"
+
+#include <float.h>
+#include <math.h>
+
+/* The number of the noise's type that stands for the range [low, high]. */
+static plb_noise_range range_of(double low, double high)
+{
+    plb_noise_range range = {1, 0};
+    if (low < high) {
+        range.scale = ((double)PLB_NOISE_HIGH - PLB_NOISE_LOW) / (high - low);
+        range.scale = range.scale < FLT_MIN ? FLT_MIN : range.scale > FLT_MAX ? FLT_MAX : range.scale;
+    }
+    range.offset = PLB_NOISE_LOW - low * range.scale;
+    return range;
+}
+
+/* The range of what is finite. */
+static plb_noise_range range_of_noise(const plb_ranking *ranking)
+{
+    const char *noise = ranking->noise;
+    double low = INFINITY, high = -INFINITY;
+    for (int64_t i = 0; i < ranking->length; i++) {
+        const double x = plb_load_number(noise + i * plb_dtype_size[ranking->dtype], ranking->dtype);
+        if (!isfinite(x))
+            continue;
+        low = x < low ? x : low;
+        high = x > high ? x : high;
+    }
+    return low <= high ? range_of(low, high) : range_of(0, 1);
+}
+
+/* Sorts stably by 8 bits at a time: any noise, in a time proportional to its length. */
+static void rank_by_digits(plb_ranking *ranking)
+{
+    const int64_t n = ranking->length;
+    const void *const noise = ranking->noise;
+    const plb_dtype dtype = ranking->dtype;
+    int32_t *order = ranking->order, *next = ranking->scratch;
+    for (int64_t i = 0; i < n; i++)
+        order[i] = (int32_t)i;
+    for (int shift = 0; shift < plb_noise_width(dtype); shift += 8) {
+        uint32_t place[256] = {0}, sum = 0;
+        for (int64_t i = 0; i < n; i++)
+            place[plb_noise_key(noise, dtype, i) >> shift & 255]++;
+        if (place[plb_noise_key(noise, dtype, 0) >> shift & 255] == n)
+            continue;
+        for (int d = 0; d < 256; d++) {
+            const uint32_t count = place[d];
+            place[d] = sum;
+            sum += count;
+        }
+        for (int64_t i = 0; i < n; i++)
+            next[place[plb_noise_key(noise, dtype, order[i]) >> shift & 255]++] = order[i];
+        int32_t *const swap = order;
+        order = next;
+        next = swap;
+    }
+    if (order != ranking->order)
+        memcpy(ranking->order, order, (size_t)n * sizeof *order);
+    for (int64_t p = 0; p < n; p++)
+        ranking->rank[ranking->order[p]] = (int32_t)p;
+}
+
+void plb_rank(const plb_mask_kernels *kernels, plb_ranking *ranking, plb_noise_range *range)
+{
+    if (ranking->dtype == PLB_I32) {
+        if (!kernels->rank_row(ranking))
+            rank_by_digits(ranking);
+        return;
+    }
+    /* noise is most often drawn from [0, 1) */
+    ranking->range = range->scale > 0 ? *range : range_of(0, 1);
+    if (kernels->rank_row(ranking))
+        return;
+    /* it may lie elsewhere, and so may that of the images to come */
+    ranking->range = *range = range_of_noise(ranking);
+    if (!kernels->rank_row(ranking))
+        rank_by_digits(ranking);
+}

@@ -1,0 +1,67 @@
+/*
+ * Stores past the caches.  SPDX-License-Identifier: Apache-2.0
+ *
+ * Outputs larger than the cache go to memory in whole lines of 64 bytes.  They are staged in the L1 cache at the distance
+ * from a line that they will have in memory; what one run leaves of its last line waits at the front of the stage for
+ * the next, which most often continues it.
+ *
+ *     stream out = {.stage = buffer};          // aligned to a line, with room for a line, a run and a line
+ *     char *at = stream_seek(&out, to);        // where to put the bytes that belong at `to`
+ *     ...
+ *     stream_run(&out, bytes);                 // send them on
+ *     stream_end(&out);                        // once, at the end
+ */
+typedef struct stream {
+    char *stage; /* aligned to a line */
+    char *to;    /* where the next byte goes in memory */
+    size_t open; /* the first byte of the open line that is ours */
+} stream;
+
+static size_t line_offset(const void *p)
+{
+    return (uintptr_t)p & 63;
+}
+
+/* Writes what is left of the open line. */
+static void stream_flush(stream *s)
+{
+    const size_t fill = line_offset(s->to);
+    if (fill > s->open)
+        memcpy(s->to - (fill - s->open), s->stage + s->open, fill - s->open);
+}
+
+/* Where the stage continues for a row that goes to `to`. */
+static char *stream_seek(stream *s, char *to)
+{
+    if (to != s->to) {
+        stream_flush(s);
+        s->to = to;
+        s->open = line_offset(to);
+    }
+    return s->stage + line_offset(to);
+}
+
+static void stream_end(stream *s)
+{
+    stream_flush(s);
+    v_stream_done();
+}
+
+/* Sends `bytes` staged bytes on. */
+static void stream_run(stream *s, size_t bytes)
+{
+    const size_t fill = line_offset(s->to) + bytes;
+    char *line = s->to - line_offset(s->to);
+    const char *from = s->stage, *const end = s->stage + fill / 64 * 64;
+    s->to += bytes;
+    if (from < end && s->open) {
+        memcpy(line + s->open, from + s->open, 64 - s->open);
+        s->open = 0;
+        from += 64;
+        line += 64;
+    }
+    for (; from < end; from += 64, line += 64)
+        v_stream_line(line, from);
+    if (from != s->stage)
+        memcpy(s->stage, from, 64);
+}
