@@ -93,8 +93,8 @@ static inline uint64_t plb_noise_key(const void *noise, plb_dtype dtype, int64_t
 
 /* What is compiled for each instruction set; see mask_rows.inc.h. */
 typedef struct plb_mask_kernels {
-    /* Words 0 .. count - 1 of a stream; up to 31 more may be written. */
-    void (*draw_words)(uint64_t seed, uint32_t sample, uint32_t stream, uint32_t step, uint32_t *words, int64_t count);
+    /* Words 0 .. count - 1 of the stream of a task; up to 31 more may be written. */
+    void (*draw_words)(uint64_t seed, uint32_t sample, uint32_t task, uint32_t step, uint32_t *words, int64_t count);
     bool (*has_nan)(const void *noise, plb_dtype dtype, int64_t count);
     /* False: gave up, because the range fits the noise too badly. */
     bool (*rank_row)(plb_ranking *ranking);

@@ -69,12 +69,12 @@ static inline void draws_store(uint32_t *words, draws c0, draws c1, draws c2, dr
 
 #ifdef DRAWS
 
-static void draw_words(uint64_t seed, uint32_t sample, uint32_t stream, uint32_t step, uint32_t *words, int64_t count)
+static void draw_words(uint64_t seed, uint32_t sample, uint32_t task, uint32_t step, uint32_t *words, int64_t count)
 {
     const draws multiplier_0 = draws_set(0xD2511F53u), multiplier_1 = draws_set(0xCD9E8D57u);
     for (int64_t n = 0; n < count; n += 4 * DRAWS) {
         draws c0 = draws_set(sample), c1 = draws_add(draws_set(n / 4), draws_lanes());
-        draws c2 = draws_set(stream), c3 = draws_set(step);
+        draws c2 = draws_set(task), c3 = draws_set(step);
         uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
         for (int round = 0; round < 10; round++) {
             const draws p0 = draws_mul(multiplier_0, c0), p1 = draws_mul(multiplier_1, c2);
@@ -91,10 +91,10 @@ static void draw_words(uint64_t seed, uint32_t sample, uint32_t stream, uint32_t
 
 #else
 
-static void draw_words(uint64_t seed, uint32_t sample, uint32_t stream, uint32_t step, uint32_t *words, int64_t count)
+static void draw_words(uint64_t seed, uint32_t sample, uint32_t task, uint32_t step, uint32_t *words, int64_t count)
 {
     for (int64_t n = 0; n < count; n += 4)
-        plb_philox(seed, sample, (uint32_t)(n / 4), stream, step, words + n);
+        plb_philox(seed, sample, (uint32_t)(n / 4), task, step, words + n);
 }
 
 #endif

@@ -28,31 +28,52 @@ INLINE keys exchange_columns(keys a, keys partner, __mmask16 upper)
     return _mm512_mask_max_epu32(_mm512_min_epu32(a, partner), upper, a, partner);
 }
 
-/* Sorts each column of `size` registers, which are bitonic. */
-INLINE void merge_registers(keys *k, const int size)
+/* Every register with its mirror image in a group of `group`: the first step of a merge of sorted halves. */
+INLINE void fold_registers(keys *k, const int size, const int group)
 {
     UNROLL
-    for (int d = size / 2; d > 0; d /= 2) {
-        UNROLL
-        for (int i = 0; i < size; i++)
-            if (!(i & d))
-                exchange(&k[i], &k[i + d]);
+    for (int i = 0; i < size; i++)
+        if (!(i & group / 2))
+            exchange(&k[i], &k[i ^ (group - 1)]);
+}
+
+/* Every register with the one `distance` further: the other steps. */
+INLINE void halve_registers(keys *k, const int size, const int distance)
+{
+    UNROLL
+    for (int i = 0; i < size; i++)
+        if (!(i & distance))
+            exchange(&k[i], &k[i + distance]);
+}
+
+/* Sorts each column. */
+INLINE void sort_registers(keys *k, const int size)
+{
+    fold_registers(k, size, 2);
+    fold_registers(k, size, 4);
+    halve_registers(k, size, 1);
+    if (size >= 8) {
+        fold_registers(k, size, 8);
+        halve_registers(k, size, 2);
+        halve_registers(k, size, 1);
+    }
+    if (size >= 16) {
+        fold_registers(k, size, 16);
+        halve_registers(k, size, 4);
+        halve_registers(k, size, 2);
+        halve_registers(k, size, 1);
     }
 }
 
-INLINE void sort_registers(keys *k, const int size)
+/* Sorts each column, which is bitonic. */
+INLINE void merge_registers(keys *k, const int size)
 {
-    UNROLL
-    for (int s = 2; s <= size; s *= 2) {
-        UNROLL
-        for (int i = 0; i < size; i += s) {
-            UNROLL
-            for (int j = 0; j < s / 2; j++)
-                exchange(&k[i + j], &k[i + s - 1 - j]);
-            merge_registers(k + i, s / 2);
-            merge_registers(k + i + s / 2, s / 2);
-        }
-    }
+    if (size >= 16)
+        halve_registers(k, size, 8);
+    if (size >= 8)
+        halve_registers(k, size, 4);
+    halve_registers(k, size, 2);
+    halve_registers(k, size, 1);
 }
 
 /* Columns in groups of 2, 4, 8 and 16 back to front; and columns with their neighbours at distances 1, 2 and 4. */
@@ -160,41 +181,40 @@ INLINE void store_order(const keys *k, const int size, int32_t *order)
     }
 }
 
-INLINE keys load_words(const uint32_t *words, __mmask16 lanes)
+/* The keys of the noise, and greater ones that fill the last registers and are not to look like ties. */
+static void make_keys(const plb_ranking *ranking, int size, uint32_t *to)
 {
-    const keys all = _mm512_maskz_loadu_epi32(lanes, words);
-    return _mm512_and_si512(_mm512_srli_epi32(all, 1), _mm512_set1_epi32(0x7fffff00));
-}
-
-INLINE keys load_values(const float *values, __mmask16 lanes, vf scale, vf offset)
-{
-    vf t = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(lanes, values), scale, offset);
-    t = _mm512_min_ps(_mm512_max_ps(t, vf_set(PLB_NOISE_LOW)), vf_set(PLB_NOISE_HIGH));
-    return _mm512_slli_epi32(_mm512_castps_si512(t), 8);
-}
-
-/* Sorts on `size` registers; returns whether there are ties. */
-INLINE bool sort_noise(const plb_ranking *ranking, const int size)
-{
-    const int n = (int)ranking->length;
-    const keys lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    keys k[16];
     const uint32_t *const words = ranking->dtype == PLB_I32 ? ranking->noise : NULL;
     float scale = 0, offset = 0;
     const float *const values = words ? NULL : noise_values(ranking, &scale, &offset);
-    const vf scales = vf_set(scale), offsets = vf_set(offset);
-    UNROLL
-    for (int i = 0; i < size; i++) {
-        const int left = n - 16 * i;
+    keys index = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    for (int i = 0; i < 16 * size; i += 16) {
+        const int left = (int)ranking->length - i;
         const __mmask16 lanes = left >= 16 ? 0xffff : left > 0 ? lanes_below(left) : 0;
-        const keys index = _mm512_add_epi32(lane, _mm512_set1_epi32(16 * i));
-        const keys value = words ? load_words(words + 16 * i, lanes) : load_values(values + 16 * i, lanes, scales, offsets);
-        /* what fills up the last registers goes behind all numbers, and is not to look like ties */
         const keys filling = _mm512_or_si512(_mm512_slli_epi32(index, 8), _mm512_set1_epi32((int)0x80000000));
-        k[i] = _mm512_mask_or_epi32(filling, lanes, value, index);
+        keys value;
+        if (words) {
+            value = _mm512_srli_epi32(_mm512_maskz_loadu_epi32(lanes, words + i), 1);
+            value = _mm512_and_si512(value, _mm512_set1_epi32(0x7fffff00));
+        } else {
+            vf t = vf_fma(_mm512_maskz_loadu_ps(lanes, values + i), vf_set(scale), vf_set(offset));
+            t = _mm512_min_ps(_mm512_max_ps(t, vf_set(PLB_NOISE_LOW)), vf_set(PLB_NOISE_HIGH));
+            value = _mm512_slli_epi32(_mm512_castps_si512(t), 8);
+        }
+        _mm512_store_si512(to + i, _mm512_mask_or_epi32(filling, lanes, value, index));
+        index = _mm512_add_epi32(index, _mm512_set1_epi32(16));
     }
+}
+
+/* Sorts `size` registers of keys into the order; returns whether there are ties. */
+INLINE bool order_keys(const uint32_t *from, const int size, int32_t *order)
+{
+    keys k[16];
+    UNROLL
+    for (int i = 0; i < size; i++)
+        k[i] = _mm512_load_si512(from + 16 * i);
     sort_keys(k, size);
-    store_order(k, size, ranking->order);
+    store_order(k, size, order);
     return has_ties(k, size);
 }
 
@@ -224,12 +244,19 @@ static bool sort_ties(plb_ranking *ranking)
 
 static bool rank_by_sorting(plb_ranking *ranking)
 {
-    const int64_t n = ranking->length;
-    const bool ties = n <= 64 ? sort_noise(ranking, 4) : n <= 128 ? sort_noise(ranking, 8) : sort_noise(ranking, 16);
+    const int32_t n = (int32_t)ranking->length;
+    int32_t *restrict const order = ranking->order, *restrict const rank = ranking->rank;
+    uint32_t from[256] __attribute__((aligned(64)));
+    bool ties;
+    make_keys(ranking, n <= 64 ? 4 : n <= 128 ? 8 : 16, from);
+    if (n <= 64)
+        ties = order_keys(from, 4, order);
+    else if (n <= 128)
+        ties = order_keys(from, 8, order);
+    else
+        ties = order_keys(from, 16, order);
     if (ties && !sort_ties(ranking))
         return false;
-    const int32_t *restrict const order = ranking->order;
-    int32_t *restrict const rank = ranking->rank;
     for (int32_t p = 0; p < n; p++)
         rank[order[p]] = p;
     return true;

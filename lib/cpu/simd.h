@@ -74,26 +74,28 @@ static inline size_t plb_loss_scratch(int64_t classes)
 
 typedef void plb_loss_kernel(plb_loss_rows *rows);
 
-/* Up to PLB_ROW_BATCH rows of assembled tokens. */
+/* Up to PLB_TOKEN_BATCH rows of assembled tokens: the kernels look ahead in the list. */
+enum { PLB_TOKEN_BATCH = 256 };
+
 typedef struct plb_token_rows {
     int64_t channels;
     int count;
     bool stream;                          /* store x past the caches                                            */
-    const void *token[PLB_ROW_BATCH];
-    const void *embedding[PLB_ROW_BATCH]; /* NULL: the token as it is                                           */
-    void *x[PLB_ROW_BATCH];               /* token + embedding                                                  */
+    const void *token[PLB_TOKEN_BATCH];
+    const void *embedding[PLB_TOKEN_BATCH]; /* NULL: the token as it is                                           */
+    void *x[PLB_TOKEN_BATCH];               /* token + embedding                                                  */
 } plb_token_rows;
 
 typedef void plb_token_kernel(const plb_token_rows *rows);
 
-/* Up to PLB_ROW_BATCH rows of a gradient, each copied to one place and added to one sum. */
+/* Up to PLB_TOKEN_BATCH rows of a gradient, each copied to one place and added to one sum. */
 typedef struct plb_token_grads {
     int64_t channels;
     int count;
     bool stream;                     /* store the copies past the caches                                        */
-    const void *grad[PLB_ROW_BATCH]; /* NULL: zeros, and no sum                                                 */
-    void *to[PLB_ROW_BATCH];         /* NULL: not copied                                                        */
-    double *sum[PLB_ROW_BATCH];      /* plb_sum_pitch(channels) numbers; NULL: not added                        */
+    const void *grad[PLB_TOKEN_BATCH]; /* NULL: zeros, and no sum                                                 */
+    void *to[PLB_TOKEN_BATCH];         /* NULL: not copied                                                        */
+    double *sum[PLB_TOKEN_BATCH];      /* plb_sum_pitch(channels) numbers; NULL: not added                        */
 } plb_token_grads;
 
 typedef void plb_token_grad_kernel(const plb_token_grads *rows);

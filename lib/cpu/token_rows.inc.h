@@ -4,23 +4,37 @@
  * There is hardly any arithmetic: these are copies of rows with something added on the way, and what costs is memory.
  * Whole lines of a row that goes past the caches are stored straight from registers; only the lines that it shares
  * with its neighbours are put together in the stage of a stream.  Rows that follow each other are left to the
- * hardware's prefetchers.  Gathered rows defeat those, so while one row is copied the lines of a later one are asked
- * for, marked as used once, so that they do not push the embeddings out of the L2 cache.
+ * hardware's prefetchers.  Gathered rows defeat those, so while one row is copied the lines of later ones are asked for:
+ * early into the L2 cache, which has more requests in flight than the L1, and shortly before use from there.
  */
 
-enum { TOKENS_AHEAD = 2 };
+enum { FAR_AHEAD = 8192, NEAR_AHEAD = 2048 }; /* bytes */
 
-/* The row to ask for while row r is worked on, or NULL. */
-INLINE const char *row_ahead(const void *const *rows, int count, int r, size_t bytes)
+/* The rows to ask for while one row is worked on; NULL: none. */
+typedef struct rows_ahead {
+    const char *far, *near;
+} rows_ahead;
+
+/* The row that is at least `distance` bytes of rows after row r, unless it follows the row before it. */
+INLINE const char *row_ahead(const void *const *rows, int count, int r, size_t bytes, size_t distance)
 {
-    const char *const next = r + TOKENS_AHEAD < count ? rows[r + TOKENS_AHEAD] : NULL;
-    return next && next != (const char *)rows[r + TOKENS_AHEAD - 1] + bytes ? next : NULL;
+    const size_t next = (size_t)r + (distance + bytes - 1) / bytes;
+    if (next >= (size_t)count || !rows[next])
+        return NULL;
+    return rows[next] != (const char *)rows[next - 1] + bytes ? rows[next] : NULL;
 }
 
-INLINE void ask_for_line(const char *row, size_t at)
+INLINE rows_ahead look_ahead(const void *const *rows, int count, int r, size_t bytes)
 {
-    if (row)
-        __builtin_prefetch(row + at, 0, 0);
+    return (rows_ahead){row_ahead(rows, count, r, bytes, FAR_AHEAD), row_ahead(rows, count, r, bytes, NEAR_AHEAD)};
+}
+
+INLINE void ask_for_line(const rows_ahead *next, size_t at)
+{
+    if (next->far)
+        __builtin_prefetch(next->far + at, 0, 2);
+    if (next->near)
+        __builtin_prefetch(next->near + at, 0, 3);
 }
 
 INLINE void stream_vector(void *p, int64_t i, plb_dtype dtype, vf a)
@@ -64,8 +78,8 @@ INLINE void stream_part(stream *out, char *x, const char *a, const char *b, size
     }
 }
 
-INLINE void stream_sum(stream *out, char *x, const char *a, const char *b, size_t bytes, const char *next,
-                       plb_dtype dtype)
+INLINE void stream_sum(stream *out, char *x, const char *a, const char *b, size_t bytes,
+                       const rows_ahead *next, plb_dtype dtype)
 {
     const int64_t in_line = 64 / (dtype == PLB_F32 ? 4 : 2);
     size_t at = line_head(x, bytes);
@@ -88,14 +102,14 @@ INLINE void token_rows(const plb_token_rows *rows, plb_dtype dtype)
 
     for (int r = 0; r < rows->count; r++) {
         const char *const token = rows->token[r], *const embedding = rows->embedding[r];
-        const char *const next = row_ahead(rows->token, rows->count, r, bytes);
+        const rows_ahead next = look_ahead(rows->token, rows->count, r, bytes);
         if (rows->stream && embedding) {
-            stream_sum(&out, rows->x[r], token, embedding, bytes, next, dtype);
+            stream_sum(&out, rows->x[r], token, embedding, bytes, &next, dtype);
         } else if (rows->stream) {
-            stream_sum(&out, rows->x[r], token, NULL, bytes, next, dtype);
+            stream_sum(&out, rows->x[r], token, NULL, bytes, &next, dtype);
         } else {
             for (size_t at = 0; at < bytes; at += 64)
-                ask_for_line(next, at);
+                ask_for_line(&next, at);
             add_rows(rows->x[r], token, embedding, bytes, dtype);
         }
     }
@@ -114,8 +128,8 @@ INLINE void add_to_sum(double *sum, const char *a, size_t bytes, plb_dtype dtype
         vf_add_to_doubles(sum + i, load_n(a, i, dtype, (int)(n - i)));
 }
 
-INLINE void stream_copy(stream *out, char *x, const char *grad, double *sum, size_t bytes, const char *next,
-                        plb_dtype dtype)
+INLINE void stream_copy(stream *out, char *x, const char *grad, double *sum, size_t bytes,
+                        const rows_ahead *next, plb_dtype dtype)
 {
     const size_t size = dtype == PLB_F32 ? 4 : 2, head = line_head(x, bytes);
     size_t at = head;
@@ -155,11 +169,11 @@ INLINE void token_grads(const plb_token_grads *rows, plb_dtype dtype)
 
     for (int r = 0; r < rows->count; r++) {
         const char *const grad = rows->grad[r];
-        const char *const next = row_ahead(rows->grad, rows->count, r, bytes);
+        const rows_ahead next = look_ahead(rows->grad, rows->count, r, bytes);
         char *const to = rows->to[r];
         double *const sum = rows->sum[r];
         if (rows->stream && to && grad) {
-            stream_copy(&out, to, grad, sum, bytes, next, dtype);
+            stream_copy(&out, to, grad, sum, bytes, &next, dtype);
             continue;
         }
         if (rows->stream && to) {
@@ -167,7 +181,7 @@ INLINE void token_grads(const plb_token_grads *rows, plb_dtype dtype)
             continue;
         }
         for (size_t at = 0; at < bytes; at += 64)
-            ask_for_line(next, at);
+            ask_for_line(&next, at);
         if (sum)
             add_to_sum(sum, grad, bytes, dtype);
         if (to && grad)

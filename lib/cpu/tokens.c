@@ -68,7 +68,7 @@ static void assemble_rows(void *argument, int thread, int threads)
             const int i = batch.count++;
             find_sources(job, image, k, inverse, &batch.token[i], &batch.embedding[i]);
             batch.x[i] = x + k * step;
-            if (batch.count == PLB_ROW_BATCH) {
+            if (batch.count == PLB_TOKEN_BATCH) {
                 run->kernel(&batch);
                 batch.count = 0;
             }

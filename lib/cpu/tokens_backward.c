@@ -84,7 +84,7 @@ static void push(backward_walk *walk, const void *grad, void *to, double *sum)
     walk->batch.grad[i] = grad;
     walk->batch.to[i] = to;
     walk->batch.sum[i] = sum;
-    if (walk->batch.count == PLB_ROW_BATCH)
+    if (walk->batch.count == PLB_TOKEN_BATCH)
         flush(walk);
 }
 
