@@ -32,12 +32,14 @@ extern "C" {
  *   x               out, [B, P + V, D].
  *
  * Rows may be strided everywhere.  x overlaps no input.  One rounding per element: sums are formed in float32.
- * Deterministic.  Workspace on the CPU: 4 * V bytes per thread.
+ * Deterministic, the same bits at every instruction set.  Workspace on the CPU: with places, 4 * (V + 15) bytes per
+ * thread.
  *
  * POSLABEL_ERROR_INVALID: context, args, tokens or x NULL; a wrong rank, shape, dtype or device; an id, position or
  * place out of range; places that are no permutation; mask_pos and positions both given; x overlapping an input.
  * (On CUDA, ids are not read by the host: an id out of range is clamped, and documented there.)
- * POSLABEL_ERROR_UNSUPPORTED: strides that do not fold.  POSLABEL_ERROR_MEMORY.  Since 0.1.
+ * POSLABEL_ERROR_UNSUPPORTED: strides that do not fold; P + N or P + V of 2^31 or more.  POSLABEL_ERROR_MEMORY.
+ * Since 0.1.
  */
 typedef struct poslabel_assemble_tokens_args {
     size_t struct_size;
@@ -76,10 +78,12 @@ POSLABEL_API poslabel_status poslabel_assemble_tokens(poslabel_context *context,
  *   grad_prefix_tokens  out, [P, D], or NULL.
  *   grad_pos_embed      out, [P + N, D] or [N, D], or NULL.
  *
- * Outputs are overwritten, not added to; at least one must be given.  Rows may be strided.  Sums over the batch are
- * formed in double precision in the order of (b, r), rounded once: deterministic, and the same bits for every
- * number of threads.  Workspace on the CPU: 8 * D * (P + N + 66) bytes at most, + 8 * (V + N) bytes per thread.
- * Statuses as above; also POSLABEL_ERROR_INVALID when an output overlaps another or an input.  Since 0.1.
+ * Outputs are overwritten, not added to; at least one must be given.  Rows may be strided.  Sums are formed in double
+ * precision, in the order of b and for grad_mask_token in tiles of positions, and rounded once: deterministic, the
+ * same bits for every number of threads and at every instruction set.  Workspace on the CPU: at most
+ * 8 * (D + 15) * (P + N + 64) + 512 * (N + V) bytes, and 8 * (D + 15) + 4 * (V + 15) bytes per thread.
+ * Statuses as above; also POSLABEL_ERROR_INVALID when N cannot be known or disagrees, prefix_count is negative or
+ * larger than grad_x, or an output overlaps another or an input.  Since 0.1.
  */
 typedef struct poslabel_assemble_tokens_backward_args {
     size_t struct_size;

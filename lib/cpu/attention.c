@@ -1,9 +1,8 @@
 /*
  * Attentive weights.  SPDX-License-Identifier: Apache-2.0
  *
- * The kernel reads an image once and leaves the similarities of its tokens in scratch; the two softmaxes, over all
- * tokens and over the visible ones, are a few numbers an image and run in double precision.  An image belongs to one
- * thread.
+ * The kernel reads a few images once and leaves the similarities of their tokens in scratch; the two softmaxes, over
+ * all tokens and over the visible ones, are a few numbers an image and run in double precision.
  */
 #include "ids.h"
 
@@ -14,6 +13,7 @@ typedef struct attention_run {
     plb_similarity_kernel *kernel;
     char *scratch;       /* for each thread: similarities, then what the kernel wants */
     size_t scratch_size;
+    int together;        /* images that the kernel is given at once */
 } attention_run;
 
 /* row[r] = softmax over r of similarity[id(r)] / temperature, with id(r) = r where there are no ids. */
@@ -47,7 +47,7 @@ static void weigh_images(void *argument, int thread, int threads)
         .channels = job->channels,
         .count = job->tokens,
         .token_step = job->features.inner_stride * size,
-        .scratch = similarity + job->tokens,
+        .scratch = similarity + PLB_SIMILARITY_IMAGES * job->tokens,
         .similarity = similarity,
     };
     if (job->pos_embed.data) {
@@ -58,14 +58,20 @@ static void weigh_images(void *argument, int thread, int threads)
 
     int64_t begin, end;
     plb_share(job->images, thread, threads, &begin, &end);
-    for (int64_t b = begin; b < end; b++) {
-        rows.token = plb_row(&job->features, b * job->tokens);
-        rows.cls = job->cls.count == job->images ? plb_row(&job->cls, b) : job->cls.data;
+    for (int64_t first = begin; first < end; first += rows.images) {
+        rows.images = (int)(end - first < run->together ? end - first : run->together);
+        for (int i = 0; i < rows.images; i++) {
+            rows.token[i] = plb_row(&job->features, (first + i) * job->tokens);
+            rows.cls[i] = job->cls.count == job->images ? plb_row(&job->cls, first + i) : job->cls.data;
+        }
         run->kernel(&rows);
-        if (job->attention.data)
-            store_softmax(&job->attention, b, similarity, NULL, job->temperature);
-        if (job->weights.data)
-            store_softmax(&job->weights, b, similarity, ids, job->temperature);
+        for (int i = 0; i < rows.images; i++) {
+            const double *const s = similarity + i * job->tokens;
+            if (job->attention.data)
+                store_softmax(&job->attention, first + i, s, NULL, job->temperature);
+            if (job->weights.data)
+                store_softmax(&job->weights, first + i, s, ids, job->temperature);
+        }
     }
 }
 
@@ -79,7 +85,9 @@ poslabel_status plb_cpu_attentive_weights(const plb_call *call, const plb_attent
     attention_run run = {
         .job = job,
         .kernel = plb_cpu_simd(call->context)->similarity_rows[job->features.dtype],
-        .scratch_size = plb_size_add(plb_size_mul(numbers, sizeof(double)), 63) / 64 * 64,
+        .scratch_size = plb_size_add(plb_size_mul(numbers, PLB_SIMILARITY_IMAGES * sizeof(double)), 63) / 64 * 64,
+        /* for the sake of the embeddings; class tokens of their own take up room in the L1 cache */
+        .together = !job->pos_embed.data ? 1 : job->cls.count == 1 ? PLB_SIMILARITY_IMAGES : PLB_SIMILARITY_IMAGES / 2,
     };
     void *workspace;
     poslabel_status status = plb_check_ids(call, &job->ids_keep, 0, job->tokens);

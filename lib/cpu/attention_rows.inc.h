@@ -1,8 +1,9 @@
 /*
- * Cosine similarity of the tokens of an image with its class token.  SPDX-License-Identifier: Apache-2.0
+ * Cosine similarity of tokens with the class tokens of their images.  SPDX-License-Identifier: Apache-2.0
  *
- * One read of each token gives both its product with the class token and its length.  Sums are formed in float32 over
- * short blocks and in double precision over the blocks, so that their error does not grow with the channels.
+ * One read of each token gives both its product with the class token and its length.  Images take turns, so that an
+ * embedding comes from the L1 cache for all but the first of them.  Sums are formed in float32 over short blocks and in
+ * double precision over the blocks, so that their error does not grow with the channels.
  */
 
 enum { SIMILARITY_BLOCK = 32 * VF_LANES };
@@ -53,27 +54,39 @@ INLINE token_sums multiply(const float *c, const char *a, const char *b, int64_t
     return sums;
 }
 
+/* c = cls + embedding; gives its length */
+INLINE double read_cls(float *c, const char *cls, const char *embedding, int64_t n, plb_dtype dtype)
+{
+    int64_t i = 0;
+    for (; i + VF_LANES <= n; i += VF_LANES)
+        vf_store(c + i, load_sum(cls, embedding, i, dtype));
+    if (i < n)
+        vf_store_n(c + i, load_sum_n(cls, embedding, i, dtype, (int)(n - i)), (int)(n - i));
+    return sqrt(multiply(c, (const char *)c, NULL, n, PLB_F32).square);
+}
+
 INLINE void similarity_rows(const plb_similarity_rows *rows, plb_dtype dtype)
 {
     const int64_t n = rows->channels;
-    const size_t size = dtype == PLB_F32 ? 4 : 2;
-    float *const c = rows->scratch;
-    int64_t i = 0;
-    for (; i + VF_LANES <= n; i += VF_LANES)
-        vf_store(c + i, load_sum(rows->cls, rows->cls_embedding, i, dtype));
-    if (i < n)
-        vf_store_n(c + i, load_sum_n(rows->cls, rows->cls_embedding, i, dtype, (int)(n - i)), (int)(n - i));
-    const double cls_length = sqrt(multiply(c, (const char *)c, NULL, n, PLB_F32).square);
-    const double least = PLB_SIMILARITY_EPS, cls_norm = cls_length < least ? least : cls_length;
-
+    const double least = PLB_SIMILARITY_EPS;
+    float *c[PLB_SIMILARITY_IMAGES];
+    double cls_norm[PLB_SIMILARITY_IMAGES];
+    for (int image = 0; image < rows->images; image++) {
+        const bool is_shared = image > 0 && rows->cls[image] == rows->cls[0];
+        c[image] = is_shared ? c[0] : (float *)rows->scratch + image * n;
+        const double length = read_cls(c[image], rows->cls[image], rows->cls_embedding, n, dtype);
+        cls_norm[image] = length < least ? least : length;
+    }
     for (int64_t k = 0; k < rows->count; k++) {
-        const char *const token = rows->token + k * rows->token_step;
-        if (k + 1 < rows->count)
-            prefetch(token + rows->token_step, (size_t)n * size);
         const char *const embedding = rows->embedding ? rows->embedding + k * rows->embedding_step : NULL;
-        const token_sums sums = embedding ? multiply(c, token, embedding, n, dtype) : multiply(c, token, NULL, n, dtype);
-        const double length = sqrt(sums.square);
-        rows->similarity[k] = sums.product / (cls_norm * (length < least ? least : length));
+        for (int image = 0; image < rows->images; image++) {
+            const char *const token = rows->token[image] + k * rows->token_step;
+            const token_sums sums = embedding ? multiply(c[image], token, embedding, n, dtype)
+                                              : multiply(c[image], token, NULL, n, dtype);
+            const double length = sqrt(sums.square);
+            rows->similarity[image * rows->count + k] =
+                sums.product / (cls_norm[image] * (length < least ? least : length));
+        }
     }
 }
 

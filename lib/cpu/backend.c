@@ -85,9 +85,10 @@ static void cpu_open(poslabel_context *context)
             context->isa = levels[i]->isa;
             break;
         }
-    /* half of the last-level cache: what is larger would push the caller's own data out of it */
-    const long l3 = sysconf(_SC_LEVEL3_CACHE_SIZE);
-    context->stream_bytes = (size_t)(l3 > 0 ? l3 : 8 << 20) / 2;
+    /* Half of the last-level cache: what is larger would push the caller's own data out of it.  In virtual machines
+     * sysconf() may report the sum over a whole server, of which no core has more than about 32 MiB at hand. */
+    const long l3 = sysconf(_SC_LEVEL3_CACHE_SIZE), most = 32 << 20;
+    context->stream_bytes = (size_t)(l3 > 0 && l3 < most ? l3 : most) / 2;
 #ifdef _OPENMP
     if (!context->threads)
         context->threads = omp_get_max_threads();

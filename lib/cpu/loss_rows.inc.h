@@ -1,15 +1,18 @@
 /*
  * Softmax cross-entropy of rows: loss and gradient.  SPDX-License-Identifier: Apache-2.0
  *
- * Three passes over rows that the first one brings into the L1 cache: the maximum; the exponentials, kept in scratch,
- * and their sum; the gradient.  Memory sees one read of the logits and one write of the gradient.  Each pass takes a few
- * rows at a time, so that the end of one row, a chain of dependent operations, overlaps the beginning of the next, and
- * the second pass asks for the logits of the rows to come.  The order of every sum depends on the number of classes
- * alone, so a row's bits do not depend on its neighbours or its address.
+ * Two passes over a row: the exponentials, kept in scratch, and their sum; then the gradient.  The exponent of every
+ * class is taken relative to the label's logit, which is there at once, and not to the maximum, which would cost a pass
+ * of its own; only when the sum then overflows, because the label is less likely than e^-69 or a logit is not finite, is
+ * the row done again the usual way.  Memory sees one read of the logits and one write of the gradient.
+ *
+ * Each pass takes a few rows at a time, so that the end of one row, a chain of dependent operations, overlaps the
+ * beginning of the next, and the first pass asks for the logits of the rows to come.  The order of every sum depends on
+ * the number of classes alone, so a row's bits do not depend on its neighbours or its address.
  */
 
 /*
- * e^d for d <= 0, within 2 units in the last place near 0 and 1e-6 at -80; 0 below -104; NaN for NaN.
+ * e^d for d < 88, within 2 units in the last place near 0 and 1e-6 at -80 and 80; 0 below -104; NaN for NaN.
  * 2^f for |f| <= 1/2 is a minimax polynomial of degree 5 with a relative error of 9e-8, exact at 0.
  */
 INLINE vf vf_exp(vf d)
@@ -17,7 +20,7 @@ INLINE vf vf_exp(vf d)
     d = vf_max(vf_set(-110.0f), d);
     const vf log2e = vf_set(0x1.715476p+0f);
     const vf n = vf_round(vf_mul(d, log2e));
-    const vf f = vf_fma(d, log2e, vf_sub(vf_set(0), n));
+    const vf f = vf_fms(d, log2e, n);
     vf p = vf_set(0x1.5bba14p-10f);
     p = vf_fma(p, f, vf_set(0x1.3cea88p-7f));
     p = vf_fma(p, f, vf_set(0x1.c6b752p-5f));
@@ -53,41 +56,70 @@ typedef enum row_kind {
 } row_kind;
 
 typedef struct row_sums {
+    float shift; /* what was subtracted from the logits */
     float exponentials;
-    float targets; /* sum of t (z - max), or of z - max, where the kind asks for it */
+    float targets; /* sum of t (z - shift), or of z - shift, where the kind asks for it */
+    bool is_top;   /* no class is above the label, and none before it is its equal */
 } row_sums;
 
-/* One vector of the second pass; `count` lanes of it count. */
-INLINE void exp_step(vf *exponentials, vf *differences, vf z, vf max, float *e, row_kind kind, int count)
+typedef struct row_accumulators {
+    vf exponentials, differences, highest;
+} row_accumulators;
+
+/* One vector of the first pass; `count` lanes of it count. */
+INLINE void exp_step(row_accumulators *sums, vf z, vf shift, float *e, row_kind kind, int count)
 {
     const bool whole = count == VF_LANES;
-    const vf d = vf_sub(z, max);
+    const vf d = whole ? vf_sub(z, shift) : vf_select_n(vf_sub(z, shift), vf_set(0), count);
     const vf x = whole ? vf_exp(d) : vf_select_n(vf_exp(d), vf_set(0), count);
-    *exponentials = vf_add(*exponentials, x);
+    sums->exponentials = vf_add(sums->exponentials, x);
+    sums->highest = vf_max(sums->highest, d);
     if (e)
         vf_store(e, x);
     if (kind == SMOOTHED)
-        *differences = vf_add(*differences, whole ? d : vf_select_n(d, vf_set(0), count));
+        sums->differences = vf_add(sums->differences, d);
 }
 
-INLINE row_sums row_exp(const void *z, const void *next, float max, float *e, int64_t n, plb_dtype dtype, row_kind kind)
+/* The first pass over a row, for a given shift.  On the way it asks for the logits of the row `next`. */
+INLINE row_sums row_exp_shifted(const void *z, const void *next, float shift, float *e, int64_t n, plb_dtype dtype,
+                                row_kind kind)
 {
     const size_t size = dtype == PLB_F32 ? 4 : 2;
-    const vf m = vf_set(max);
-    vf sum_a = vf_set(0), sum_b = vf_set(0), differences_a = vf_set(0), differences_b = vf_set(0);
+    const vf s = vf_set(shift);
+    const row_accumulators none = {vf_set(0), vf_set(0), vf_set(0)};
+    row_accumulators a = none, b = none;
     int64_t i = 0;
     for (; i + 2 * VF_LANES <= n; i += 2 * VF_LANES) {
         prefetch((const char *)next + (size_t)i * size, 2 * VF_LANES * size);
-        exp_step(&sum_a, &differences_a, load(z, i, dtype), m, e ? e + i : NULL, kind, VF_LANES);
-        exp_step(&sum_b, &differences_b, load(z, i + VF_LANES, dtype), m, e ? e + i + VF_LANES : NULL, kind, VF_LANES);
+        exp_step(&a, load(z, i, dtype), s, e ? e + i : NULL, kind, VF_LANES);
+        exp_step(&b, load(z, i + VF_LANES, dtype), s, e ? e + i + VF_LANES : NULL, kind, VF_LANES);
     }
     if (i + VF_LANES <= n) {
-        exp_step(&sum_a, &differences_a, load(z, i, dtype), m, e ? e + i : NULL, kind, VF_LANES);
+        exp_step(&a, load(z, i, dtype), s, e ? e + i : NULL, kind, VF_LANES);
         i += VF_LANES;
     }
     if (i < n)
-        exp_step(&sum_b, &differences_b, load_n(z, i, dtype, (int)(n - i)), m, e ? e + i : NULL, kind, (int)(n - i));
-    return (row_sums){vf_sum(vf_add(sum_a, sum_b)), vf_sum(vf_add(differences_a, differences_b))};
+        exp_step(&b, load_n(z, i, dtype, (int)(n - i)), s, e ? e + i : NULL, kind, (int)(n - i));
+    return (row_sums){
+        .shift = shift,
+        .exponentials = vf_sum(vf_add(a.exponentials, b.exponentials)),
+        .targets = kind == SMOOTHED ? vf_sum(vf_add(a.differences, b.differences)) : 0,
+        .is_top = !vf_any_positive(vf_max(a.highest, b.highest)),
+    };
+}
+
+INLINE row_sums row_exp(const void *z, const void *next, int64_t label, float *e, int64_t n, plb_dtype dtype,
+                        row_kind kind)
+{
+    const float z_label = load_one(z, label, dtype);
+    row_sums sums = row_exp_shifted(z, next, z_label, e, n, dtype, kind);
+    if (!(sums.exponentials < 0x1p100f)) {
+        const float max = row_max(z, n, dtype);
+        sums = row_exp_shifted(z, next, max, e, n, dtype, kind);
+        sums.is_top = z_label == max && sums.exponentials == sums.exponentials;
+    }
+    sums.is_top = sums.is_top && row_max(z, label, dtype) < z_label;
+    return sums;
 }
 
 /* Where a position's Gaussian targets are: a window of the grid, whose rows are `width` classes apart. */
@@ -112,39 +144,32 @@ INLINE window window_of(const plb_gaussian *g, int32_t label)
     };
 }
 
-/* sum of t (z - max) */
-INLINE float window_sum(const window *w, const void *z, float max, int64_t n, plb_dtype dtype)
+/*
+ * Gives the sum of t (z - shift), and does e -= t * scale where e is given.  A vector may reach past its grid row into the
+ * next, where t is 0; the next is therefore loaded before this one is stored, for a load that overlaps a store in flight
+ * has to wait for it.
+ */
+INLINE float window_apply(const window *w, const void *z, float shift, float *e, float scale, int64_t n, plb_dtype dtype)
 {
-    const vf m = vf_set(max), lowest = vf_set(-0x1.fffffep127f); /* a class of probability 0 must not make 0 * inf */
+    const vf s = vf_set(shift), minus = vf_set(-scale);
+    const vf lowest = vf_set(-0x1.fffffep127f); /* a class of probability 0 must not make 0 * inf */
     vf sum = vf_set(0);
     for (int32_t c = 0; c < w->columns; c += VF_LANES) {
         const vf x = vf_load(w->x + c);
         int64_t i = w->begin + c;
+        vf row = e ? vf_load(e + i) : x;
         for (int32_t r = 0; r < w->rows; r++, i += w->width) {
-            const vf row = i + VF_LANES <= n ? load(z, i, dtype) : load_n(z, i, dtype, (int)(n - i));
-            const vf d = vf_mul(x, vf_max(lowest, vf_sub(row, m)));
-            sum = vf_fma(d, vf_set(w->y[r]), sum);
+            const vf t = vf_mul(x, vf_set(w->y[r]));
+            const vf logits = i + VF_LANES <= n ? load(z, i, dtype) : load_n(z, i, dtype, (int)(n - i));
+            sum = vf_fma(t, vf_max(lowest, vf_sub(logits, s)), sum);
+            if (e) {
+                const vf next = r + 1 < w->rows ? vf_load(e + i + w->width) : row;
+                vf_store(e + i, vf_fma(t, minus, row));
+                row = next;
+            }
         }
     }
     return vf_sum(sum);
-}
-
-/*
- * e -= t * scale.  A vector may reach past its grid row into the next, where it subtracts 0; the next is therefore loaded
- * before this one is stored, for a load that overlaps a store in flight has to wait for it.
- */
-INLINE void window_subtract(const window *w, float *e, float scale)
-{
-    for (int32_t c = 0; c < w->columns; c += VF_LANES) {
-        const vf x = vf_mul(vf_load(w->x + c), vf_set(-scale));
-        float *at = e + w->begin + c;
-        vf row = vf_load(at);
-        for (int32_t r = 0; r < w->rows; r++, at += w->width) {
-            const vf next = r + 1 < w->rows ? vf_load(at + w->width) : row;
-            vf_store(at, vf_fma(x, vf_set(w->y[r]), row));
-            row = next;
-        }
-    }
 }
 
 /* grad = e * a - b.  `has_slack`: it may be written past the end of the row. */
@@ -172,44 +197,34 @@ INLINE void row_zero(void *grad, int64_t n, plb_dtype dtype)
         store_n(grad, i, dtype, vf_set(0), (int)(n - i));
 }
 
-INLINE bool is_first_maximum(const void *z, int64_t label, float max, plb_dtype dtype)
-{
-    if (load_one(z, label, dtype) != max)
-        return false;
-    for (int64_t i = 0; i < label; i++)
-        if (load_one(z, i, dtype) == max)
-            return false;
-    return true;
-}
-
-/* Rows in flight: what the second and the third pass need of each. */
+/* Rows in flight: what the second pass needs of each. */
 typedef struct group {
     int count, first;
-    float max[PLB_GROUP_ROWS];
     row_sums sums[PLB_GROUP_ROWS];
-    window soft[PLB_GROUP_ROWS];
+    double total[PLB_GROUP_ROWS]; /* the sum of the targets, of the soft kind */
 } group;
 
-/* The first two passes over a group of rows; those of weight 0 are left out. */
+/* The first pass over a group of rows; those of weight 0 are left out. */
 INLINE void group_exp(const plb_loss_rows *rows, group *g, float *e, int64_t pitch, plb_dtype dtype, row_kind kind)
 {
-    const plb_gaussian *const gaussian = rows->gaussian;
     for (int k = 0; k < g->count; k++) {
+        const int r = g->first + k, next = r + g->count < rows->count ? r + g->count : rows->count - 1;
+        const int32_t label = rows->label[r];
+        if (label < 0)
+            continue;
+        g->sums[k] = row_exp(rows->logits[r], rows->logits[next], label, rows->grad[r] ? e + k * pitch : NULL,
+                             rows->classes, dtype, kind);
+    }
+    for (int k = 0; kind == SOFT && k < g->count; k++) {
         const int r = g->first + k, label = rows->label[r];
         if (label < 0)
             continue;
-        if (kind == SOFT)
-            g->soft[k] = window_of(gaussian, label);
-        g->max[k] = row_max(rows->logits[r], rows->classes, dtype);
-    }
-    for (int k = 0; k < g->count; k++) {
-        const int r = g->first + k, next = r + g->count < rows->count ? r + g->count : rows->count - 1;
-        if (rows->label[r] < 0)
-            continue;
-        g->sums[k] = row_exp(rows->logits[r], rows->logits[next], g->max[k], rows->grad[r] ? e + k * pitch : NULL,
-                             rows->classes, dtype, kind);
-        if (kind == SOFT)
-            g->sums[k].targets = window_sum(&g->soft[k], rows->logits[r], g->max[k], rows->classes, dtype);
+        row_sums *const sums = &g->sums[k];
+        const window w = window_of(rows->gaussian, label);
+        g->total[k] = w.total;
+        /* p T - t = (e - t sum / T) T / sum */
+        sums->targets = window_apply(&w, rows->logits[r], sums->shift, rows->grad[r] ? e + k * pitch : NULL,
+                                     sums->exponentials / (float)w.total, rows->classes, dtype);
     }
 }
 
@@ -231,18 +246,19 @@ INLINE void group_loss(plb_loss_rows *rows, const group *g, plb_dtype dtype, row
         rows->correct[r] = rows->confident[r] = false;
         if (label < 0)
             continue;
-        const float z_label = load_one(rows->logits[r], label, dtype), sum = g->sums[k].exponentials;
-        double loss = log((double)sum);
+        const row_sums *const sums = &g->sums[k];
+        const double above = (double)load_one(rows->logits[r], label, dtype) - sums->shift;
+        double loss = log((double)sums->exponentials);
         if (kind == SOFT)
-            loss = loss * g->soft[k].total - g->sums[k].targets;
+            loss = loss * g->total[k] - sums->targets;
         else
-            loss -= rows->peak * ((double)z_label - g->max[k]);
+            loss -= rows->peak * above;
         if (kind == SMOOTHED)
-            loss -= rows->base * g->sums[k].targets;
+            loss -= rows->base * sums->targets;
         rows->loss[r] = loss;
-        rows->correct[r] = sum == sum && is_first_maximum(rows->logits[r], label, g->max[k], dtype);
+        rows->correct[r] = sums->is_top;
         if (rows->filter)
-            rows->confident[r] = exp((double)z_label - g->max[k]) / sum >= target_of_label(rows, label, kind);
+            rows->confident[r] = exp(above) / sums->exponentials >= target_of_label(rows, label, kind);
     }
 }
 
@@ -256,7 +272,7 @@ INLINE void group_grad_row(const plb_loss_rows *rows, const group *g, int k, voi
         row_zero(to, n, dtype);
         return;
     }
-    const double scale = rows->scale[r], total = kind == SOFT ? g->soft[k].total : 1;
+    const double scale = rows->scale[r], total = kind == SOFT ? g->total[k] : 1;
     const float a = (float)(scale * total / g->sums[k].exponentials);
     const float e_label = e[label];
     row_grad(to, rows->stream, e, a, (float)(scale * rows->base), n, dtype, kind);
@@ -265,7 +281,7 @@ INLINE void group_grad_row(const plb_loss_rows *rows, const group *g, int k, voi
 }
 
 /*
- * The third pass.  The stage begins a line before the exponentials, and a row of gradients is never longer than one of
+ * The second pass.  The stage begins a line before the exponentials, and a row of gradients is never longer than one of
  * exponentials, so what is staged overwrites only what has been read.
  */
 INLINE void group_grad(const plb_loss_rows *rows, const group *g, float *e, int64_t pitch, stream *out, plb_dtype dtype,
@@ -274,9 +290,6 @@ INLINE void group_grad(const plb_loss_rows *rows, const group *g, float *e, int6
     const size_t bytes = (size_t)rows->classes * (dtype == PLB_F32 ? 4 : 2);
     size_t staged = 0;
     char *stage = NULL;
-    for (int k = 0; kind == SOFT && k < g->count; k++) /* p T - t = (e - t sum / T) T / sum */
-        if (rows->label[g->first + k] >= 0)
-            window_subtract(&g->soft[k], e + k * pitch, g->sums[k].exponentials / (float)g->soft[k].total);
     for (int k = 0; k < g->count; k++) {
         char *to = rows->grad[g->first + k];
         if (rows->stream) {

@@ -45,21 +45,20 @@ static inline size_t plb_rank_pitch(int64_t length)
     return length <= 256 ? 256 : ((size_t)length + 31) / 32 * 32;
 }
 
-/* 2^bits buckets: about four for each number, or two where they would fill the workspace. */
+/* 2^bits buckets: five for each number or more, but three to six of them where that would take more than 8 KiB. */
 static inline int plb_bucket_bits(int64_t length)
 {
     int bits = 5;
-    while ((int64_t)1 << bits < 4 * length)
+    while ((int64_t)1 << bits < 5 * length)
         bits++;
-    return length > 512 && (int64_t)1 << bits > 4 * length ? bits - 1 : bits;
+    return bits > 12 && (int64_t)1 << bits > 6 * length ? bits - 1 : bits;
 }
 
-/* The counts of the buckets, and for each number its bucket and its place there; or a second order. */
+/* The counts of the buckets, and the bucket of each number; or a second order. */
 static inline size_t plb_rank_scratch(int64_t length)
 {
-    if (length > PLB_RANK_BY_BUCKETS)
-        return plb_rank_pitch(length) * sizeof(int32_t);
-    return ((size_t)2 << plb_bucket_bits(length)) + plb_rank_pitch(length) * (sizeof(int32_t) + sizeof(uint16_t));
+    const size_t numbers = plb_rank_pitch(length) * sizeof(int32_t);
+    return length > PLB_RANK_BY_BUCKETS ? numbers : numbers + ((size_t)2 << plb_bucket_bits(length));
 }
 
 /* Bits whose integer order is that of the floats they stand for; -0 is +0. */

@@ -2,16 +2,53 @@
  * The ranks of the noise of one image.  SPDX-License-Identifier: Apache-2.0
  *
  * Noise is spread evenly, more or less, so one pass over a few times as many buckets as there are numbers all but sorts
- * it; what shares a bucket is then sorted by insertion.  Where that turns out to be much work, as with noise that crowds
- * in a few places, the row is given up and plb_rank() sorts it in another way: the time stays proportional to its
- * length.  The AVX-512 level sorts up to 256 numbers in its registers instead.
+ * it, and insertion does the rest.  Where that turns out to be much work, as with noise that crowds in a few places, the
+ * row is given up and plb_rank() sorts it in another way: the time stays proportional to its length.  The AVX-512 level
+ * sorts up to 256 numbers in its registers instead.
  */
 #ifdef VF_LANES
 
-/* What insertion may move before it gives up. */
-static inline int64_t insertion_budget(int64_t n)
+/* Sorts an order that is almost right, and sets the ranks.  False: it was not, and what is there now is of no use. */
+INLINE bool insert_dtype(plb_ranking *ranking, plb_dtype dtype)
 {
-    return 8 * n + 64;
+    const int64_t n = ranking->length;
+    const void *const noise = ranking->noise;
+    int32_t *restrict const order = ranking->order, *restrict const rank = ranking->rank;
+    int64_t budget = 8 * n + 64;
+    uint64_t last = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const int32_t id = order[i];
+        const uint64_t key = plb_noise_key(noise, dtype, id);
+        int64_t p = i;
+        if (key >= last) {
+            rank[id] = (int32_t)i;
+            last = key;
+            continue;
+        }
+        for (; p > 0 && plb_noise_key(noise, dtype, order[p - 1]) > key; p--) {
+            order[p] = order[p - 1];
+            rank[order[p]] = (int32_t)p;
+            if (--budget < 0)
+                return false;
+        }
+        order[p] = id;
+        rank[id] = (int32_t)p;
+    }
+    return true;
+}
+
+static bool insert(plb_ranking *ranking)
+{
+    switch (ranking->dtype) {
+    case PLB_I32:
+        return insert_dtype(ranking, PLB_I32);
+    case PLB_F32:
+        return insert_dtype(ranking, PLB_F32);
+    case PLB_F64:
+        return insert_dtype(ranking, PLB_F64);
+    default:
+        return insert_dtype(ranking, PLB_F16);
+    }
 }
 
 /*
@@ -104,49 +141,21 @@ static void sum_buckets(uint16_t *table, int bits)
         }
 }
 
-/* Sorts what shares a bucket.  Number i is the local[i]-th of its bucket, and those before it are sorted already. */
-static bool sort_buckets(plb_ranking *ranking, const uint16_t *local)
-{
-    int32_t *const order = ranking->order, *const rank = ranking->rank;
-    int64_t budget = insertion_budget(ranking->length);
-    for (int64_t i = 0; i < ranking->length; i++) {
-        if (!local[i])
-            continue;
-        const uint64_t key = plb_noise_key(ranking->noise, ranking->dtype, i);
-        int32_t p = rank[i];
-        const int32_t first = p - local[i];
-        for (; p > first && plb_noise_key(ranking->noise, ranking->dtype, order[p - 1]) > key; p--) {
-            order[p] = order[p - 1];
-            rank[order[p]] = p;
-            if (--budget < 0)
-                return false;
-        }
-        order[p] = (int32_t)i;
-        rank[i] = p;
-    }
-    return true;
-}
-
 static bool rank_by_buckets(plb_ranking *ranking)
 {
     const int64_t n = ranking->length;
     const int bits = plb_bucket_bits(n);
-    uint16_t *const table = ranking->scratch;
-    uint32_t *const place = (uint32_t *)(table + ((size_t)1 << bits));
-    uint16_t *const local = (uint16_t *)(place + plb_rank_pitch(n));
-    int32_t *restrict const order = ranking->order, *restrict const rank = ranking->rank;
+    uint16_t *restrict const table = ranking->scratch;
+    uint32_t *restrict const place = (uint32_t *)(table + ((size_t)1 << bits));
+    int32_t *restrict const order = ranking->order;
     find_buckets(ranking, bits, place);
     memset(table, 0, sizeof *table << bits);
     for (int64_t i = 0; i < n; i++)
-        local[i] = table[place[i]]++;
+        table[place[i]]++;
     sum_buckets(table, bits);
-    for (int64_t i = 0; i < n; i++) {
-        /* all sums are below 2^16, but for the one behind the last number */
-        const int32_t p = table[place[i]] + local[i];
-        order[p] = (int32_t)i;
-        rank[i] = p;
-    }
-    return sort_buckets(ranking, local);
+    for (int64_t i = 0; i < n; i++)
+        order[table[place[i]]++] = (int32_t)i;
+    return insert(ranking);
 }
 
 #if VF_LANES == 16

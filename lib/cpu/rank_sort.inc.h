@@ -28,15 +28,6 @@ INLINE keys exchange_columns(keys a, keys partner, __mmask16 upper)
     return _mm512_mask_max_epu32(_mm512_min_epu32(a, partner), upper, a, partner);
 }
 
-/* Every register with its mirror image in a group of `group`: the first step of a merge of sorted halves. */
-INLINE void fold_registers(keys *k, const int size, const int group)
-{
-    UNROLL
-    for (int i = 0; i < size; i++)
-        if (!(i & group / 2))
-            exchange(&k[i], &k[i ^ (group - 1)]);
-}
-
 /* Every register with the one `distance` further: the other steps. */
 INLINE void halve_registers(keys *k, const int size, const int distance)
 {
@@ -46,22 +37,32 @@ INLINE void halve_registers(keys *k, const int size, const int distance)
             exchange(&k[i], &k[i + distance]);
 }
 
-/* Sorts each column. */
+#define EXCHANGE(a, b) exchange(&k[a], &k[b]);
+
+/*
+ * Sorts each column with the fewest exchanges known: 5, 19 and 60, the last Green's (1969).  After exchanges at
+ * distances 1, 2, 4 and 8 what remains are the lines between them.
+ */
 INLINE void sort_registers(keys *k, const int size)
 {
-    fold_registers(k, size, 2);
-    fold_registers(k, size, 4);
-    halve_registers(k, size, 1);
-    if (size >= 8) {
-        fold_registers(k, size, 8);
-        halve_registers(k, size, 2);
-        halve_registers(k, size, 1);
-    }
-    if (size >= 16) {
-        fold_registers(k, size, 16);
-        halve_registers(k, size, 4);
-        halve_registers(k, size, 2);
-        halve_registers(k, size, 1);
+    if (size == 4) {
+        EXCHANGE(0, 1) EXCHANGE(2, 3) EXCHANGE(0, 2) EXCHANGE(1, 3) EXCHANGE(1, 2)
+    } else if (size == 8) {
+        halve_registers(k, 8, 1);
+        halve_registers(k, 8, 2);
+        halve_registers(k, 8, 4);
+        EXCHANGE(2, 4) EXCHANGE(3, 5) EXCHANGE(1, 4) EXCHANGE(3, 6) EXCHANGE(1, 2) EXCHANGE(3, 4) EXCHANGE(5, 6)
+    } else {
+        halve_registers(k, 16, 1);
+        halve_registers(k, 16, 2);
+        halve_registers(k, 16, 4);
+        halve_registers(k, 16, 8);
+        EXCHANGE(5, 10) EXCHANGE(6, 9) EXCHANGE(3, 12) EXCHANGE(13, 14) EXCHANGE(7, 11) EXCHANGE(4, 8) EXCHANGE(1, 2)
+        EXCHANGE(1, 4) EXCHANGE(7, 13) EXCHANGE(2, 8) EXCHANGE(11, 14)
+        EXCHANGE(2, 4) EXCHANGE(5, 6) EXCHANGE(9, 10) EXCHANGE(11, 13) EXCHANGE(3, 8) EXCHANGE(7, 12)
+        EXCHANGE(6, 8) EXCHANGE(10, 12) EXCHANGE(3, 5) EXCHANGE(7, 9)
+        EXCHANGE(3, 4) EXCHANGE(5, 6) EXCHANGE(7, 8) EXCHANGE(9, 10) EXCHANGE(11, 12)
+        EXCHANGE(6, 7) EXCHANGE(8, 9)
     }
 }
 
@@ -150,7 +151,7 @@ INLINE void interleave_64(keys a, keys b, keys *lower, keys *upper)
 }
 
 /* The indices, which are the lowest bytes, down the columns. */
-INLINE void store_order(const keys *k, const int size, int32_t *order)
+INLINE void store_order(const keys *k, const int size, uint8_t *order)
 {
     keys quads[4], pairs[4];
     const keys index = _mm512_set1_epi32(0xff);
@@ -172,42 +173,55 @@ INLINE void store_order(const keys *k, const int size, int32_t *order)
         interleave_64(pairs[1], pairs[3], &quads[2], &quads[3]);
     }
     UNROLL
-    for (int i = 0; i < size / 4; i++) {
-        int32_t *const to = order + 64 * i;
-        _mm512_storeu_si512(to, _mm512_cvtepu8_epi32(_mm512_castsi512_si128(quads[i])));
-        _mm512_storeu_si512(to + 16, _mm512_cvtepu8_epi32(_mm512_extracti32x4_epi32(quads[i], 1)));
-        _mm512_storeu_si512(to + 32, _mm512_cvtepu8_epi32(_mm512_extracti32x4_epi32(quads[i], 2)));
-        _mm512_storeu_si512(to + 48, _mm512_cvtepu8_epi32(_mm512_extracti32x4_epi32(quads[i], 3)));
-    }
+    for (int i = 0; i < size / 4; i++)
+        _mm512_store_si512(order + 64 * i, quads[i]);
 }
 
-/* The keys of the noise, and greater ones that fill the last registers and are not to look like ties. */
+INLINE keys key_of_words(keys words, keys index)
+{
+    /* (words >> 1 & ~0xff) | index */
+    return _mm512_ternarylogic_epi32(_mm512_srli_epi32(words, 1), _mm512_set1_epi32(0x7fffff00), index, 0xea);
+}
+
+INLINE keys key_of_values(vf values, vf scale, vf offset, keys index)
+{
+    vf t = vf_fma(values, scale, offset);
+    t = _mm512_min_ps(_mm512_max_ps(t, vf_set(PLB_NOISE_LOW)), vf_set(PLB_NOISE_HIGH));
+    return _mm512_or_si512(_mm512_slli_epi32(_mm512_castps_si512(t), 8), index);
+}
+
+/* The keys of the noise; and greater ones that fill the last registers and are not to look like ties. */
 static void make_keys(const plb_ranking *ranking, int size, uint32_t *to)
 {
-    const uint32_t *const words = ranking->dtype == PLB_I32 ? ranking->noise : NULL;
-    float scale = 0, offset = 0;
-    const float *const values = words ? NULL : noise_values(ranking, &scale, &offset);
-    keys index = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    for (int i = 0; i < 16 * size; i += 16) {
-        const int left = (int)ranking->length - i;
-        const __mmask16 lanes = left >= 16 ? 0xffff : left > 0 ? lanes_below(left) : 0;
-        const keys filling = _mm512_or_si512(_mm512_slli_epi32(index, 8), _mm512_set1_epi32((int)0x80000000));
-        keys value;
-        if (words) {
-            value = _mm512_srli_epi32(_mm512_maskz_loadu_epi32(lanes, words + i), 1);
-            value = _mm512_and_si512(value, _mm512_set1_epi32(0x7fffff00));
-        } else {
-            vf t = vf_fma(_mm512_maskz_loadu_ps(lanes, values + i), vf_set(scale), vf_set(offset));
-            t = _mm512_min_ps(_mm512_max_ps(t, vf_set(PLB_NOISE_LOW)), vf_set(PLB_NOISE_HIGH));
-            value = _mm512_slli_epi32(_mm512_castps_si512(t), 8);
-        }
-        _mm512_store_si512(to + i, _mm512_mask_or_epi32(filling, lanes, value, index));
-        index = _mm512_add_epi32(index, _mm512_set1_epi32(16));
+    const int n = (int)ranking->length;
+    const keys step = _mm512_set1_epi32(16);
+    const __mmask16 rest = lanes_below(n % 16);
+    keys index = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), last = index;
+    int i = 0;
+    if (ranking->dtype == PLB_I32) {
+        const uint32_t *const words = ranking->noise;
+        for (; i + 16 <= n; i += 16, index = _mm512_add_epi32(index, step))
+            _mm512_store_si512(to + i, key_of_words(_mm512_loadu_si512(words + i), index));
+        last = key_of_words(_mm512_maskz_loadu_epi32(rest, words + i), index);
+    } else {
+        float one, zero;
+        const float *const values = noise_values(ranking, &one, &zero);
+        const vf scale = vf_set(one), offset = vf_set(zero);
+        for (; i + 16 <= n; i += 16, index = _mm512_add_epi32(index, step))
+            _mm512_store_si512(to + i, key_of_values(vf_load(values + i), scale, offset, index));
+        last = key_of_values(_mm512_maskz_loadu_ps(rest, values + i), scale, offset, index);
+    }
+    keys filling = _mm512_add_epi32(_mm512_slli_epi32(index, 8), _mm512_set1_epi32((int)0x80000000));
+    if (i < 16 * size)
+        _mm512_store_si512(to + i, _mm512_mask_mov_epi32(filling, rest, last));
+    while ((i += 16) < 16 * size) {
+        filling = _mm512_add_epi32(filling, _mm512_set1_epi32(16 << 8));
+        _mm512_store_si512(to + i, filling);
     }
 }
 
 /* Sorts `size` registers of keys into the order; returns whether there are ties. */
-INLINE bool order_keys(const uint32_t *from, const int size, int32_t *order)
+INLINE bool order_keys(const uint32_t *from, const int size, uint8_t *order)
 {
     keys k[16];
     UNROLL
@@ -218,35 +232,17 @@ INLINE bool order_keys(const uint32_t *from, const int size, int32_t *order)
     return has_ties(k, size);
 }
 
-/* Puts in order what 23 bits could not tell apart. */
-static bool sort_ties(plb_ranking *ranking)
+INLINE void widen(int32_t *to, const uint8_t *from, int n)
 {
-    int32_t *const order = ranking->order;
-    int64_t budget = insertion_budget(ranking->length);
-    uint64_t last = 0;
-    for (int64_t i = 0; i < ranking->length; i++) {
-        const int32_t id = order[i];
-        const uint64_t key = plb_noise_key(ranking->noise, ranking->dtype, id);
-        if (key >= last) {
-            last = key;
-            continue;
-        }
-        int64_t p = i;
-        for (; p > 0 && plb_noise_key(ranking->noise, ranking->dtype, order[p - 1]) > key; p--) {
-            order[p] = order[p - 1];
-            if (--budget < 0)
-                return false;
-        }
-        order[p] = id;
-    }
-    return true;
+    for (int i = 0; i < n; i += 16)
+        _mm512_store_si512(to + i, _mm512_cvtepu8_epi32(_mm_load_si128((const __m128i *)(from + i))));
 }
 
 static bool rank_by_sorting(plb_ranking *ranking)
 {
-    const int32_t n = (int32_t)ranking->length;
-    int32_t *restrict const order = ranking->order, *restrict const rank = ranking->rank;
+    const int n = (int)ranking->length;
     uint32_t from[256] __attribute__((aligned(64)));
+    uint8_t order[256] __attribute__((aligned(64)));
     bool ties;
     make_keys(ranking, n <= 64 ? 4 : n <= 128 ? 8 : 16, from);
     if (n <= 64)
@@ -255,9 +251,18 @@ static bool rank_by_sorting(plb_ranking *ranking)
         ties = order_keys(from, 8, order);
     else
         ties = order_keys(from, 16, order);
-    if (ties && !sort_ties(ranking))
-        return false;
-    for (int32_t p = 0; p < n; p++)
+    widen(ranking->order, order, n);
+    if (ties)
+        return insert(ranking);
+    int32_t *restrict const rank = ranking->rank;
+    int p = 0;
+    for (; p + 4 <= n; p += 4) {
+        rank[order[p]] = p;
+        rank[order[p + 1]] = p + 1;
+        rank[order[p + 2]] = p + 2;
+        rank[order[p + 3]] = p + 3;
+    }
+    for (; p < n; p++)
         rank[order[p]] = p;
     return true;
 }

@@ -106,16 +106,22 @@ static inline size_t plb_sum_pitch(int64_t channels)
     return ((size_t)channels + 15) / 16 * 16;
 }
 
-/* The cosine similarity of the tokens of an image with its class token. */
 #define PLB_SIMILARITY_EPS 1e-8 /* lengths below this count as this, as in PyTorch's cosine_similarity() */
 
+/* The cosine similarity of the tokens of a few images, which share their embeddings, with their class tokens. */
+enum { PLB_SIMILARITY_IMAGES = 4 };
+
 typedef struct plb_similarity_rows {
-    int64_t channels, count;
-    const char *token, *embedding;           /* the first row of each; embedding may be NULL                    */
+    int64_t channels;
+    int64_t count;                           /* tokens of an image                                              */
+    int images;
     int64_t token_step, embedding_step;      /* bytes from row to row                                           */
-    const char *cls, *cls_embedding;         /* cls_embedding may be NULL                                       */
-    void *scratch;                           /* 8 * channels bytes                                              */
-    double *similarity;                      /* out: count numbers                                              */
+    const char *token[PLB_SIMILARITY_IMAGES]; /* the first row of each                                           */
+    const char *embedding;                   /* the first row, or NULL                                          */
+    const char *cls[PLB_SIMILARITY_IMAGES];
+    const char *cls_embedding;               /* or NULL                                                         */
+    double *scratch;                         /* images * channels                                               */
+    double *similarity;                      /* out: images * count                                             */
 } plb_similarity_rows;
 
 typedef void plb_similarity_kernel(const plb_similarity_rows *rows);

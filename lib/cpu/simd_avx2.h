@@ -2,6 +2,7 @@
 #include "half.h"
 
 #include <immintrin.h>
+#include <stdbool.h>
 
 #define VF_LANES 8
 
@@ -135,6 +136,11 @@ static inline vf vf_fma(vf a, vf b, vf c)
     return _mm256_fmadd_ps(a, b, c);
 }
 
+static inline vf vf_fms(vf a, vf b, vf c)
+{
+    return _mm256_fmsub_ps(a, b, c);
+}
+
 static inline vf vf_max(vf a, vf b)
 {
     return _mm256_max_ps(a, b);
@@ -162,12 +168,32 @@ static inline float vf_sum(vf a)
     return _mm_cvtss_f32(b);
 }
 
+static inline bool vf_any_positive(vf a)
+{
+    return _mm256_movemask_ps(_mm256_cmp_ps(a, _mm256_setzero_ps(), _CMP_GT_OQ)) != 0;
+}
+
 static inline float vf_highest(vf a)
 {
     __m128 b = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
     b = _mm_max_ps(b, _mm_movehl_ps(b, b));
     b = _mm_max_ss(b, _mm_movehdup_ps(b));
     return _mm_cvtss_f32(b);
+}
+
+static inline void vf_stream(float *p, vf a)
+{
+    _mm256_stream_ps(p, a);
+}
+
+static inline void vf_stream_f16(uint16_t *p, vf a)
+{
+    _mm_stream_si128((__m128i *)p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
+}
+
+static inline void vf_stream_bf16(uint16_t *p, vf a)
+{
+    _mm_stream_si128((__m128i *)p, narrow_bf16(a));
 }
 
 static inline void v_stream_line(void *line, const void *from)
@@ -188,17 +214,3 @@ static inline void vf_add_to_doubles(double *sum, vf a)
     _mm256_storeu_pd(sum + 4, _mm256_add_pd(_mm256_loadu_pd(sum + 4), high));
 }
 
-static inline void vf_stream(float *p, vf a)
-{
-    _mm256_stream_ps(p, a);
-}
-
-static inline void vf_stream_f16(uint16_t *p, vf a)
-{
-    _mm_stream_si128((__m128i *)p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
-}
-
-static inline void vf_stream_bf16(uint16_t *p, vf a)
-{
-    _mm_stream_si128((__m128i *)p, narrow_bf16(a));
-}

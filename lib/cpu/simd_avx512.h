@@ -2,6 +2,7 @@
 #include "half.h"
 
 #include <immintrin.h>
+#include <stdbool.h>
 
 #define VF_LANES 16
 
@@ -117,6 +118,11 @@ static inline vf vf_fma(vf a, vf b, vf c)
     return _mm512_fmadd_ps(a, b, c);
 }
 
+static inline vf vf_fms(vf a, vf b, vf c)
+{
+    return _mm512_fmsub_ps(a, b, c);
+}
+
 static inline vf vf_max(vf a, vf b)
 {
     return _mm512_max_ps(a, b);
@@ -137,9 +143,29 @@ static inline float vf_sum(vf a)
     return _mm512_reduce_add_ps(a);
 }
 
+static inline bool vf_any_positive(vf a)
+{
+    return _mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_GT_OQ) != 0;
+}
+
 static inline float vf_highest(vf a)
 {
     return _mm512_reduce_max_ps(a);
+}
+
+static inline void vf_stream(float *p, vf a)
+{
+    _mm512_stream_ps(p, a);
+}
+
+static inline void vf_stream_f16(uint16_t *p, vf a)
+{
+    _mm256_stream_si256((__m256i *)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
+static inline void vf_stream_bf16(uint16_t *p, vf a)
+{
+    _mm256_stream_si256((__m256i *)p, narrow_bf16(a));
 }
 
 static inline void v_stream_line(void *line, const void *from)
@@ -159,17 +185,3 @@ static inline void vf_add_to_doubles(double *sum, vf a)
     _mm512_storeu_pd(sum + 8, _mm512_add_pd(_mm512_loadu_pd(sum + 8), high));
 }
 
-static inline void vf_stream(float *p, vf a)
-{
-    _mm512_stream_ps(p, a);
-}
-
-static inline void vf_stream_f16(uint16_t *p, vf a)
-{
-    _mm256_stream_si256((__m256i *)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
-}
-
-static inline void vf_stream_bf16(uint16_t *p, vf a)
-{
-    _mm256_stream_si256((__m256i *)p, narrow_bf16(a));
-}

@@ -8,6 +8,7 @@
 #include "half.h"
 
 #include <math.h>
+#include <stdbool.h>
 #ifdef __SSE2__
 #include <emmintrin.h>
 #endif
@@ -125,6 +126,12 @@ static inline vf vf_fma(vf a, vf b, vf c)
     return a * b + c;
 }
 
+/* a * b - c */
+static inline vf vf_fms(vf a, vf b, vf c)
+{
+    return a * b - c;
+}
+
 /* the larger one; b where either is NaN */
 static inline vf vf_max(vf a, vf b)
 {
@@ -153,10 +160,35 @@ static inline float vf_sum(vf a)
     return (a[0] + a[2]) + (a[1] + a[3]);
 }
 
+static inline bool vf_any_positive(vf a)
+{
+    return a[0] > 0 || a[1] > 0 || a[2] > 0 || a[3] > 0;
+}
+
 static inline float vf_highest(vf a)
 {
     const float b = a[0] > a[1] ? a[0] : a[1], c = a[2] > a[3] ? a[2] : a[3];
     return b > c ? b : c;
+}
+
+/* The aligned vector at p, past the caches where the machine can. */
+static inline void vf_stream(float *p, vf a)
+{
+#ifdef __SSE2__
+    _mm_stream_ps(p, (__m128)a);
+#else
+    vf_store(p, a);
+#endif
+}
+
+static inline void vf_stream_f16(uint16_t *p, vf a)
+{
+    vf_store_f16(p, a);
+}
+
+static inline void vf_stream_bf16(uint16_t *p, vf a)
+{
+    vf_store_bf16(p, a);
 }
 
 /* 64 bytes from anywhere to a 64-byte line, past the caches where the machine can */
@@ -184,16 +216,6 @@ static inline void vf_add_to_doubles(double *sum, vf a)
         sum[i] += (double)a[i];
 }
 
-/* stores past the caches; p is aligned to what is stored */
-static inline void vf_stream(float *p, vf a)
-{
-#ifdef __SSE2__
-    _mm_stream_ps(p, (__m128)a);
-#else
-    vf_store(p, a);
-#endif
-}
-
 static inline void stream_halves(uint16_t *p, const uint16_t *halves)
 {
 #if defined(__SSE2__) && defined(__x86_64__)
@@ -205,16 +227,3 @@ static inline void stream_halves(uint16_t *p, const uint16_t *halves)
 #endif
 }
 
-static inline void vf_stream_f16(uint16_t *p, vf a)
-{
-    uint16_t halves[VF_LANES];
-    vf_store_f16(halves, a);
-    stream_halves(p, halves);
-}
-
-static inline void vf_stream_bf16(uint16_t *p, vf a)
-{
-    uint16_t halves[VF_LANES];
-    vf_store_bf16(halves, a);
-    stream_halves(p, halves);
-}

@@ -116,16 +116,22 @@ static double sum_at(const char *a, const char *b, int64_t i, plb_dtype dtype)
     return plb_load_number(a + at, dtype) + (b ? plb_load_number(b + at, dtype) : 0);
 }
 
-static void similarity_rows(const plb_similarity_rows *rows, plb_dtype dtype)
+static double norm(double square)
 {
-    double *const c = rows->scratch;
+    const double length = sqrt(square);
+    return length < PLB_SIMILARITY_EPS ? PLB_SIMILARITY_EPS : length;
+}
+
+static void similarity_of_image(const plb_similarity_rows *rows, int image, plb_dtype dtype)
+{
+    double *const c = rows->scratch, *const similarity = rows->similarity + image * rows->count;
     double cls_square = 0;
     for (int64_t i = 0; i < rows->channels; i++) {
-        c[i] = sum_at(rows->cls, rows->cls_embedding, i, dtype);
+        c[i] = sum_at(rows->cls[image], rows->cls_embedding, i, dtype);
         cls_square += c[i] * c[i];
     }
     for (int64_t k = 0; k < rows->count; k++) {
-        const char *const token = rows->token + k * rows->token_step;
+        const char *const token = rows->token[image] + k * rows->token_step;
         const char *const embedding = rows->embedding ? rows->embedding + k * rows->embedding_step : NULL;
         double product = 0, square = 0;
         for (int64_t i = 0; i < rows->channels; i++) {
@@ -133,10 +139,14 @@ static void similarity_rows(const plb_similarity_rows *rows, plb_dtype dtype)
             product += c[i] * t;
             square += t * t;
         }
-        const double cls_length = sqrt(cls_square), length = sqrt(square), least = PLB_SIMILARITY_EPS;
-        rows->similarity[k] =
-            product / ((cls_length < least ? least : cls_length) * (length < least ? least : length));
+        similarity[k] = product / (norm(cls_square) * norm(square));
     }
+}
+
+static void similarity_rows(const plb_similarity_rows *rows, plb_dtype dtype)
+{
+    for (int image = 0; image < rows->images; image++)
+        similarity_of_image(rows, image, dtype);
 }
 
 #define TOKEN_ROWS(suffix, dtype)                                                                                      \

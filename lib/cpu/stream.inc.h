@@ -41,12 +41,6 @@ static char *stream_seek(stream *s, char *to)
     return s->stage + line_offset(to);
 }
 
-static void stream_end(stream *s)
-{
-    stream_flush(s);
-    v_stream_done();
-}
-
 /* Sends `bytes` staged bytes on. */
 static void stream_run(stream *s, size_t bytes)
 {
@@ -64,4 +58,10 @@ static void stream_run(stream *s, size_t bytes)
         v_stream_line(line, from);
     if (from != s->stage)
         memcpy(s->stage, from, 64);
+}
+
+static void stream_end(stream *s)
+{
+    stream_flush(s);
+    v_stream_done();
 }

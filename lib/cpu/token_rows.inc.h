@@ -3,9 +3,9 @@
  *
  * There is hardly any arithmetic: these are copies of rows with something added on the way, and what costs is memory.
  * Whole lines of a row that goes past the caches are stored straight from registers; only the lines that it shares
- * with its neighbours are put together in the stage of a stream.  Rows that follow each other are left to the
- * hardware's prefetchers.  Gathered rows defeat those, so while one row is copied the lines of later ones are asked for:
- * early into the L2 cache, which has more requests in flight than the L1, and shortly before use from there.
+ * with its neighbours are put together in the stage of a stream.  Gathered rows defeat the hardware's prefetchers, so
+ * while one row is copied the lines of later ones are asked for: early into the L2 cache, which has more requests in
+ * flight than the L1, and shortly before use from there.
  */
 
 enum { FAR_AHEAD = 8192, NEAR_AHEAD = 2048 }; /* bytes */
@@ -15,18 +15,10 @@ typedef struct rows_ahead {
     const char *far, *near;
 } rows_ahead;
 
-/* The row that is at least `distance` bytes of rows after row r, unless it follows the row before it. */
-INLINE const char *row_ahead(const void *const *rows, int count, int r, size_t bytes, size_t distance)
-{
-    const size_t next = (size_t)r + (distance + bytes - 1) / bytes;
-    if (next >= (size_t)count || !rows[next])
-        return NULL;
-    return rows[next] != (const char *)rows[next - 1] + bytes ? rows[next] : NULL;
-}
-
 INLINE rows_ahead look_ahead(const void *const *rows, int count, int r, size_t bytes)
 {
-    return (rows_ahead){row_ahead(rows, count, r, bytes, FAR_AHEAD), row_ahead(rows, count, r, bytes, NEAR_AHEAD)};
+    const size_t far = (size_t)r + (FAR_AHEAD + bytes - 1) / bytes, near = (size_t)r + (NEAR_AHEAD + bytes - 1) / bytes;
+    return (rows_ahead){far < (size_t)count ? rows[far] : NULL, near < (size_t)count ? rows[near] : NULL};
 }
 
 INLINE void ask_for_line(const rows_ahead *next, size_t at)
@@ -35,16 +27,6 @@ INLINE void ask_for_line(const rows_ahead *next, size_t at)
         __builtin_prefetch(next->far + at, 0, 2);
     if (next->near)
         __builtin_prefetch(next->near + at, 0, 3);
-}
-
-INLINE void stream_vector(void *p, int64_t i, plb_dtype dtype, vf a)
-{
-    if (dtype == PLB_F32)
-        vf_stream((float *)p + i, a);
-    else if (dtype == PLB_F16)
-        vf_stream_f16((uint16_t *)p + i, a);
-    else
-        vf_stream_bf16((uint16_t *)p + i, a);
 }
 
 /* The first byte of x that begins a line, at most `bytes` away. */

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Positional pretext tasks for vision transformers: labels, masks, targets, losses and gradients.
+
+A thin layer over the C library libposlabel. Functions take NumPy arrays, PyTorch tensors and whatever else speaks
+DLPack, without copying, and carry the names of the C headers, which are the manual.
+
+Outputs are keyword arguments: True makes one (PyTorch for PyTorch arguments, else NumPy), False leaves it out, and a
+tensor is written in place. Errors are poslabel.Error. Calls that name no context use one of the calling thread.
+"""
+
+from .attention import AttentiveWeights, attentive_weights
+from .context import (
+    Context,
+    DeviceType,
+    Isa,
+    LogLevel,
+    Support,
+    default_context,
+    device_supported,
+    isa_supported,
+)
+from .droppos import droppos_loss, sigma_schedule
+from .labels import Normalization, absolute_labels, relative_labels, smoothing_map
+from .loss import LossFlag, LossResult, Reduction, scale_gradient
+from .masks import (
+    DropposMasks,
+    Masks,
+    PatchMask,
+    block_mask,
+    block_mask_keep,
+    droppos_masks,
+    random_mask,
+    random_mask_keep,
+    regular_mask,
+    regular_mask_keep,
+)
+from .position import LabelKind, position_cross_entropy
+from .random import Stream, philox, random_below, random_unit
+from .status import (
+    DeviceError,
+    Error,
+    InternalError,
+    InvalidError,
+    OutOfMemoryError,
+    Status,
+    UnsupportedError,
+    status_name,
+)
+from .tokens import AssembleTokensGradients, assemble_tokens, assemble_tokens_backward
+from .version import library_path, version, version_string
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AssembleTokensGradients",
+    "AttentiveWeights",
+    "Context",
+    "DeviceError",
+    "DeviceType",
+    "DropposMasks",
+    "Error",
+    "InternalError",
+    "InvalidError",
+    "Isa",
+    "LabelKind",
+    "LogLevel",
+    "LossFlag",
+    "LossResult",
+    "Masks",
+    "Normalization",
+    "OutOfMemoryError",
+    "PatchMask",
+    "Reduction",
+    "Status",
+    "Stream",
+    "Support",
+    "UnsupportedError",
+    "absolute_labels",
+    "assemble_tokens",
+    "assemble_tokens_backward",
+    "attentive_weights",
+    "block_mask",
+    "block_mask_keep",
+    "default_context",
+    "device_supported",
+    "droppos_loss",
+    "droppos_masks",
+    "isa_supported",
+    "library_path",
+    "philox",
+    "position_cross_entropy",
+    "random_below",
+    "random_mask",
+    "random_mask_keep",
+    "random_unit",
+    "regular_mask",
+    "regular_mask_keep",
+    "relative_labels",
+    "scale_gradient",
+    "sigma_schedule",
+    "smoothing_map",
+    "status_name",
+    "version",
+    "version_string",
+]

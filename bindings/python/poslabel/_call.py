@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How an operation of the library is called.
+
+The args struct of a call is packed into fresh bytes, whose layout comes from the ctypes declaration of the struct, and
+tensors are addresses inside DLPack capsules that live until the call returns. So nothing is shared between two calls,
+and a call costs a few microseconds.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+import struct
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple, Type
+
+from . import context as _context
+from ._library import bind
+from .context import Context
+from .status import InvalidError, failure
+from .tensor import capsule_pointer, describe, exporter, exporters
+
+_message = bind("poslabel_context_message", ctypes.c_char_p, ctypes.c_void_p)
+
+POINTER = ctypes.c_void_p
+
+_FORMATS = {
+    ctypes.c_int32: "i",
+    ctypes.c_uint32: "I",
+    ctypes.c_int64: "q",
+    ctypes.c_uint64: "Q",
+    ctypes.c_double: "d",
+    ctypes.c_size_t: "Q" if ctypes.sizeof(ctypes.c_size_t) == 8 else "I",
+    ctypes.c_void_p: "Q" if ctypes.sizeof(ctypes.c_void_p) == 8 else "I",
+}
+_RULES = {"i": "an int32", "I": "in [0, 2^32)", "q": "an int64", "Q": "in [0, 2^64)", "d": "a number"}
+
+
+class Grid(ctypes.Structure):
+    """poslabel_grid."""
+
+    _fields_ = [("height", ctypes.c_int32), ("width", ctypes.c_int32)]
+
+
+class Field(NamedTuple):
+    """A number in a struct."""
+
+    name: str
+    offset: int
+    format: str
+
+
+def fields(kind: Any, prefix: str = "", base: int = 0) -> List[Field]:
+    """The numbers in a struct, those of inner structs included, in their order."""
+    result: List[Field] = []
+    for name, type_ in kind._fields_:
+        offset = base + getattr(kind, name).offset
+        if issubclass(type_, ctypes.Structure):
+            result += fields(type_, f"{prefix}{name}.", offset)
+        else:
+            result.append(Field(prefix + name, offset, _FORMATS[type_]))
+    return result
+
+
+class Operation:
+    """poslabel_<name>() and its args struct, whose first field is struct_size."""
+
+    __slots__ = ("name", "args", "function", "size", "fields", "pack")
+
+    def __init__(self, name: str, args: Type[ctypes.Structure]) -> None:
+        self.name = name
+        self.args = args
+        self.function = bind(f"poslabel_{name}", ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p)
+        self.size = ctypes.sizeof(args)
+        self.fields = fields(args)
+        layout, end = "=", 0
+        for field in self.fields:
+            layout += f"{field.offset - end}x{field.format}"
+            end = field.offset + struct.calcsize("=" + field.format)
+        self.pack = struct.Struct(f"{layout}{self.size - end}x").pack
+
+    def blame(self, values: Tuple[Any, ...]) -> Exception:
+        """The exception for values that do not go into the struct."""
+        for field, value in zip(self.fields[1:], values):
+            try:
+                struct.pack("=" + field.format, value)
+            except Exception:
+                return InvalidError(f"{self.name}: {field.name} = {value!r}, must be {_RULES[field.format]}")
+        return TypeError(f"{self.name}: {len(values)} values for {len(self.fields) - 1} fields")
+
+
+class Call:
+    """One call: collects the tensors, then runs."""
+
+    __slots__ = ("operation", "held", "hold")
+
+    def __init__(self, operation: Operation) -> None:
+        self.operation = operation
+        self.held: List[Any] = []
+        self.hold = self.held.append
+
+    def read(self, name: str, value: Any) -> int:
+        """The address of the descriptor of an input; 0 for None."""
+        if value is None:
+            return 0
+        try:
+            capsule = exporters[type(value)](value)  # type: ignore[misc]
+        except Exception:
+            capsule = None
+        if capsule is None:
+            return self._describe(name, value, False)
+        self.hold(capsule)
+        return capsule_pointer(capsule, b"dltensor")
+
+    def write(self, name: str, value: Any) -> int:
+        """The address of the descriptor of an output; 0 for None and False."""
+        if value is None or value is False:
+            return 0
+        try:
+            capsule = exporters[type(value)](value)  # type: ignore[misc]
+        except Exception:
+            capsule = None
+        if capsule is None:
+            return self._describe(name, value, True)
+        self.hold(capsule)
+        return capsule_pointer(capsule, b"dltensor")
+
+    def _describe(self, name: str, value: Any, writable: bool) -> int:
+        exporter(type(value))  # notes the type for the next call
+        address, kept = describe(value, writable, f"{self.operation.name}: {name}")
+        self.hold(kept)
+        return address
+
+    def choice(self, name: str, names: Mapping[Any, int], value: Any) -> int:
+        """The number of an enumerator that is given by name or number; the library judges numbers."""
+        try:
+            return names[value]
+        except (KeyError, TypeError):
+            if isinstance(value, int):
+                return value
+        known = ", ".join(repr(key) for key in names if isinstance(key, str))
+        raise InvalidError(f"{self.operation.name}: {name} = {value!r}, must be one of {known}")
+
+    def run(self, context: Optional[Context], *values: Any) -> None:
+        """Calls the library with the fields that follow struct_size."""
+        operation = self.operation
+        try:
+            args = operation.pack(operation.size, *values)
+        except Exception:
+            raise operation.blame(values) from None
+        if context is None:
+            try:
+                context = _context._local.context
+            except AttributeError:
+                context = _context.default_context()
+        if not context._acquire(False):
+            raise InvalidError(
+                f"{operation.name}: the context is in use by another call; give each thread a context of its own"
+            )
+        try:
+            handle = context._handle
+            status = operation.function(handle, args)
+            if status:
+                if handle is None:
+                    raise InvalidError(f"{operation.name}: the context is closed")
+                raise failure(status, _message(handle).decode(errors="replace"))
+        finally:
+            context._release()
+
+
+def choices(kind: Type[enum.IntEnum]) -> Dict[Any, int]:
+    """Names in lower case, and numbers, of an enumeration, for Call.choice()."""
+    table: Dict[Any, int] = {}
+    for member in kind:
+        table[member.name.lower()] = table[int(member)] = int(member)
+    return table

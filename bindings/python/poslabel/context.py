@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a call runs (poslabel/context.h)."""
+
+from __future__ import annotations
+
+import enum
+import os
+import threading
+from typing import Any, Callable, NamedTuple, Optional, Type, Union
+
+from ._library import bind, ctypes
+from .status import InvalidError, Status, failure
+
+
+class Isa(enum.IntEnum):
+    """poslabel_isa: instruction sets of the CPU backend."""
+
+    AUTO = 0
+    REFERENCE = 10
+    BASELINE = 20
+    AVX2 = 30
+    AVX512 = 40
+
+
+class DeviceType(enum.IntEnum):
+    """poslabel_device_type: DLPack's numbers."""
+
+    CPU = 1
+    CUDA = 2
+
+
+class LogLevel(enum.IntEnum):
+    """poslabel_log_level: how urgent a log line is."""
+
+    ERROR = 10
+    INFO = 30
+
+
+class Device(ctypes.Structure):
+    """poslabel_device."""
+
+    _fields_ = [("type", ctypes.c_int32), ("id", ctypes.c_int32)]
+
+
+_Log = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p)
+
+
+class ContextOptions(ctypes.Structure):
+    """poslabel_context_options; the allocator stays the library's own."""
+
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t),
+        ("device", Device),
+        ("threads", ctypes.c_int32),
+        ("isa", ctypes.c_int32),
+        ("stream", ctypes.c_void_p),
+        ("allocator", ctypes.c_void_p * 3),
+        ("log", _Log),
+        ("log_user", ctypes.c_void_p),
+        ("message", ctypes.c_void_p),
+        ("message_size", ctypes.c_size_t),
+    ]
+
+
+_POINTER = ctypes.c_void_p
+_create = bind("poslabel_context_create", ctypes.c_int, ctypes.POINTER(ContextOptions), ctypes.POINTER(ctypes.c_void_p))
+_destroy = bind("poslabel_context_destroy", None, _POINTER)
+_message = bind("poslabel_context_message", ctypes.c_char_p, _POINTER)
+_device = bind("poslabel_context_device", Device, _POINTER)
+_threads = bind("poslabel_context_threads", ctypes.c_int32, _POINTER)
+_isa = bind("poslabel_context_isa", ctypes.c_int, _POINTER)
+_workspace = bind("poslabel_context_workspace", ctypes.c_size_t, _POINTER)
+_trim = bind("poslabel_context_trim", None, _POINTER)
+_device_supported = bind("poslabel_device_supported", ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t)
+_isa_supported = bind("poslabel_isa_supported", ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t)
+_isa_name = bind("poslabel_isa_name", ctypes.c_char_p, ctypes.c_int)
+
+
+def _int32(what: str, value: int) -> int:
+    if not -(1 << 31) <= value < 1 << 31:
+        raise InvalidError(f"{what} = {value}, must be in [-2^31, 2^31)")
+    return value
+
+
+def _number(kind: Type[enum.IntEnum], what: str, value: Union[str, int]) -> int:
+    if not isinstance(value, str):
+        return _int32(what, value)
+    try:
+        return kind[value.upper()]
+    except KeyError:
+        names = ", ".join(member.name.lower() for member in kind)
+        raise InvalidError(f"{what} = {value!r}, must be one of {names}") from None
+
+
+def _parse_device(device: str) -> Device:
+    name, _, ordinal = device.partition(":")
+    if ordinal and not ordinal.isdecimal():
+        raise InvalidError(f"context_create: device = {device!r}, must be 'cpu', 'cuda' or 'cuda:<number>'")
+    return Device(
+        _number(DeviceType, "context_create: device", name), _int32("context_create: device", int(ordinal or 0))
+    )
+
+
+class Support(NamedTuple):
+    """Whether something can be had on this machine; `reason` says why not. True and False in a condition."""
+
+    supported: bool
+    reason: str
+
+    def __bool__(self) -> bool:
+        return self.supported
+
+
+def _support(status: int, reason: bytes) -> Support:
+    if status in (Status.OK, Status.UNSUPPORTED):
+        return Support(status == Status.OK, reason.decode(errors="replace"))
+    raise failure(status, reason.decode(errors="replace"))
+
+
+def device_supported(device: Union[str, int]) -> Support:
+    """Whether contexts on a device type ("cpu", "cuda") can be made."""
+    reason = ctypes.create_string_buffer(512)
+    number = _number(DeviceType, "device_supported: type", device)
+    return _support(_device_supported(number, reason, len(reason)), reason.value)
+
+
+def isa_supported(isa: Union[str, int]) -> Support:
+    """Whether contexts with an instruction set ("reference", "baseline", "avx2", "avx512") can be made."""
+    reason = ctypes.create_string_buffer(512)
+    return _support(_isa_supported(_number(Isa, "isa_supported: isa", isa), reason, len(reason)), reason.value)
+
+
+class Context:
+    """A device, a number of threads, an instruction set, a workspace and the message of the last failure.
+
+    threads   on the CPU; 0: all that OpenMP would use.
+    isa       "auto", "reference", "baseline", "avx2", "avx512"; one that the machine lacks is an UnsupportedError.
+    device    "cpu", or "cuda", "cuda:1".
+    stream    the address of a cudaStream_t; None on the CPU.
+    log       called as log(level, message) for every line that the library logs.
+
+    Any number of threads may make calls, each with its own context. Two calls at the same time on one context are an
+    InvalidError. A context may be used in a forked child, where it runs on one thread.
+    """
+
+    _handle: Optional[int] = None
+
+    def __init__(
+        self,
+        *,
+        threads: int = 0,
+        isa: Union[str, int] = "auto",
+        device: str = "cpu",
+        stream: Optional[int] = None,
+        log: Optional[Callable[[int, str], Any]] = None,
+    ) -> None:
+        self._process = os.getpid()
+        lock = threading.Lock()
+        self._acquire = lock.acquire
+        self._release = lock.release
+        message = ctypes.create_string_buffer(512)
+        options = ContextOptions(
+            struct_size=ctypes.sizeof(ContextOptions),
+            device=_parse_device(device),
+            threads=_int32("context_create: threads", threads),
+            isa=_number(Isa, "context_create: isa", isa),
+            stream=stream,
+            message=ctypes.addressof(message),
+            message_size=len(message),
+        )
+        if log is not None:
+            # Kept for as long as the context may call it.
+            self._log = options.log = _Log(lambda user, level, text: log(level, text.decode(errors="replace")))
+        handle = ctypes.c_void_p()
+        status = _create(options, handle)
+        if status:
+            raise failure(status, message.value.decode(errors="replace"))
+        self._handle = handle.value
+
+    def _open_handle(self) -> int:
+        if self._handle is None:
+            raise InvalidError("context: it is closed")
+        return self._handle
+
+    @property
+    def device(self) -> str:
+        """The name that the constructor takes: "cpu", or "cuda:0" and so on."""
+        device = _device(self._open_handle())
+        return "cpu" if device.type == DeviceType.CPU else f"{DeviceType(device.type).name.lower()}:{device.id}"
+
+    @property
+    def threads(self) -> int:
+        """How many threads calls run on."""
+        return _threads(self._open_handle())
+
+    @property
+    def isa(self) -> str:
+        """The instruction set that calls use, never "auto"."""
+        return _isa_name(_isa(self._open_handle())).decode()
+
+    @property
+    def message(self) -> str:
+        """The message of the last call that failed, "" before the first."""
+        return _message(self._open_handle()).decode(errors="replace")
+
+    @property
+    def workspace(self) -> int:
+        """Bytes of scratch memory held for the next call."""
+        return _workspace(self._open_handle())
+
+    def trim(self) -> None:
+        """Gives the scratch memory back."""
+        self._enter()
+        try:
+            _trim(self._open_handle())
+        finally:
+            self._release()
+
+    def close(self) -> None:
+        """Frees the context; a second time does nothing."""
+        self._enter()
+        try:
+            handle, self._handle = self._handle, None
+            # In a forked child another thread may have been in the middle of a call on this context.
+            if handle is not None and self._process == os.getpid():
+                _destroy(handle)
+        finally:
+            self._release()
+
+    def _enter(self) -> None:
+        if not self._acquire(False):
+            raise InvalidError("context: it is in use by another call; give each thread a context of its own")
+
+    def __enter__(self) -> Context:
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self.close()
+
+    def __del__(self, _destroy: Any = _destroy, _getpid: Any = os.getpid) -> None:
+        if self._handle is not None and self._process == _getpid():
+            _destroy(self._handle)
+
+    def __repr__(self) -> str:
+        if self._handle is None:
+            return "<poslabel.Context closed>"
+        return f"<poslabel.Context device={self.device} threads={self.threads} isa={self.isa}>"
+
+
+_local = threading.local()
+
+
+def default_context() -> Context:
+    """The context of the calling thread, for calls that name none: the CPU, every core, made on first use."""
+    try:
+        return _local.context
+    except AttributeError:
+        _local.context = Context()
+        return _local.context

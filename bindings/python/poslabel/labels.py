@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Positional labels as tensors (poslabel/labels.h)."""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+from typing import Any, Optional, Tuple, Union
+
+from ._call import POINTER, Call, Grid, Operation, choices
+from .context import Context
+from .framework import framework_like
+
+
+class Normalization(enum.IntEnum):
+    """poslabel_normalization: how Gaussian position targets are made to sum to 1."""
+
+    ROW = 0
+    REFERENCE = 1
+
+
+NORMALIZATIONS = choices(Normalization)
+
+
+class LabelsArgs(ctypes.Structure):
+    """poslabel_absolute_labels_args and poslabel_relative_labels_args."""
+
+    _fields_ = [("struct_size", ctypes.c_size_t), ("grid", Grid), ("labels", POINTER)]
+
+
+class SmoothingMapArgs(ctypes.Structure):
+    """poslabel_smoothing_map_args."""
+
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t),
+        ("grid", Grid),
+        ("sigma", ctypes.c_double),
+        ("normalization", ctypes.c_int32),
+        ("map", POINTER),
+    ]
+
+
+_ABSOLUTE = Operation("absolute_labels", LabelsArgs)
+_RELATIVE = Operation("relative_labels", LabelsArgs)
+_SMOOTHING_MAP = Operation("smoothing_map", SmoothingMapArgs)
+
+
+def _leading(batch: Union[int, Tuple[int, ...]]) -> Tuple[int, ...]:
+    return batch if isinstance(batch, tuple) else (batch,)
+
+
+def absolute_labels(
+    grid: Tuple[int, int],
+    *,
+    batch: Union[int, Tuple[int, ...]] = (),
+    labels: Any = True,
+    dtype: Any = "int64",
+    like: Any = None,
+    context: Optional[Context] = None,
+) -> Any:
+    """The label of position n is n.
+
+    grid    (h, w), N = h * w.
+    batch   leading sizes of the result.
+    labels  out, [..., N], int32 or int64; made when not given, of `dtype` and in the framework of `like` (a tensor, or
+            the module torch; None: NumPy).
+    """
+    call = Call(_ABSOLUTE)
+    height, width = grid
+    if labels is True:
+        size = max(height * width, 0)
+        labels = framework_like("absolute_labels: like", like).empty(like, (*_leading(batch), size), dtype)
+    call.run(context, height, width, call.write("labels", labels))
+    return labels
+
+
+def relative_labels(
+    grid: Tuple[int, int],
+    *,
+    batch: Union[int, Tuple[int, ...]] = (),
+    labels: Any = True,
+    dtype: Any = "int64",
+    like: Any = None,
+    context: Optional[Context] = None,
+) -> Any:
+    """label(i, j) = (y_i - y_j + h - 1) * (2 w - 1) + (x_i - x_j + w - 1) for all pairs of positions.
+
+    labels  out, [..., N, N], int32 or int64; the rest as absolute_labels().
+    """
+    call = Call(_RELATIVE)
+    height, width = grid
+    if labels is True:
+        size = max(height * width, 0)
+        labels = framework_like("relative_labels: like", like).empty(like, (*_leading(batch), size, size), dtype)
+    call.run(context, height, width, call.write("labels", labels))
+    return labels
+
+
+def smoothing_map(
+    grid: Tuple[int, int],
+    sigma: float,
+    *,
+    normalization: Union[str, int] = "row",
+    map: Any = True,
+    dtype: Any = "float32",
+    like: Any = None,
+    context: Optional[Context] = None,
+) -> Any:
+    """The position smoothing map of DropPos, a Gaussian around each position.
+
+    grid           (h, w), N = h * w.
+    sigma          patches; 0 gives the identity.
+    normalization  "row" (the paper's) or "reference" (the published code's).
+    map            out, [N, N], any float; made when not given, of `dtype` and in the framework of `like`.
+    """
+    call = Call(_SMOOTHING_MAP)
+    height, width = grid
+    if map is True:
+        size = max(height * width, 0)
+        map = framework_like("smoothing_map: like", like).empty(like, (size, size), dtype)
+    rule = call.choice("normalization", NORMALIZATIONS, normalization)
+    call.run(context, height, width, sigma, rule, call.write("map", map))
+    return map

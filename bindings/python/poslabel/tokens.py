@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes into the encoder, and its gradient (poslabel/tokens.h)."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any, NamedTuple, Optional
+
+from ._call import POINTER, Call, Operation
+from .context import Context
+from .framework import framework_of
+
+
+class AssembleTokensArgs(ctypes.Structure):
+    """poslabel_assemble_tokens_args."""
+
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t),
+        ("tokens", POINTER),
+        ("ids_keep", POINTER),
+        ("mask_pos", POINTER),
+        ("positions", POINTER),
+        ("places", POINTER),
+        ("prefix_tokens", POINTER),
+        ("pos_embed", POINTER),
+        ("mask_token", POINTER),
+        ("x", POINTER),
+    ]
+
+
+class AssembleTokensBackwardArgs(ctypes.Structure):
+    """poslabel_assemble_tokens_backward_args."""
+
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t),
+        ("grad_x", POINTER),
+        ("tokens_per_image", ctypes.c_int64),
+        ("prefix_count", ctypes.c_int64),
+        ("ids_keep", POINTER),
+        ("mask_pos", POINTER),
+        ("positions", POINTER),
+        ("places", POINTER),
+        ("grad_tokens", POINTER),
+        ("grad_mask_token", POINTER),
+        ("grad_prefix_tokens", POINTER),
+        ("grad_pos_embed", POINTER),
+    ]
+
+
+_FORWARD = Operation("assemble_tokens", AssembleTokensArgs)
+_BACKWARD = Operation("assemble_tokens_backward", AssembleTokensBackwardArgs)
+
+
+class AssembleTokensGradients(NamedTuple):
+    """Results of assemble_tokens_backward(); None for those not asked for."""
+
+    grad_tokens: Any
+    grad_mask_token: Any
+    grad_prefix_tokens: Any
+    grad_pos_embed: Any
+
+
+def _sizes(what: str, array: Any, rank: int) -> tuple:
+    """The last `rank` sizes; 1 for those that a tensor of a wrong rank lacks, which the library then reports."""
+    shape = tuple(framework_of(what, array).shape(array))
+    return ((1,) * rank + shape)[-rank:]
+
+
+def assemble_tokens(
+    tokens: Any,
+    *,
+    ids_keep: Any = None,
+    mask_pos: Any = None,
+    positions: Any = None,
+    places: Any = None,
+    prefix_tokens: Any = None,
+    pos_embed: Any = None,
+    mask_token: Any = None,
+    x: Any = True,
+    context: Optional[Context] = None,
+) -> Any:
+    """The input of the encoder: prefix tokens, then the visible patch tokens with the position embeddings they keep.
+
+    tokens         [B, N, D], float16, bfloat16 or float32, as all float tensors here.
+    ids_keep       [B, V] ids in [0, N); None: all tokens in order.
+    mask_pos       [B, V], not 0: the position was lost. Or positions [B, V]: whose embedding, -1 for lost.
+    places         [B, V], where each visible token is stored; None: in order.
+    prefix_tokens  [P, D];  pos_embed  [P + N, D] or [N, D];  mask_token  [D].
+    x              out, [B, P + V, D]; made when not given.
+    """
+    call = Call(_FORWARD)
+    source = call.read("tokens", tokens)
+    if x is True:
+        batch, visible, channels = _sizes("assemble_tokens: tokens", tokens, 3)
+        if ids_keep is not None:
+            visible = _sizes("assemble_tokens: ids_keep", ids_keep, 1)[0]
+        prefix = 0 if prefix_tokens is None else _sizes("assemble_tokens: prefix_tokens", prefix_tokens, 2)[0]
+        framework = framework_of("assemble_tokens: tokens", tokens)
+        x = framework.empty(tokens, (batch, prefix + visible, channels), framework.dtype_of(tokens))
+    call.run(
+        context,
+        source,
+        call.read("ids_keep", ids_keep),
+        call.read("mask_pos", mask_pos),
+        call.read("positions", positions),
+        call.read("places", places),
+        call.read("prefix_tokens", prefix_tokens),
+        call.read("pos_embed", pos_embed),
+        call.read("mask_token", mask_token),
+        call.write("x", x),
+    )
+    return x
+
+
+def assemble_tokens_backward(
+    grad_x: Any,
+    *,
+    tokens_per_image: int = 0,
+    prefix_count: int = 0,
+    ids_keep: Any = None,
+    mask_pos: Any = None,
+    positions: Any = None,
+    places: Any = None,
+    grad_tokens: Any = True,
+    grad_mask_token: Any = False,
+    grad_prefix_tokens: Any = False,
+    grad_pos_embed: Any = False,
+    context: Optional[Context] = None,
+) -> AssembleTokensGradients:
+    """The gradient of assemble_tokens(), with the same ids_keep, mask_pos or positions, and places.
+
+    grad_x              [B, P + V, D], float16, bfloat16 or float32.
+    tokens_per_image    N; may be left out where grad_tokens is a tensor or ids_keep is None.
+    prefix_count        P.
+    grad_tokens [B, N, D], grad_mask_token [D], grad_prefix_tokens [P, D], grad_pos_embed [P + N, D] or [N, D]
+                        out, overwritten: True makes one ([P + N, D]), False leaves it out, a tensor is written to.
+    """
+    call = Call(_BACKWARD)
+    source = call.read("grad_x", grad_x)
+    if grad_tokens is True or grad_mask_token is True or grad_prefix_tokens is True or grad_pos_embed is True:
+        framework = framework_of("assemble_tokens_backward: grad_x", grad_x)
+        batch, stored, channels = _sizes("assemble_tokens_backward: grad_x", grad_x, 3)
+        dtype = framework.dtype_of(grad_x)
+        count = tokens_per_image
+        if not count and ids_keep is None:
+            count = max(stored - prefix_count, 0)
+        elif not count and grad_tokens is not None and not isinstance(grad_tokens, bool):
+            count = _sizes("assemble_tokens_backward: grad_tokens", grad_tokens, 2)[0]
+        if grad_tokens is True:
+            grad_tokens = framework.empty(grad_x, (batch, count, channels), dtype)
+        if grad_mask_token is True:
+            grad_mask_token = framework.empty(grad_x, (channels,), dtype)
+        if grad_prefix_tokens is True:
+            grad_prefix_tokens = framework.empty(grad_x, (max(prefix_count, 0), channels), dtype)
+        if grad_pos_embed is True:
+            grad_pos_embed = framework.empty(grad_x, (max(prefix_count + count, 0), channels), dtype)
+    call.run(
+        context,
+        source,
+        tokens_per_image,
+        prefix_count,
+        call.read("ids_keep", ids_keep),
+        call.read("mask_pos", mask_pos),
+        call.read("positions", positions),
+        call.read("places", places),
+        call.write("grad_tokens", grad_tokens),
+        call.write("grad_mask_token", grad_mask_token),
+        call.write("grad_prefix_tokens", grad_prefix_tokens),
+        call.write("grad_pos_embed", grad_pos_embed),
+    )
+    return AssembleTokensGradients(
+        None if grad_tokens is False else grad_tokens,
+        None if grad_mask_token is False else grad_mask_token,
+        None if grad_prefix_tokens is False else grad_prefix_tokens,
+        None if grad_pos_embed is False else grad_pos_embed,
+    )

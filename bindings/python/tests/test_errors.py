@@ -1,0 +1,400 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every documented error of every operation comes as an exception that carries the library's message, and leaves
+outputs and the context as they were."""
+
+import ctypes
+import unittest
+
+import numpy as np
+import poslabel
+from cases import TestCase
+from poslabel import context, status
+
+INVALID, UNSUPPORTED = poslabel.InvalidError, poslabel.UnsupportedError
+
+
+class Statuses(TestCase):
+    def test_classes(self):
+        for number, kind, also in (
+            (100, poslabel.InvalidError, ValueError),
+            (200, poslabel.UnsupportedError, NotImplementedError),
+            (300, poslabel.OutOfMemoryError, MemoryError),
+            (400, poslabel.DeviceError, Exception),
+            (500, poslabel.InternalError, RuntimeError),
+        ):
+            error = status.failure(number, "what: happened")
+            self.assertIs(type(error), kind)
+            self.assertIsInstance(error, poslabel.Error)
+            self.assertIsInstance(error, also)
+            self.assertEqual((str(error), error.status), ("what: happened", number))
+        unknown = status.failure(150, "")
+        self.assertIs(type(unknown), poslabel.Error)
+        self.assertEqual(unknown.status, 150)
+        self.assertEqual(str(unknown), "libposlabel failed with status 150 (unknown)")
+
+    def test_names(self):
+        self.assertEqual(poslabel.status_name(0), "ok")
+        self.assertEqual(poslabel.status_name(poslabel.Status.INVALID), "invalid")
+        self.assertEqual(poslabel.status_name(12345), "unknown")
+
+
+class Memory(TestCase):
+    def test_an_allocator_that_fails(self):
+        libc = ctypes.CDLL(None)
+        libc.aligned_alloc.restype = ctypes.c_void_p
+        libc.aligned_alloc.argtypes = [ctypes.c_size_t, ctypes.c_size_t]
+        libc.free.argtypes = [ctypes.c_void_p]
+        full = False
+
+        @ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t)
+        def allocate(user, size, alignment):
+            return None if full else libc.aligned_alloc(alignment, -(-size // alignment) * alignment)
+
+        @ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+        def release(user, data, size):
+            libc.free(data)
+
+        options = context.ContextOptions(struct_size=ctypes.sizeof(context.ContextOptions))
+        options.device.type = poslabel.DeviceType.CPU
+        for index, function in ((1, allocate), (2, release)):
+            options.allocator[index] = ctypes.cast(function, ctypes.c_void_p).value
+        handle = ctypes.c_void_p()
+        ctx = poslabel.Context()
+        ctx.close()
+        self.assertEqual(context._create(options, handle), 0)
+        ctx._handle = handle.value
+        gradient = np.full((2, 6), 7.0)
+        arguments = (np.zeros((2, 6)), np.array([0, 1]))
+        full = True
+        with self.assertRaisesRegex(poslabel.OutOfMemoryError, "^droppos_loss: .*memory"):
+            poslabel.droppos_loss(*arguments, grid=(2, 3), sigma=1, grad_logits=gradient, context=ctx)
+        self.assertTrue((gradient == 7).all())
+        full = False
+        poslabel.droppos_loss(*arguments, grid=(2, 3), sigma=1, grad_logits=gradient, context=ctx)
+        self.assertFalse((gradient == 7).any())
+        ctx.close()
+
+
+class Errors(TestCase):
+    def fails(self, kind, pattern, function, *arguments, **keywords):
+        """The call raises `kind` with a message that starts with its name and contains the pattern."""
+        outputs = [value for value in keywords.values() if isinstance(value, np.ndarray) and value.flags.writeable]
+        before = [value.copy() for value in outputs]
+        with self.subTest(function.__name__, pattern=pattern):
+            with self.assertRaisesRegex(kind, f"^{function.__name__}: .*{pattern}") as caught:
+                function(*arguments, **keywords)
+            self.assertEqual(caught.exception.status, kind.status)
+            for value, old in zip(outputs, before):
+                np.testing.assert_array_equal(value, old)
+
+    def test_labels(self):
+        for function in (poslabel.absolute_labels, poslabel.relative_labels):
+            out = np.full((6,) if function is poslabel.absolute_labels else (6, 6), 7)
+            self.fails(INVALID, "grid", function, (0, 3))
+            self.fails(INVALID, "grid", function, (2, -3), labels=out)
+            self.fails(INVALID, "grid.height = 4294967298, must be an int32", function, (2**32 + 2, 3), labels=out)
+            self.fails(INVALID, "labels", function, (2, 3), labels=None)
+            self.fails(INVALID, "labels", function, (2, 3), labels=out.astype(np.float32))
+            self.fails(INVALID, "labels", function, (2, 4), labels=out)
+            frozen = out.copy()
+            frozen.flags.writeable = False
+            self.fails(INVALID, "labels: the array is read-only", function, (2, 3), labels=frozen)
+            self.fails(UNSUPPORTED, "labels", function, (2, 3), labels=out[..., ::-1])
+        huge = np.zeros(0, np.int64)
+        self.fails(INVALID, "grid", poslabel.absolute_labels, (65536, 65536), labels=huge)
+        self.fails(INVALID, "", poslabel.relative_labels, (30000, 30000), labels=huge)
+
+    def test_smoothing_map(self):
+        function, out = poslabel.smoothing_map, np.ones((6, 6), np.float32)
+        for sigma in (-1, float("nan"), float("inf")):
+            self.fails(INVALID, "sigma", function, (2, 3), sigma, map=out)
+        self.fails(INVALID, "sigma = 'a', must be a number", function, (2, 3), "a")
+        self.fails(INVALID, "grid", function, (0, 3), 1)
+        self.fails(INVALID, "normalization", function, (2, 3), 1, normalization=9)
+        self.fails(
+            INVALID,
+            "normalization = 'rows', must be one of 'row', 'reference'",
+            function,
+            (2, 3),
+            1,
+            normalization="rows",
+        )
+        self.fails(INVALID, "map", function, (2, 3), 1, map=None)
+        self.fails(INVALID, "map", function, (2, 3), 1, map=out[:5])
+        self.fails(INVALID, "map", function, (2, 3), 1, map=out.astype(int))
+
+    def test_masks(self):
+        noise = np.linspace(0, 1, 16).reshape(2, 8)
+        calls = (
+            (poslabel.random_mask, (8,), dict(noise=noise)),
+            (poslabel.regular_mask, ((2, 4),), dict(batch=2)),
+            (poslabel.block_mask, ((2, 4),), dict(batch=2)),
+            (poslabel.droppos_masks, ((2, 4),), dict(batch=2)),
+        )
+        for function, shape, draw in calls:
+            out = np.full((2, 8), 5)
+            none = dict(ids_keep=None, ids_restore=None, mask=None)
+            if function is poslabel.droppos_masks:
+                none.update(mask_pos=None, positions=None)
+            self.fails(INVALID, "", function, *shape, **none, **draw)
+            self.fails(INVALID, "ids_restore", function, *shape, **{**none, "ids_restore": out.astype(float)}, **draw)
+            self.fails(INVALID, "mask", function, *shape, **{**none, "mask": out[:, :7]}, **draw)
+            self.fails(INVALID, "ids_restore", function, *shape, **{**none, "ids_restore": out[0]}, **draw)
+            self.fails(INVALID, "", function, *shape, **{**none, "mask": out, "ids_restore": out}, **draw)
+            self.fails(INVALID, "first_sample", function, *shape, first_sample=2**32 - 1, **draw)
+            self.fails(
+                INVALID,
+                r"first_sample = 4294967296, must be in \[0, 2\^32\)",
+                function,
+                *shape,
+                first_sample=2**32,
+                **draw,
+            )
+            self.fails(INVALID, r"seed = -1, must be in \[0, 2\^64\)", function, *shape, seed=-1, **draw)
+            self.fails(INVALID, r"step = -1, must be in \[0, 2\^32\)", function, *shape, step=-1, **draw)
+            if function is not poslabel.regular_mask:
+                for ratio in (-0.1, 1.1, float("nan")):
+                    self.fails(INVALID, "mask_ratio", function, *shape, mask_ratio=ratio, **draw)
+                self.fails(INVALID, "mask_ratio = 'x', must be a number", function, *shape, mask_ratio="x", **draw)
+            if function is not poslabel.random_mask:
+                self.fails(INVALID, "grid", function, (0, 4), **draw)
+            if "batch" in draw:
+                self.fails(INVALID, "batch = None, must be given", function, *shape)
+                self.fails(INVALID, "", function, *shape, batch=3, ids_restore=out)
+        self.fails(INVALID, "tokens", poslabel.random_mask, 0, batch=2)
+        self.fails(INVALID, "tokens", poslabel.random_mask, -3, batch=2)
+        self.fails(INVALID, "noise", poslabel.random_mask, 9, noise=noise)
+        self.fails(INVALID, "noise", poslabel.random_mask, 8, noise=noise.astype(int))
+        self.fails(INVALID, "noise", poslabel.random_mask, 8, noise=np.where(noise > 0.9, np.nan, noise))
+        self.fails(UNSUPPORTED, "noise", poslabel.random_mask, 8, noise=noise[:, ::-1])
+        self.fails(INVALID, "", poslabel.block_mask, (1, 9), 0.5, batch=1)
+        self.fails(INVALID, "patch_mask", poslabel.droppos_masks, (2, 4), batch=1, patch_mask=5)
+        self.fails(
+            INVALID,
+            "patch_mask = 'x', must be one of 'random'",
+            poslabel.droppos_masks,
+            (2, 4),
+            batch=1,
+            patch_mask="x",
+        )
+        self.fails(INVALID, "wrong_positions", poslabel.droppos_masks, (2, 4), batch=1, wrong_positions=2)
+        self.fails(INVALID, "pos_mask_ratio", poslabel.droppos_masks, (2, 4), 0.5, 2, batch=1)
+        self.fails(INVALID, "pos_noise", poslabel.droppos_masks, (2, 4), 0.5, pos_noise=noise)
+
+    def test_keep_counts(self):
+        for call, name in (
+            (lambda: poslabel.random_mask_keep(-1, 0.5), "random_mask_keep"),
+            (lambda: poslabel.random_mask_keep(4, float("nan")), "random_mask_keep"),
+            (lambda: poslabel.random_mask_keep(4, "x"), "random_mask_keep"),
+            (lambda: poslabel.regular_mask_keep((0, 4)), "regular_mask_keep"),
+            (lambda: poslabel.block_mask_keep((4, 4), 2), "block_mask_keep"),
+            (lambda: poslabel.block_mask_keep((1, 9), 0.5), "block_mask_keep"),
+        ):
+            with self.assertRaisesRegex(INVALID, f"^{name}"):
+                call()
+
+    def test_random(self):
+        for call in (
+            lambda: poslabel.philox(-1, (0, 0, 0, 0)),
+            lambda: poslabel.philox(2**64, (0, 0, 0, 0)),
+            lambda: poslabel.philox(0, (0, 0, 0)),
+            lambda: poslabel.philox(0, (0, 2**32, 0, 0)),
+            lambda: poslabel.random_below(2**32, 1),
+            lambda: poslabel.random_below(0, -1),
+            lambda: poslabel.random_unit(2**32),
+        ):
+            self.assertRaises(INVALID, call)
+
+    def test_assemble_tokens(self):
+        function = poslabel.assemble_tokens
+        tokens, ids = np.ones((2, 5, 3), np.float32), np.array([[0, 4], [1, 2]])
+        x = np.ones((2, 2, 3), np.float32)
+        self.fails(INVALID, "tokens", function, None, x=x)
+        self.fails(INVALID, "x", function, tokens, x=None)
+        self.fails(INVALID, "x", function, tokens, ids_keep=ids, x=x[:, :1])
+        self.fails(INVALID, "x", function, tokens, ids_keep=ids, x=x.astype(np.float64))
+        self.fails(INVALID, "tokens", function, tokens.astype(np.float64))
+        self.fails(INVALID, "tokens", function, tokens[0])
+        self.fails(INVALID, "ids_keep", function, tokens, ids_keep=ids + 1, x=x)
+        self.fails(INVALID, "ids_keep", function, tokens, ids_keep=ids.astype(float))
+        self.fails(INVALID, "positions", function, tokens, ids_keep=ids, positions=ids - 2, x=x)
+        self.fails(INVALID, "positions", function, tokens, ids_keep=ids, positions=ids, mask_pos=ids)
+        self.fails(INVALID, "places", function, tokens, ids_keep=ids, places=np.zeros((2, 2), int), x=x)
+        self.fails(INVALID, "places", function, tokens, ids_keep=ids, places=ids, x=x)
+        self.fails(INVALID, "mask_pos", function, tokens, ids_keep=ids, mask_pos=ids[:1])
+        self.fails(INVALID, "pos_embed", function, tokens, pos_embed=tokens[0, :4])
+        self.fails(INVALID, "prefix_tokens", function, tokens, prefix_tokens=np.ones((1, 4), np.float32))
+        self.fails(INVALID, "mask_token", function, tokens, mask_token=np.ones(4, np.float32))
+        self.fails(INVALID, "x", function, tokens, x=tokens)
+        self.fails(UNSUPPORTED, "tokens", function, tokens[..., ::-1])
+
+    def test_assemble_tokens_backward(self):
+        function = poslabel.assemble_tokens_backward
+        grad_x, ids = np.ones((2, 3, 4), np.float32), np.array([[0, 4], [1, 2]])
+        out = np.ones((2, 5, 4), np.float32)
+        self.fails(INVALID, "grad_x", function, None, grad_tokens=out)
+        self.fails(INVALID, "", function, grad_x, grad_tokens=None)
+        self.fails(INVALID, "ids_keep", function, grad_x, ids_keep=ids, prefix_count=2, grad_tokens=out)
+        self.fails(INVALID, "ids_keep", function, grad_x, ids_keep=ids + 1, prefix_count=1, grad_tokens=out)
+        self.fails(INVALID, "prefix_count", function, grad_x, prefix_count=-1, grad_tokens=out)
+        self.fails(INVALID, "tokens_per_image", function, grad_x, ids_keep=ids, tokens_per_image=-1, grad_tokens=out)
+        self.fails(INVALID, "grad_tokens", function, grad_x, grad_tokens=grad_x)
+        self.fails(INVALID, "grad_tokens", function, grad_x, grad_tokens=np.ones((2, 3, 5), np.float32))
+        self.fails(
+            INVALID, "grad_mask_token", function, grad_x, grad_tokens=None, grad_mask_token=np.ones(3, np.float32)
+        )
+        self.fails(INVALID, "places", function, grad_x[:, :2], places=ids, grad_tokens=True)
+
+    def test_attentive_weights(self):
+        function = poslabel.attentive_weights
+        tokens, cls, ids = np.ones((2, 5, 3), np.float32), np.ones(3, np.float32), np.array([[0, 4], [1, 2]])
+        out = np.ones((2, 2), np.float32)
+        self.fails(INVALID, "tokens", function, None, cls, weights=out)
+        self.fails(INVALID, "cls", function, tokens, None)
+        self.fails(INVALID, "", function, tokens, cls, weights=None)
+        self.fails(INVALID, "cls", function, tokens, cls.astype(np.float64))
+        self.fails(INVALID, "cls", function, tokens, np.ones((3, 3), np.float32))
+        self.fails(INVALID, "ids_keep", function, tokens, cls, ids_keep=ids + 1, weights=out)
+        self.fails(INVALID, "pos_embed", function, tokens, cls, pos_embed=tokens[0])
+        self.fails(INVALID, "weights", function, tokens, cls, ids_keep=ids, weights=out.astype(np.float16))
+        self.fails(INVALID, "attention", function, tokens, cls, ids_keep=ids, weights=out, attention=out)
+        for temperature in (0, -1, float("nan"), float("inf")):
+            self.fails(INVALID, "temperature", function, tokens, cls, temperature=temperature)
+        self.fails(INVALID, "", function, tokens[:, :0], cls)
+
+    def losses(self):
+        """Both losses: the function, logits, positions and the other arguments."""
+        logits, positions = np.ones((2, 3, 6), np.float32), np.array([[0, 1, 2], [3, 4, 5]])
+        yield poslabel.droppos_loss, logits, positions, dict(grid=(2, 3))
+        yield poslabel.position_cross_entropy, logits, positions, dict()
+
+    def test_losses(self):
+        for function, logits, positions, more in self.losses():
+            loss, gradient = np.full((), 5, np.float32), np.full_like(logits, 7)
+            given = dict(loss=loss, grad_logits=gradient, **more)
+            rows = np.ones((2, 3))
+            self.fails(INVALID, "logits", function, None, positions, **given)
+            self.fails(INVALID, "logits", function, logits.astype(int), positions, **given)
+            self.fails(INVALID, "loss", function, logits, positions, loss=False, **more)
+            self.fails(INVALID, "loss", function, logits, positions, loss=np.zeros(2, np.float32), **more)
+            self.fails(INVALID, "loss", function, logits, positions, loss=np.zeros((), np.float16), **more)
+            self.fails(INVALID, "loss", function, logits, positions, reduction="none", **given)
+            self.fails(INVALID, "reduction", function, logits, positions, reduction=3, **given)
+            self.fails(
+                INVALID,
+                "reduction = 'avg', must be one of 'mean'",
+                function,
+                logits,
+                positions,
+                reduction="avg",
+                **given,
+            )
+            self.fails(INVALID, "positions", function, logits, positions + 1, **given)
+            self.fails(INVALID, "positions", function, logits, positions - 1, **given)
+            self.fails(INVALID, "positions", function, logits, positions[:, :2], **given)
+            self.fails(INVALID, "positions", function, logits, positions.astype(float), **given)
+            self.fails(INVALID, "mask", function, logits, positions, mask=rows[0] > 0, **given)
+            self.fails(INVALID, "mask", function, logits, positions, mask=rows.astype(np.int16), **given)
+            self.fails(INVALID, "weights", function, logits, positions, weights=rows[:, :2], **given)
+            self.fails(INVALID, "weights", function, logits, positions, weights=rows.astype(int), **given)
+            for bad in (-1, np.nan):
+                weights = rows.copy()
+                weights[1, 2] = bad
+                self.fails(INVALID, "weights", function, logits, positions, weights=weights, **given)
+            for scale in (float("nan"), float("inf")):
+                self.fails(INVALID, "grad_scale", function, logits, positions, grad_scale=scale, **given)
+            self.fails(
+                INVALID, "grad_scale = None, must be a number", function, logits, positions, grad_scale=None, **given
+            )
+            self.fails(INVALID, "grad_loss", function, logits, positions, grad_loss=rows, **given)
+            self.fails(INVALID, "normalizer", function, logits, positions, normalizer=rows, **given)
+            self.fails(INVALID, "accuracy", function, logits, positions, accuracy=np.zeros((), int), **given)
+            self.fails(INVALID, "weight_sum", function, logits, positions, weight_sum=np.zeros(3), **given)
+            self.fails(INVALID, "flags", function, logits, positions, flags=np.zeros((), np.int64), **given)
+            shifted = np.zeros(37, np.float32)
+            whole, late = shifted[:36].reshape(2, 3, 6), shifted[1:].reshape(2, 3, 6)
+            self.fails(INVALID, "grad_logits", function, whole, positions, loss=loss, grad_logits=late, **more)
+            self.fails(INVALID, "grad_logits", function, logits, positions, loss=loss, grad_logits=gradient[:1], **more)
+            self.fails(
+                INVALID,
+                "grad_logits",
+                function,
+                logits,
+                positions,
+                loss=loss,
+                grad_logits=gradient.astype(float),
+                **more,
+            )
+            frozen = gradient.copy()
+            frozen.flags.writeable = False
+            self.fails(
+                INVALID,
+                "grad_logits: the array is read-only",
+                function,
+                logits,
+                positions,
+                loss=loss,
+                grad_logits=frozen,
+                **more,
+            )
+            self.fails(UNSUPPORTED, "logits", function, logits[..., ::-1], positions, **given)
+            self.assertEqual(function(logits, positions, **given).loss, loss)
+
+    def test_droppos_loss(self):
+        function = poslabel.droppos_loss
+        logits, positions = np.ones((2, 3, 6), np.float32), np.array([[0, 1, 2], [3, 4, 5]])
+        for grid in ((0, 6), (-2, -3), (2, 4)):
+            self.fails(INVALID, "", function, logits, positions, grid=grid)
+        self.fails(INVALID, "positions", function, logits, None, grid=(2, 3))
+        for sigma in (-1, float("nan"), float("inf")):
+            self.fails(INVALID, "sigma", function, logits, positions, grid=(2, 3), sigma=sigma)
+        self.fails(INVALID, "normalization", function, logits, positions, grid=(2, 3), normalization=2)
+        self.fails(INVALID, "confidence_filter", function, logits, positions, grid=(2, 3), confidence_filter=2)
+
+    def test_position_cross_entropy(self):
+        function = poslabel.position_cross_entropy
+        logits, positions = np.ones((2, 6, 6), np.float32), np.zeros((2, 6), int)
+        self.fails(INVALID, "labels", function, logits, grid=(2, 3), labels=3)
+        self.fails(INVALID, "labels = 'abs', must be one of 'absolute'", function, logits, grid=(2, 3), labels="abs")
+        self.fails(INVALID, "grid", function, logits)
+        self.fails(INVALID, "", function, logits, grid=(2, 4))
+        self.fails(INVALID, "", function, logits[:, :5], grid=(2, 3))
+        self.fails(INVALID, "", function, logits, grid=(2, 3), labels="relative")
+        self.fails(INVALID, "positions", function, logits, positions, grid=(2, 3), labels="absolute")
+        self.fails(INVALID, "positions", function, logits, labels="explicit")
+        for smoothing in (-0.1, 1.1, float("nan")):
+            self.fails(INVALID, "label_smoothing", function, logits, positions, label_smoothing=smoothing)
+
+    def test_scale_gradient(self):
+        function, gradient = poslabel.scale_gradient, np.ones((2, 3), np.float32)
+        self.fails(INVALID, "grad", function, None, 1.0)
+        self.fails(INVALID, "scale", function, gradient, None)
+        self.fails(INVALID, "scale", function, gradient, np.float16(1))
+        self.fails(INVALID, "scale", function, gradient, np.ones(3))
+        self.fails(INVALID, "grad", function, gradient.astype(int), 1.0)
+        self.fails(INVALID, "scale", function, gradient, gradient[0, :1])
+        self.assertTrue((gradient == 1).all())
+
+    def test_sigma_schedule(self):
+        function = poslabel.sigma_schedule
+        for name, bad in (("sigma_0", (-1, 0, 1)), ("epoch", (1, -1, 1)), ("epochs", (1, 0, 0))):
+            self.fails(INVALID, name, function, *bad)
+            for value in (float("nan"), float("inf")):
+                arguments = dict(sigma_0=1.0, epoch=0.0, epochs=1.0)
+                arguments[name] = value
+                self.fails(INVALID, name, function, **arguments)
+
+    def test_no_arrays(self):
+        for value in ([1, 2], "x", object(), {}):
+            with self.assertRaisesRegex(TypeError, f"logits: expected an array, got {type(value).__name__}"):
+                poslabel.droppos_loss(value, np.zeros(3, int), grid=(1, 3))
+            with self.assertRaisesRegex(TypeError, f"mask: expected an array, got {type(value).__name__}"):
+                poslabel.droppos_loss(np.zeros((2, 3)), np.zeros(2, int), grid=(1, 3), mask=value)
+        with self.assertRaisesRegex(TypeError, "logits: expected an array, got NoneType"):
+            poslabel.position_cross_entropy(None, grid=(1, 3))
+        with self.assertRaisesRegex(TypeError, "loss: expected an array, got float"):
+            poslabel.position_cross_entropy(np.zeros((2, 2)), grid=(1, 2), loss=1.0)
+
+
+if __name__ == "__main__":
+    unittest.main()
