@@ -33,7 +33,7 @@ extern "C" {
  *                      conf_ignore).  The logits are then read twice when a gradient is wanted.
  *
  * All other arguments, reductions, corner cases, precision, workspace and statuses are those of poslabel/loss.h.
- * Workspace also: 4 * N bytes per thread, 16 * (h * h + w * w + 16 * w) bytes, and with the filter 4 bytes a row.
+ * Workspace also: 16 * (h * h + w * w + 16 * w) bytes, and with the filter 4 bytes a row.
  * Also POSLABEL_ERROR_INVALID: a bad grid; C other than N; positions NULL or out of range; sigma negative, NaN or
  * infinite; an unknown normalization; confidence_filter other than 0 and 1.  A logit of -inf in a class whose target
  * is above 0 makes the loss +inf or a very large finite number.  Since 0.1.

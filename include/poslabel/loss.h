@@ -52,13 +52,13 @@ extern "C" {
  * every finite logit is handled without overflow, and -inf is a class of probability 0.
  *
  * Precision.  float16, bfloat16 and float32 logits: arithmetic in float32, sums over rows in float64, gradients rounded
- * once to their dtype; relative to the largest value the error is at most 1e-5 before that rounding.  float64: in
- * float64, 2e-6.  Determinism.  The gradient and the loss of a row depend on that row alone (and on W): they have the
+ * once to their dtype; relative to the largest value the error is at most 1e-5 before that rounding, as long as
+ * that value is not so small (below 2^-118) that float32 itself is coarser.  float64: in float64, 2e-6.  Determinism.  The gradient and the loss of a row depend on that row alone (and on W): they have the
  * same bits for every number of threads, every split of the batch, and every repetition.  Sums over rows are formed in
  * a fixed order that depends on the number of rows alone.  Results of different instruction sets differ within the
  * precision above.
  *
- * Workspace on the CPU: 4 * C + 1 KiB per thread, 48 bytes for each 64 rows (at most 200 KB), and what the loss
+ * Workspace on the CPU: 16 * C + 2 KiB per thread, 48 bytes for each 64 rows (at most 200 KB), and what the loss
  * itself documents.
  *
  * Statuses.  POSLABEL_ERROR_INVALID: context, args or logits NULL; neither loss nor grad_logits; a wrong rank, shape,

@@ -3,8 +3,8 @@
  *
  * Two passes over a row: the exponentials, kept in scratch, and their sum; then the gradient.  The exponent of every
  * class is taken relative to the label's logit, which is there at once, and not to the maximum, which would cost a pass
- * of its own; only when the sum then overflows, because the label is less likely than e^-69 or a logit is not finite, is
- * the row done again the usual way.  Memory sees one read of the logits and one write of the gradient.
+ * of its own; only when an exponential comes near overflow, because the label is less likely than e^-64, or a logit is not
+ * finite, is the row done again the usual way.  Memory sees one read of the logits and one write of the gradient.
  *
  * Each pass takes a few rows at a time, so that the end of one row, a chain of dependent operations, overlaps the
  * beginning of the next, and the first pass asks for the logits of the rows to come.  The order of every sum depends on
@@ -58,16 +58,24 @@ typedef enum row_kind {
 typedef struct row_sums {
     float shift; /* what was subtracted from the logits */
     float exponentials;
-    float targets; /* sum of t (z - shift), or of z - shift, where the kind asks for it */
+    float targets; /* a quarter of the sum of t (z - shift), or of base (z - shift), where the kind asks for it */
     bool is_top;   /* no class is above the label, and none before it is its equal */
+    bool is_safe;  /* no exponential came near overflow */
 } row_sums;
 
 typedef struct row_accumulators {
     vf exponentials, differences, highest;
 } row_accumulators;
 
+/* A quarter of z - shift: the difference of two finite floats may be twice the largest one. */
+INLINE vf quarter_difference(vf z, vf shift)
+{
+    const vf quarter = vf_set(0.25f);
+    return vf_fms(z, quarter, vf_mul(shift, quarter));
+}
+
 /* One vector of the first pass; `count` lanes of it count. */
-INLINE void exp_step(row_accumulators *sums, vf z, vf shift, float *e, row_kind kind, int count)
+INLINE void exp_step(row_accumulators *sums, vf z, vf shift, float base, float *e, row_kind kind, int count)
 {
     const bool whole = count == VF_LANES;
     const vf d = whole ? vf_sub(z, shift) : vf_select_n(vf_sub(z, shift), vf_set(0), count);
@@ -76,13 +84,16 @@ INLINE void exp_step(row_accumulators *sums, vf z, vf shift, float *e, row_kind 
     sums->highest = vf_max(sums->highest, d);
     if (e)
         vf_store(e, x);
-    if (kind == SMOOTHED)
-        sums->differences = vf_add(sums->differences, d);
+    if (kind == SMOOTHED) {
+        const vf q = quarter_difference(z, shift);
+        sums->differences =
+            vf_fma(whole ? q : vf_select_n(q, vf_set(0), count), vf_set(base), sums->differences);
+    }
 }
 
 /* The first pass over a row, for a given shift.  On the way it asks for the logits of the row `next`. */
-INLINE row_sums row_exp_shifted(const void *z, const void *next, float shift, float *e, int64_t n, plb_dtype dtype,
-                                row_kind kind)
+INLINE row_sums row_exp_shifted(const void *z, const void *next, float shift, float base, float *e, int64_t n,
+                                plb_dtype dtype, row_kind kind)
 {
     const size_t size = dtype == PLB_F32 ? 4 : 2;
     const vf s = vf_set(shift);
@@ -91,31 +102,32 @@ INLINE row_sums row_exp_shifted(const void *z, const void *next, float shift, fl
     int64_t i = 0;
     for (; i + 2 * VF_LANES <= n; i += 2 * VF_LANES) {
         prefetch((const char *)next + (size_t)i * size, 2 * VF_LANES * size);
-        exp_step(&a, load(z, i, dtype), s, e ? e + i : NULL, kind, VF_LANES);
-        exp_step(&b, load(z, i + VF_LANES, dtype), s, e ? e + i + VF_LANES : NULL, kind, VF_LANES);
+        exp_step(&a, load(z, i, dtype), s, base, e ? e + i : NULL, kind, VF_LANES);
+        exp_step(&b, load(z, i + VF_LANES, dtype), s, base, e ? e + i + VF_LANES : NULL, kind, VF_LANES);
     }
     if (i + VF_LANES <= n) {
-        exp_step(&a, load(z, i, dtype), s, e ? e + i : NULL, kind, VF_LANES);
+        exp_step(&a, load(z, i, dtype), s, base, e ? e + i : NULL, kind, VF_LANES);
         i += VF_LANES;
     }
     if (i < n)
-        exp_step(&b, load_n(z, i, dtype, (int)(n - i)), s, e ? e + i : NULL, kind, (int)(n - i));
+        exp_step(&b, load_n(z, i, dtype, (int)(n - i)), s, base, e ? e + i : NULL, kind, (int)(n - i));
     return (row_sums){
         .shift = shift,
         .exponentials = vf_sum(vf_add(a.exponentials, b.exponentials)),
         .targets = kind == SMOOTHED ? vf_sum(vf_add(a.differences, b.differences)) : 0,
-        .is_top = !vf_any_positive(vf_max(a.highest, b.highest)),
+        .is_top = !vf_any_above(vf_max(a.highest, b.highest), 0),
+        .is_safe = !vf_any_above(vf_max(a.highest, b.highest), 64),
     };
 }
 
-INLINE row_sums row_exp(const void *z, const void *next, int64_t label, float *e, int64_t n, plb_dtype dtype,
-                        row_kind kind)
+INLINE row_sums row_exp(const void *z, const void *next, int64_t label, float base, float *e, int64_t n,
+                        plb_dtype dtype, row_kind kind)
 {
     const float z_label = load_one(z, label, dtype);
-    row_sums sums = row_exp_shifted(z, next, z_label, e, n, dtype, kind);
-    if (!(sums.exponentials < 0x1p100f)) {
+    row_sums sums = row_exp_shifted(z, next, z_label, base, e, n, dtype, kind);
+    if (!sums.is_safe || sums.exponentials != sums.exponentials) {
         const float max = row_max(z, n, dtype);
-        sums = row_exp_shifted(z, next, max, e, n, dtype, kind);
+        sums = row_exp_shifted(z, next, max, base, e, n, dtype, kind);
         sums.is_top = z_label == max && sums.exponentials == sums.exponentials;
     }
     sums.is_top = sums.is_top && row_max(z, label, dtype) < z_label;
@@ -145,7 +157,7 @@ INLINE window window_of(const plb_gaussian *g, int32_t label)
 }
 
 /*
- * Gives the sum of t (z - shift), and does e -= t * scale where e is given.  A vector may reach past its grid row into the
+ * Gives a quarter of the sum of t (z - shift), and does e -= t * scale where e is given.  A vector may reach past its grid row into the
  * next, where t is 0; the next is therefore loaded before this one is stored, for a load that overlaps a store in flight
  * has to wait for it.
  */
@@ -161,7 +173,7 @@ INLINE float window_apply(const window *w, const void *z, float shift, float *e,
         for (int32_t r = 0; r < w->rows; r++, i += w->width) {
             const vf t = vf_mul(x, vf_set(w->y[r]));
             const vf logits = i + VF_LANES <= n ? load(z, i, dtype) : load_n(z, i, dtype, (int)(n - i));
-            sum = vf_fma(t, vf_max(lowest, vf_sub(logits, s)), sum);
+            sum = vf_fma(t, vf_max(lowest, quarter_difference(logits, s)), sum);
             if (e) {
                 const vf next = r + 1 < w->rows ? vf_load(e + i + w->width) : row;
                 vf_store(e + i, vf_fma(t, minus, row));
@@ -212,8 +224,8 @@ INLINE void group_exp(const plb_loss_rows *rows, group *g, float *e, int64_t pit
         const int32_t label = rows->label[r];
         if (label < 0)
             continue;
-        g->sums[k] = row_exp(rows->logits[r], rows->logits[next], label, rows->grad[r] ? e + k * pitch : NULL,
-                             rows->classes, dtype, kind);
+        g->sums[k] = row_exp(rows->logits[r], rows->logits[next], label, (float)rows->base,
+                             rows->grad[r] ? e + k * pitch : NULL, rows->classes, dtype, kind);
     }
     for (int k = 0; kind == SOFT && k < g->count; k++) {
         const int r = g->first + k, label = rows->label[r];
@@ -250,11 +262,11 @@ INLINE void group_loss(plb_loss_rows *rows, const group *g, plb_dtype dtype, row
         const double above = (double)load_one(rows->logits[r], label, dtype) - sums->shift;
         double loss = log((double)sums->exponentials);
         if (kind == SOFT)
-            loss = loss * g->total[k] - sums->targets;
+            loss = loss * g->total[k] - 4.0 * sums->targets;
         else
             loss -= rows->peak * above;
         if (kind == SMOOTHED)
-            loss -= rows->base * sums->targets;
+            loss -= 4.0 * sums->targets;
         rows->loss[r] = loss;
         rows->correct[r] = sums->is_top;
         if (rows->filter)

@@ -168,9 +168,9 @@ static inline float vf_sum(vf a)
     return _mm_cvtss_f32(b);
 }
 
-static inline bool vf_any_positive(vf a)
+static inline bool vf_any_above(vf a, float b)
 {
-    return _mm256_movemask_ps(_mm256_cmp_ps(a, _mm256_setzero_ps(), _CMP_GT_OQ)) != 0;
+    return _mm256_movemask_ps(_mm256_cmp_ps(a, _mm256_set1_ps(b), _CMP_GT_OQ)) != 0;
 }
 
 static inline float vf_highest(vf a)

@@ -143,9 +143,9 @@ static inline float vf_sum(vf a)
     return _mm512_reduce_add_ps(a);
 }
 
-static inline bool vf_any_positive(vf a)
+static inline bool vf_any_above(vf a, float b)
 {
-    return _mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_GT_OQ) != 0;
+    return _mm512_cmp_ps_mask(a, _mm512_set1_ps(b), _CMP_GT_OQ) != 0;
 }
 
 static inline float vf_highest(vf a)

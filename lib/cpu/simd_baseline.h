@@ -160,9 +160,9 @@ static inline float vf_sum(vf a)
     return (a[0] + a[2]) + (a[1] + a[3]);
 }
 
-static inline bool vf_any_positive(vf a)
+static inline bool vf_any_above(vf a, float b)
 {
-    return a[0] > 0 || a[1] > 0 || a[2] > 0 || a[3] > 0;
+    return a[0] > b || a[1] > b || a[2] > b || a[3] > b;
 }
 
 static inline float vf_highest(vf a)
