@@ -24,6 +24,14 @@ printf '#include <poslabel.h>\nint main() { return poslabel_version() == POSLABE
 c++ -std=c++17 -Wall -Wextra -Wpedantic -Werror "$out/version.cpp" -o "$out/cpp" $(pkg-config --cflags --libs poslabel)
 "$out/cpp"
 
+# What the README quotes is the example, and what it says that the example prints is what it prints.
+python3 - "$out/shared.txt" <<'END'
+import sys
+readme = open("README.md").read()
+assert open("examples/loss.c").read() in readme, "README.md quotes another examples/loss.c"
+assert open(sys.argv[1]).read() in readme, "README.md shows another output of examples/loss.c"
+END
+
 if command -v cmake >/dev/null; then
     printf '%s\n' 'cmake_minimum_required(VERSION 3.16)' 'project(user C)' 'find_package(poslabel 0.1 REQUIRED)' \
         'add_executable(user main.c)' 'target_link_libraries(user poslabel::poslabel)' >"$out/CMakeLists.txt"
