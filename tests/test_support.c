@@ -362,13 +362,15 @@ static void checks_can_fail(void **state)
             freopen("/dev/null", "w", stderr);
             freopen("/dev/null", "w", stdout);
             const struct CMUnitTest one[] = {{"one", bodies[i], NULL, NULL, NULL}};
-            _exit(cmocka_run_group_tests(one, NULL, NULL) == 1 ? 42 : 0);
+            if (cmocka_run_group_tests(one, NULL, NULL) == 1)
+                raise(SIGUSR1); /* and no exit code: valgrind would change it, for a test that fails leaks */
+            _exit(0);
         }
         int status;
         waitpid(child, &status, 0);
         test_case_is("check number %d", i);
-        assert_true(WIFEXITED(status));
-        assert_int_equal(WEXITSTATUS(status), 42);
+        assert_true(WIFSIGNALED(status));
+        assert_int_equal(WTERMSIG(status), SIGUSR1);
     }
     test_case_is("%s", "");
 }

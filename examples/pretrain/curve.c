@@ -106,10 +106,10 @@ void curve_write(const curve *c, const char *path)
             "<text x='%d' y='%.1f' text-anchor='end'>chance, %.2f %%</text>\n",
             LEFT, y, WIDTH - RIGHT, y, WIDTH - RIGHT, y + 17, 100 * c->chance);
     draw_line(file, c, offsetof(curve_point, training), "#b0b0b0", LEFT, "training batches");
-    draw_line(file, c, offsetof(curve_point, new_crops), "#0072b2", LEFT + 170,
+    draw_line(file, c, offsetof(curve_point, new_crops), "#0072b2", LEFT + 160,
               "new crops of the training photographs");
     if (c->points[0].held_out >= 0)
-        draw_line(file, c, offsetof(curve_point, held_out), "#d55e00", LEFT + 470, "held-out photographs");
+        draw_line(file, c, offsetof(curve_point, held_out), "#d55e00", LEFT + 460, "held-out photographs");
     fputs("</svg>\n", file);
     int failed = ferror(file);
     if (fclose(file) != 0 || failed)

@@ -52,9 +52,9 @@ static void draw(const char *path, const photographs *photos, const row *rows, s
 {
     size_t across = (size_t)task->grid.width, down = (size_t)task->grid.height;
     size_t side = WIDTH / (across > down ? across : down), width = across * side, height = down * side;
-    size_t step = height + LINE + GAP, top = MARGIN + 2 * LINE;
+    size_t step = height + LINE + GAP, top = MARGIN + LINE;
     size_t needed = 2 * MARGIN + 3 * width + 2 * GAP;
-    picture canvas = canvas_create(top + count * step + 3 * LINE, needed > LEAST_WIDTH ? needed : LEAST_WIDTH);
+    picture canvas = canvas_create(top + count * step + 2 * LINE + MARGIN, needed > LEAST_WIDTH ? needed : LEAST_WIDTH);
     static const char *const titles[] = {"a crop of a photograph", "its patches, shuffled", "put back by the model"};
 
     for (size_t column = 0; column < 3; column++)
@@ -63,27 +63,27 @@ static void draw(const char *path, const photographs *photos, const row *rows, s
         const int32_t *position = task->ids_keep + r * task->positions;
         size_t left = MARGIN;
         picture photo = crop_picture(photos, &rows[r].where, height, width);
-        canvas_paste(&canvas, top - LINE, left, &photo, 0, 0, height, width);
+        canvas_paste(&canvas, top, left, &photo, 0, 0, height, width);
         left += width + GAP;
-        paste_patches(&canvas, top - LINE, left, &photo, side, across, task->positions, position, NULL);
+        paste_patches(&canvas, top, left, &photo, side, across, task->positions, position, NULL);
         left += width + GAP;
-        paste_patches(&canvas, top - LINE, left, &photo, side, across, task->positions, position, rows[r].place);
+        paste_patches(&canvas, top, left, &photo, side, across, task->positions, position, rows[r].place);
         free(photo.rgb);
 
         const char *name = photos->items[rows[r].where.photograph].name;
         char text[160];
-        snprintf(text, sizeof text, "%.*s (%s): %.0f %% of the patches in place, %.0f %% within one patch",
+        snprintf(text, sizeof text, "%.*s (%s): %.0f %% of patches in place, %.0f %% within one patch",
                  (int)strcspn(name, ".") < 32 ? (int)strcspn(name, ".") : 32, name,
                  rows[r].where.photograph < photos->training ? "training photograph, new crop" : "held-out photograph",
                  100 * rows[r].right, 100 * rows[r].near);
-        canvas_text(&canvas, top - LINE + height + 8, MARGIN, TEXT, INK, text);
+        canvas_text(&canvas, top + height + 8, MARGIN, TEXT, INK, text);
     }
     char text[160];
     snprintf(text, sizeof text,
              "The model sees all %zu patches at once and the position of none (chance: %.1f %% in place).",
              task->positions, 100 / (double)task->positions);
-    canvas_text(&canvas, top - LINE + 4, MARGIN, TEXT, GREY, text);
-    canvas_text(&canvas, top + 4, MARGIN, TEXT, GREY,
+    canvas_text(&canvas, top, MARGIN, TEXT, GREY, text);
+    canvas_text(&canvas, top + LINE, MARGIN, TEXT, GREY,
                 "Each place is filled once, such that the sum of the log probabilities is the largest.");
     canvas_write(&canvas, path);
     free(canvas.rgb);

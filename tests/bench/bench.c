@@ -32,7 +32,7 @@ static _Noreturn void usage(FILE *out, int status)
           "  --isa LEVEL        reference, baseline, avx2, avx512 (default: the best of this CPU)\n"
           "  --only TEXT        measure what has TEXT in \"operation size dtype\"\n"
           "  --quick            a few seconds: small sizes and few rounds, for a smoke test\n"
-          "  --max-bytes N      largest traffic of a call, suffix K, M or G (default 1G; 64M with --quick)\n"
+          "  --max-bytes N      largest traffic of a call, suffix K, M or G (default 1G; 32M with --quick)\n"
           "  --pause SECONDS    sleep after each measurement: for a machine that others need too\n"
           "  --small-pages      4 KiB pages, as frameworks have them by default, in place of huge pages\n"
           "  --json FILE        also write the results there\n",
@@ -129,7 +129,7 @@ int main(int argc, char **argv)
     for (int i = 1; i < argc; i++)
         snprintf(command + strlen(command), sizeof command - strlen(command), " %s", argv[i]);
     if (!run.max_bytes)
-        run.max_bytes = (size_t)1 << (run.quick ? 26 : 30);
+        run.max_bytes = (size_t)1 << (run.quick ? 25 : 30);
     run.arena_bytes = run.max_bytes / 2 + (1 << 20);
 
     context.threads = run.threads;

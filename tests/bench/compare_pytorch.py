@@ -324,8 +324,8 @@ def numpy_masks(options: argparse.Namespace) -> None:
         names += [f"libposlabel, noise given, {threads} thread{plural}", f"libposlabel, Philox, {threads} thread{plural}"]
     times = spread(Line("masks", "", functions[0], functions[0]), functions, 4 * options.budget)
     print(f"\n### Masks of {tokens} tokens, {batch} images: libposlabel against NumPy {np.__version__}\n")
-    print("libposlabel writes ids_keep, ids_restore and mask; equal noise keeps its order. np.argsort writes ids_shuffle, is not\n"
-          "stable unless asked, and runs on one thread. Target: 10 times as fast as np.argsort.\n")
+    print("libposlabel writes ids_keep, ids_restore and mask; equal noise keeps its order. np.argsort writes ids_shuffle, is\n"
+          "not stable unless asked, and runs on one thread. Target: 10 times as fast as np.argsort.\n")
     print("| | an image | np.argsort / this | stable np.argsort / this |\n|---|--:|--:|--:|")
     best = statistics.median(a / b for a, b in zip(times[0], times[-2]))
     for name, samples in zip(names, times):

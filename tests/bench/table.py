@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 
 def clock(seconds: float) -> str:
@@ -42,11 +42,14 @@ def row(result: Dict[str, Any]) -> str:
         remarks.append(text + (f", {verdict(result['rival_target'])}" if "rival_target" in result else ""))
     if "images" in result:
         remarks.append(f"{clock(seconds / result['images'])} an image")
+    spread_of = result["ratio" if "ratio" in result else "seconds"]
+    if spread_of["q3"] > 1.25 * spread_of["q1"]:
+        remarks.append("noisy")
     cells = (
         result["operation"],
         result["size"],
         result["dtype"],
-        f"{traffic / 2**20:.3g}" if traffic else "",
+        f"{traffic / 2**20:.{0 if traffic >= 10 << 20 else 2}f}" if traffic else "",
         clock(seconds),
         f"{traffic / seconds / 1e9:.1f}" if traffic else "",
         against,
@@ -57,6 +60,16 @@ def row(result: Dict[str, Any]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+def bandwidth(results: List[Dict[str, Any]], yardstick: str) -> str:
+    """The slowest and fastest median of a yardstick on large sizes: how steady the memory was during the run."""
+    speeds = [
+        (result["read"] + result["written"]) / result["yardstick_seconds"]["median"] / 1e9
+        for result in results
+        if result["yardstick"] == yardstick and result["read"] + result["written"] >= 250 << 20
+    ]
+    return f"{yardstick} {min(speeds):.0f} to {max(speeds):.0f} GB/s" if speeds else f"{yardstick} not measured"
+
+
 def main() -> None:
     if len(sys.argv) != 2:
         sys.exit(__doc__)
@@ -64,17 +77,18 @@ def main() -> None:
         data = json.load(file)
     machine, results = data["machine"], data["results"]
     goals = [result[key] for result in results for key in ("target", "rival_target") if key in result]
-    print(f"""## Against memory bandwidth
-
-libposlabel {machine['library']}, {machine['date']}, printed by `{machine['command']}`:
-{machine['cpu']}, {machine['cores']} cores, L2 {machine['l2_kib']:.0f} KiB a core, L3 {machine['l3_mib']:.0f} MiB, \
-{machine['system']};
-{machine['threads']} thread{'s' if machine['threads'] > 1 else ''}, instruction set {machine['isa']}, compiler {machine['compiler']}, \
-huge pages {'asked for' if machine['huge_pages'] else 'off'}, load average before the run {machine['load']:.2f}.
-{sum(goal['met'] for goal in goals)} of {len(goals)} targets met.
-
-| operation | size | dtype | MiB | time | GB/s | against, GB/s | ratio (range) | best | |
-|---|---|---|--:|--:|--:|--:|--:|--:|---|""")
+    threads = f"{machine['threads']} thread{'s' if machine['threads'] > 1 else ''}"
+    pages = "asked for" if machine["huge_pages"] else "off"
+    print("## Against memory bandwidth\n")
+    print(f"libposlabel {machine['library']}, {machine['date']}, printed by `{machine['command']}`:")
+    print(f"{machine['cpu']}, {machine['cores']} cores, L2 {machine['l2_kib']:.0f} KiB a core, L3 {machine['l3_mib']:.0f} MiB, "
+          f"{machine['system']};")
+    print(f"{threads}, instruction set {machine['isa']}, compiler {machine['compiler']}, huge pages {pages}, load average "
+          f"before the run {machine['load']:.2f}.")
+    print(f"Yardsticks on large sizes, medians over the run: {bandwidth(results, 'copy')}, {bandwidth(results, 'read')}.")
+    print(f"{sum(goal['met'] for goal in goals)} of {len(goals)} targets met.\n")
+    print("| operation | size | dtype | MiB | time | GB/s | against, GB/s | ratio (range) | best | |")
+    print("|---|---|---|--:|--:|--:|--:|--:|--:|---|")
     for result in results:
         print(row(result))
 
