@@ -104,6 +104,12 @@ static void pinned_numbers(void **state)
     assert_int_equal(sizeof(poslabel_device_type), 4);
 }
 
+/* Memory for a struct: aligned like one, and as close to the unreadable page as that allows. */
+static guard guard_at_end(size_t size)
+{
+    return guard_new(size, GUARD_END, -size & 7);
+}
+
 /* What a call with these args gives: status, message, outputs. */
 typedef struct outcome {
     poslabel_status status;
@@ -150,7 +156,7 @@ static void older_callers(void **state)
             if (strcmp(fields[i].type, type) || !fields[i].name || size == 0)
                 continue;
             test_case_is("%s, %s, cut before %s", op.name, op.variant, fields[i].name);
-            guard cut = guard_new(size, GUARD_END, 0), full = guard_new(op.args_size, GUARD_END, 0);
+            guard cut = guard_at_end(size), full = guard_at_end(op.args_size);
             memcpy(cut.data, &op.args, size);
             memcpy(cut.data, &size, sizeof size);
             memcpy(full.data, op.init, op.args_size);
@@ -188,7 +194,7 @@ static void newer_callers(void **state)
         static const size_t more[] = {1, 4, 8, 16, 1000};
         for (int i = 0; i < COUNT(more); i++) {
             const size_t size = op.args_size + more[i];
-            guard newer = guard_new(size, GUARD_END, 0);
+            guard newer = guard_at_end(size);
             memset(newer.data, 0, size);
             memcpy(newer.data, &op.args, op.args_size);
             memcpy(newer.data, &size, sizeof size);
@@ -229,7 +235,7 @@ static void older_and_newer_options(void **state)
         const size_t size = fields[i].is;
         if (strcmp(fields[i].type, "poslabel_context_options") || !fields[i].name || size == 0)
             continue;
-        guard cut = guard_new(size, GUARD_END, 0);
+        guard cut = guard_at_end(size);
         memcpy(cut.data, &set, size);
         memcpy(cut.data, &size, sizeof size);
         test_case_is("cut before %s", fields[i].name);
@@ -248,7 +254,7 @@ static void older_and_newer_options(void **state)
         assert_null(context);
     }
     const size_t size = sizeof set + 24;
-    guard newer = guard_new(size, GUARD_END, 0);
+    guard newer = guard_at_end(size);
     set.message = message;
     set.message_size = sizeof message;
     memset(newer.data, 0, size);

@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -42,10 +43,40 @@ static int redo(poslabel_context *context, operation *operations, unsigned char 
     return 0;
 }
 
-static void child(poslabel_context *context, operation *operations, unsigned char *const *want)
+/*
+ * How a child came out: 0, or what went wrong; -1 before it has said so.  In memory that it shares with its parent, since
+ * valgrind changes exit codes.
+ */
+static int *verdict;
+
+static _Noreturn void leave(int code)
 {
-    signal(SIGALRM, SIG_DFL);
-    alarm(SECONDS); /* a hang becomes a death by SIGALRM */
+    *verdict = code;
+    _exit(0);
+}
+
+static int share_verdict(void **state)
+{
+    (void)state;
+    verdict = mmap(NULL, sizeof *verdict, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    return verdict == MAP_FAILED;
+}
+
+static pid_t fork_child(void)
+{
+    *verdict = -1;
+    fflush(NULL);
+    const pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        signal(SIGALRM, SIG_DFL);
+        alarm(SECONDS); /* a hang becomes a death by SIGALRM */
+    }
+    return pid;
+}
+
+static _Noreturn void child(poslabel_context *context, operation *operations, unsigned char *const *want)
+{
     int code = redo(context, operations, want);
     if (!code) {
         poslabel_context *own = NULL;
@@ -54,7 +85,7 @@ static void child(poslabel_context *context, operation *operations, unsigned cha
         code = poslabel_context_create(&options, &own) == POSLABEL_OK ? redo(own, operations, want) : 200;
         poslabel_context_destroy(own);
     }
-    _exit(code);
+    leave(code);
 }
 
 static void wait_for(pid_t pid)
@@ -63,7 +94,9 @@ static void wait_for(pid_t pid)
     assert_int_equal(waitpid(pid, &status, 0), pid);
     if (WIFSIGNALED(status))
         test_fail("the child died of signal %d%s", WTERMSIG(status), WTERMSIG(status) == SIGALRM ? ", a time-out: it hung" : "");
-    const int code = WEXITSTATUS(status);
+    const int code = *verdict;
+    if (code < 0)
+        test_fail("the child did not finish");
     if (code >= 100)
         test_fail("call %d failed in the child", code - 100);
     if (code)
@@ -86,23 +119,19 @@ static void a_child_computes_what_its_parent_does(void **state)
     assert_true(count_threads() > 1); /* else no pool was started, and this shows nothing */
 #endif
     for (int again = 0; again < 3; again++) {
-        fflush(NULL);
-        const pid_t pid = fork();
-        assert_true(pid >= 0);
+        const pid_t pid = fork_child();
         if (pid == 0)
             child(context, operations, want);
         wait_for(pid);
     }
     /* a grandchild */
-    fflush(NULL);
-    const pid_t pid = fork();
+    const pid_t pid = fork_child();
     if (pid == 0) {
-        const pid_t grandchild = fork();
+        const pid_t grandchild = fork_child();
         if (grandchild == 0)
             child(context, operations, want);
-        int status;
-        waitpid(grandchild, &status, 0);
-        _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 250);
+        waitpid(grandchild, NULL, 0); /* it leaves the verdict */
+        _exit(0);
     }
     wait_for(pid);
 
@@ -151,15 +180,12 @@ static void forks_while_others_compute(void **state)
     expect_ok(context, operation_call(context, &op));
     unsigned char *want = operation_outputs(&op, &size);
     for (int i = 0; i < 10; i++) {
-        fflush(NULL);
-        const pid_t pid = fork();
+        const pid_t pid = fork_child();
         if (pid == 0) {
-            signal(SIGALRM, SIG_DFL);
-            alarm(SECONDS);
             operation_reset(&op);
             if (operation_call(context, &op) != POSLABEL_OK)
-                _exit(100);
-            _exit(memcmp(operation_outputs(&op, &size), want, size) ? 1 : 0);
+                leave(100);
+            leave(memcmp(operation_outputs(&op, &size), want, size) ? 1 : 0);
         }
         wait_for(pid);
     }
@@ -211,8 +237,7 @@ static void loading_starts_no_thread(void **state)
     (void)state;
     if (count_threads() < 0)
         skip(); /* no /proc */
-    fflush(NULL);
-    const pid_t pid = fork();
+    const pid_t pid = fork_child();
     if (pid == 0) {
         execl(program, program, "no-threads", (char *)NULL);
         _exit(255);
@@ -233,5 +258,5 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_child_computes_what_its_parent_does),
         cmocka_unit_test(forks_while_others_compute),
     };
-    return cmocka_run_group_tests_name("fork", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("fork", tests, share_verdict, NULL);
 }

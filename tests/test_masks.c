@@ -279,21 +279,23 @@ static void any_floating_point_environment(void **state)
 {
     (void)state;
 #if defined(__x86_64__)
-    static const unsigned flush_to_zero = 0x8040, rounding[] = {0x2000, 0x4000, 0x6000};
+    static const unsigned modes[] = {0x8040, 0x8040, 0x2000, 0x4000, 0x6000}; /* flush to zero; round down, up, cut off */
     const unsigned before = __builtin_ia32_stmxcsr();
-    const poslabel_dtype dtypes[] = {dtype_f32, dtype_f64, dtype_f16};
+    const poslabel_dtype dtypes[] = {dtype_f32, dtype_f64, dtype_f16, dtype_bf16};
     for (int d = 0; d < COUNT(dtypes); d++)
-        for (int k = 0; k < 4; k++) {
-            mask_case c = random_case(196, 3, 0.75);
+        for (int k = 0; k < COUNT(modes); k++) {
+            mask_case c = random_case(197, 3, 0.75);
             mask_case_add_noise(&c, dtypes[d], (layout){0}, 1);
             if (k == 0)
                 fill_noise(c.noise[PATCH_NOISE], SUBNORMAL, 8);
+            for (int64_t n = 1; k == 1 && n < 3 * 197; n += 13) /* a few, up to the last of an image */
+                tensor_set(c.noise[PATCH_NOISE], n, (double)(n % 10 + 1) * tiny_of(dtypes[d]));
             mask_case_add_outputs(&c, dtype_i32, dtype_f32, (layout){0});
             mask_answer answer = mask_solve(&c);
             for (int i = 0; i < level_count; i++) {
                 test_case_is("%s, mode %d, %s", dtype_name(dtypes[d]), k, name_of(levels[i]));
                 mask_case_forget_outputs(&c);
-                __builtin_ia32_ldmxcsr(before | (k ? rounding[k - 1] : flush_to_zero));
+                __builtin_ia32_ldmxcsr(before | modes[k]);
                 const poslabel_status status = mask_call(levels[i], &c);
                 __builtin_ia32_ldmxcsr(before);
                 expect_ok(levels[i], status);
@@ -517,7 +519,7 @@ static void ends_of_one_buffer(void **state)
         ids_keep.shape = first;
         ids_remove.shape = last;
         ids_keep.strides = ids_remove.strides = strides;
-        ids_remove.byte_offset = (uint64_t)keep * 8;
+        ids_remove.data = (char *)ids_remove.data + keep * 8; /* the end of the first row when nothing is removed */
         poslabel_random_mask_args args = POSLABEL_RANDOM_MASK_ARGS_INIT;
         args.tokens = n;
         args.mask_ratio = ratios[k];
@@ -707,6 +709,39 @@ static void workspace_is_bounded(void **state)
             }
 }
 
+/* Where patches and positions are ranked in different ways: the scratch must do for both. */
+static void few_visible_of_many(void **state)
+{
+    (void)state;
+    static const struct {
+        int32_t tokens;
+        double mask_ratio;
+    } sizes[] = {{65600, 0.002}, {65600, 0.3}, {66000, 0.999}, {300, 0.15}, {300, 0.5}, {256, 0.5}, {1000, 0.2}};
+    for (int s = 0; s < COUNT(sizes); s++)
+        for (int i = 0; i < level_count; i++)
+            for (int given = 0; given < 2; given++) {
+                counting_allocator counter;
+                counting_allocator_init(&counter);
+                poslabel_context *const context = context_counted(&counter, poslabel_context_isa(levels[i]), 1, NULL);
+                mask_case c = droppos_case((poslabel_grid){1, sizes[s].tokens}, POSLABEL_PATCH_MASK_RANDOM, 2);
+                c.mask_ratio = sizes[s].mask_ratio;
+                if (given) {
+                    mask_case_add_noise(&c, dtype_f32, (layout){0}, 3);
+                    fill_noise(c.noise[POS_NOISE], s % 2 ? NORMAL : DESCENDING, 5);
+                }
+                mask_case_add_outputs(&c, dtype_i32, dtype_u8, (layout){0});
+                mask_answer answer = mask_solve(&c);
+                test_case_is("%d tokens, ratio %g, %s", (int)sizes[s].tokens, sizes[s].mask_ratio, name_of(context));
+                expect_ok(context, mask_call(context, &c));
+                expect_masks(&c, &answer);
+                mask_answer_free(&answer);
+                mask_case_free(&c);
+                poslabel_context_destroy(context);
+                counting_allocator_check(&counter);
+            }
+    test_case_is("%s", "");
+}
+
 static void how_many_are_kept(void **state)
 {
     (void)state;
@@ -766,6 +801,7 @@ int main(void)
         cmocka_unit_test(any_split_of_the_batch),
         cmocka_unit_test(every_draw_is_another),
         cmocka_unit_test(workspace_is_bounded),
+        cmocka_unit_test(few_visible_of_many),
         cmocka_unit_test(how_many_are_kept),
     };
     return cmocka_run_group_tests_name("masks", tests, open_levels, close_levels);

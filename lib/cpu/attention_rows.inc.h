@@ -6,12 +6,13 @@
  * double precision over the blocks, so that their error does not grow with the channels.
  */
 
-enum { SIMILARITY_BLOCK = 32 * VF_LANES };
+enum { SIMILARITY_BLOCK = 64 * VF_LANES };
 
 typedef struct token_sums {
     double product, square;
 } token_sums;
 
+/* Elements of a + b; `b` may be NULL. */
 INLINE vf load_sum(const char *a, const char *b, int64_t i, plb_dtype dtype)
 {
     return b ? vf_add(load(a, i, dtype), load(b, i, dtype)) : load(a, i, dtype);
@@ -54,7 +55,7 @@ INLINE token_sums multiply(const float *c, const char *a, const char *b, int64_t
     return sums;
 }
 
-/* c = cls + embedding; gives its length */
+/* c = cls + embedding; gives its norm */
 INLINE double read_cls(float *c, const char *cls, const char *embedding, int64_t n, plb_dtype dtype)
 {
     int64_t i = 0;
@@ -62,20 +63,19 @@ INLINE double read_cls(float *c, const char *cls, const char *embedding, int64_t
         vf_store(c + i, load_sum(cls, embedding, i, dtype));
     if (i < n)
         vf_store_n(c + i, load_sum_n(cls, embedding, i, dtype, (int)(n - i)), (int)(n - i));
-    return sqrt(multiply(c, (const char *)c, NULL, n, PLB_F32).square);
+    const double length = sqrt(multiply(c, (const char *)c, NULL, n, PLB_F32).square);
+    return length < PLB_SIMILARITY_EPS ? PLB_SIMILARITY_EPS : length;
 }
 
 INLINE void similarity_rows(const plb_similarity_rows *rows, plb_dtype dtype)
 {
     const int64_t n = rows->channels;
-    const double least = PLB_SIMILARITY_EPS;
     float *c[PLB_SIMILARITY_IMAGES];
     double cls_norm[PLB_SIMILARITY_IMAGES];
     for (int image = 0; image < rows->images; image++) {
         const bool is_shared = image > 0 && rows->cls[image] == rows->cls[0];
         c[image] = is_shared ? c[0] : (float *)rows->scratch + image * n;
-        const double length = read_cls(c[image], rows->cls[image], rows->cls_embedding, n, dtype);
-        cls_norm[image] = length < least ? least : length;
+        cls_norm[image] = read_cls(c[image], rows->cls[image], rows->cls_embedding, n, dtype);
     }
     for (int64_t k = 0; k < rows->count; k++) {
         const char *const embedding = rows->embedding ? rows->embedding + k * rows->embedding_step : NULL;
@@ -85,7 +85,7 @@ INLINE void similarity_rows(const plb_similarity_rows *rows, plb_dtype dtype)
                                               : multiply(c[image], token, NULL, n, dtype);
             const double length = sqrt(sums.square);
             rows->similarity[image * rows->count + k] =
-                sums.product / (cls_norm[image] * (length < least ? least : length));
+                sums.product / (cls_norm[image] * (length < PLB_SIMILARITY_EPS ? PLB_SIMILARITY_EPS : length));
         }
     }
 }

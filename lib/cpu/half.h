@@ -59,4 +59,13 @@ static inline uint16_t plb_to_f16(float value)
     return sign | (uint16_t)((magnitude - 0x38000000u + 0xfffu + (magnitude >> 13 & 1u)) >> 13);
 }
 
+/* A double on its way to a half: to float32, to odd if that is not exact, so that the second rounding is right. */
+static inline float plb_round_odd(double value)
+{
+    const float nearest = (float)value;
+    const uint32_t inexact = (double)nearest != value;
+    const uint32_t away = ((double)nearest > value) == (value > 0); /* then the neighbour towards 0 is meant */
+    return plb_from_bits((plb_to_bits(nearest) - (inexact & away)) | inexact);
+}
+
 #endif

@@ -82,4 +82,4 @@ static void store_mask(void *to, plb_dtype dtype, const int32_t *rank, int64_t k
     }
 }
 
-#define MASK_KERNELS {draw_words, has_nan, rank_row, store_ids, store_mask}
+#define MASK_KERNELS {SORTED_LENGTH, draw_words, has_nan, rank_rows, store_ids, store_mask}

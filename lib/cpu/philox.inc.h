@@ -71,17 +71,17 @@ static inline void draws_store(uint32_t *words, draws c0, draws c1, draws c2, dr
 
 enum { PHILOX_ROUNDS = 10 };
 
-static void draw_words(uint64_t seed, uint32_t sample, uint32_t task, uint32_t step, uint32_t *words, int64_t count)
+static void draw_words(const plb_draw *draw, uint32_t *words, int64_t count)
 {
     const draws multiplier_0 = draws_set(0xD2511F53u), multiplier_1 = draws_set(0xCD9E8D57u);
     draws k0[PHILOX_ROUNDS], k1[PHILOX_ROUNDS];
     for (int round = 0; round < PHILOX_ROUNDS; round++) {
-        k0[round] = draws_set((uint32_t)seed + (uint32_t)round * 0x9E3779B9u);
-        k1[round] = draws_set((uint32_t)(seed >> 32) + (uint32_t)round * 0xBB67AE85u);
+        k0[round] = draws_set((uint32_t)draw->seed + (uint32_t)round * 0x9E3779B9u);
+        k1[round] = draws_set((uint32_t)(draw->seed >> 32) + (uint32_t)round * 0xBB67AE85u);
     }
     for (int64_t n = 0; n < count; n += 4 * DRAWS) {
-        draws c0 = draws_set(sample), c1 = draws_add(draws_set(n / 4), draws_lanes());
-        draws c2 = draws_set(task), c3 = draws_set(step);
+        draws c0 = draws_set(draw->sample), c1 = draws_add(draws_set(n / 4), draws_lanes());
+        draws c2 = draws_set(draw->stream), c3 = draws_set(draw->step);
         for (int round = 0; round < PHILOX_ROUNDS; round++) {
             const draws p0 = draws_mul(multiplier_0, c0), p1 = draws_mul(multiplier_1, c2);
             c0 = draws_xor(draws_high(p1), c1, k0[round]);
@@ -95,10 +95,10 @@ static void draw_words(uint64_t seed, uint32_t sample, uint32_t task, uint32_t s
 
 #else
 
-static void draw_words(uint64_t seed, uint32_t sample, uint32_t task, uint32_t step, uint32_t *words, int64_t count)
+static void draw_words(const plb_draw *draw, uint32_t *words, int64_t count)
 {
     for (int64_t n = 0; n < count; n += 4)
-        plb_philox(seed, sample, (uint32_t)(n / 4), task, step, words + n);
+        plb_philox(draw->seed, draw->sample, (uint32_t)(n / 4), draw->stream, draw->step, words + n);
 }
 
 #endif

@@ -52,35 +52,33 @@ static bool insert(plb_ranking *ranking)
 }
 
 /*
- * The noise as floats, for which *scale and *offset hold.  What can be read as it is, is.
+ * The noise as floats and what to do with them: value * scale + offset.  Equal numbers must become equal floats and greater
+ * ones no smaller, whichever lane they are in and whatever the processor does to subnormal numbers: so none of this is
+ * left to a loop that the compiler may finish with other instructions than it began with.
  */
 static const float *noise_values(const plb_ranking *ranking, float *scale, float *offset)
 {
+    const plb_noise_range range = ranking->range;
     const int64_t n = ranking->length;
     float *const values = ranking->values;
-    *scale = (float)ranking->range.scale;
-    *offset = (float)ranking->range.offset;
+    *scale = (float)range.scale;
+    *offset = (float)(PLB_NOISE_LOW - range.low * range.scale);
     if (ranking->dtype == PLB_F32)
         return ranking->noise;
     if (ranking->dtype == PLB_F64) {
         /* scaled before they are rounded: noise may crowd closer than float32 can tell */
         const double *const noise = ranking->noise;
         for (int64_t i = 0; i < n; i++)
-            values[i] = (float)(noise[i] * ranking->range.scale + ranking->range.offset);
+            values[i] = (float)((noise[i] - range.low) * range.scale);
         *scale = 1;
-        *offset = 0;
+        *offset = PLB_NOISE_LOW;
         return values;
     }
     int64_t i = 0;
-    if (ranking->dtype == PLB_F16) {
-        for (; i + VF_LANES <= n; i += VF_LANES)
-            vf_store(values + i, vf_load_f16((const uint16_t *)ranking->noise + i));
-        for (; i < n; i++)
-            values[i] = plb_from_f16(((const uint16_t *)ranking->noise)[i]);
-    } else {
-        for (; i < n; i++)
-            values[i] = plb_from_bf16(((const uint16_t *)ranking->noise)[i]);
-    }
+    for (; i + VF_LANES <= n; i += VF_LANES)
+        vf_store(values + i, load(ranking->noise, i, ranking->dtype));
+    if (i < n)
+        vf_store(values + i, load_n(ranking->noise, i, ranking->dtype, (int)(n - i)));
     return values;
 }
 
@@ -148,6 +146,8 @@ static bool rank_by_buckets(plb_ranking *ranking)
     uint16_t *restrict const table = ranking->scratch;
     uint32_t *restrict const place = (uint32_t *)(table + ((size_t)1 << bits));
     int32_t *restrict const order = ranking->order;
+    if (ranking->drawn)
+        draw_words(&ranking->draw, ranking->values, n);
     find_buckets(ranking, bits, place);
     memset(table, 0, sizeof *table << bits);
     for (int64_t i = 0; i < n; i++)
@@ -160,24 +160,32 @@ static bool rank_by_buckets(plb_ranking *ranking)
 
 #if VF_LANES == 16
 #include "rank_sort.inc.h"
+#define SORTED_LENGTH 256
+#else
+#define SORTED_LENGTH 0
 #endif
 
-static bool rank_row(plb_ranking *ranking)
+static void rank_rows(plb_ranking *rows, int count)
 {
 #if VF_LANES == 16
-    if (ranking->length <= 256)
-        return rank_by_sorting(ranking);
+    if (rows->length <= SORTED_LENGTH) {
+        rank_by_sorting(rows, count);
+        return;
+    }
 #endif
-    return ranking->length <= PLB_RANK_BY_BUCKETS && rank_by_buckets(ranking);
+    for (int r = 0; r < count; r++)
+        rows[r].settled = rows[r].length <= PLB_RANK_BY_BUCKETS && rank_by_buckets(&rows[r]);
 }
 
 #else
 
+#define SORTED_LENGTH 0
+
 /* The reference leaves it to plb_rank(). */
-static bool rank_row(plb_ranking *ranking)
+static void rank_rows(plb_ranking *rows, int count)
 {
-    (void)ranking;
-    return false;
+    for (int r = 0; r < count; r++)
+        rows[r].settled = false;
 }
 
 #endif

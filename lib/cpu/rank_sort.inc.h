@@ -100,27 +100,63 @@ INLINE void merge_registers(keys *k, const int size)
     for (int i = 0; i < size; i++)                                                                                     \
         k[i] = exchange_columns(k[i], neighbour(k[i]), upper);
 
-INLINE void sort_keys(keys *k, const int size)
+/* A row that has been ordered, and whose ranks are still to be set. */
+typedef struct late_row {
+    const uint8_t *order;
+    int32_t *rank;
+    int length;
+} late_row;
+
+/*
+ * The sixteenth number `part` of its ranks.  These are scattered stores, one a cycle, while a sort keeps the vector units
+ * busy and the rest of the core idle: so the row before is finished in between the steps of a sort.
+ */
+INLINE void set_ranks(const late_row *row, const int part, const int size)
 {
+    if (part * size >= row->length)
+        return;
+    UNROLL
+    for (int p = part * size; p < (part + 1) * size; p++)
+        row->rank[row->order[p]] = p;
+}
+
+INLINE void sort_keys(keys *k, const int size, const late_row *late)
+{
+    set_ranks(late, 0, size);
     sort_registers(k, size);
 
+    set_ranks(late, 1, size);
     FOLD_COLUMNS(REVERSE_2, 0xaaaa)
     merge_registers(k, size);
 
+    set_ranks(late, 2, size);
     FOLD_COLUMNS(REVERSE_4, 0xcccc)
+    set_ranks(late, 3, size);
     MERGE_COLUMNS(NEIGHBOUR_1, 0xaaaa)
+    set_ranks(late, 4, size);
     merge_registers(k, size);
 
+    set_ranks(late, 5, size);
     FOLD_COLUMNS(REVERSE_8, 0xf0f0)
+    set_ranks(late, 6, size);
     MERGE_COLUMNS(NEIGHBOUR_2, 0xcccc)
+    set_ranks(late, 7, size);
     MERGE_COLUMNS(NEIGHBOUR_1, 0xaaaa)
+    set_ranks(late, 8, size);
     merge_registers(k, size);
 
+    set_ranks(late, 9, size);
     FOLD_COLUMNS(REVERSE_16, 0xff00)
+    set_ranks(late, 10, size);
     MERGE_COLUMNS(NEIGHBOUR_4, 0xf0f0)
+    set_ranks(late, 11, size);
     MERGE_COLUMNS(NEIGHBOUR_2, 0xcccc)
+    set_ranks(late, 12, size);
     MERGE_COLUMNS(NEIGHBOUR_1, 0xaaaa)
+    set_ranks(late, 13, size);
     merge_registers(k, size);
+    set_ranks(late, 14, size);
+    set_ranks(late, 15, size);
 }
 
 /* Whether two values are equal, as far as their 23 bits tell. */
@@ -198,6 +234,8 @@ static void make_keys(const plb_ranking *ranking, int size, uint32_t *to)
     const __mmask16 rest = lanes_below(n % 16);
     keys index = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), last = index;
     int i = 0;
+    if (ranking->drawn)
+        draw_words(&ranking->draw, ranking->values, n);
     if (ranking->dtype == PLB_I32) {
         const uint32_t *const words = ranking->noise;
         for (; i + 16 <= n; i += 16, index = _mm512_add_epi32(index, step))
@@ -211,58 +249,59 @@ static void make_keys(const plb_ranking *ranking, int size, uint32_t *to)
             _mm512_store_si512(to + i, key_of_values(vf_load(values + i), scale, offset, index));
         last = key_of_values(_mm512_maskz_loadu_ps(rest, values + i), scale, offset, index);
     }
-    keys filling = _mm512_add_epi32(_mm512_slli_epi32(index, 8), _mm512_set1_epi32((int)0x80000000));
+    const keys beyond = _mm512_set1_epi32((int)0x80000000);
+    keys filling = _mm512_or_si512(beyond, _mm512_or_si512(_mm512_slli_epi32(index, 8), index));
     if (i < 16 * size)
         _mm512_store_si512(to + i, _mm512_mask_mov_epi32(filling, rest, last));
     while ((i += 16) < 16 * size) {
-        filling = _mm512_add_epi32(filling, _mm512_set1_epi32(16 << 8));
+        filling = _mm512_add_epi32(filling, _mm512_set1_epi32(16 << 8 | 16));
         _mm512_store_si512(to + i, filling);
     }
-}
-
-/* Sorts `size` registers of keys into the order; returns whether there are ties. */
-INLINE bool order_keys(const uint32_t *from, const int size, uint8_t *order)
-{
-    keys k[16];
-    UNROLL
-    for (int i = 0; i < size; i++)
-        k[i] = _mm512_load_si512(from + 16 * i);
-    sort_keys(k, size);
-    store_order(k, size, order);
-    return has_ties(k, size);
 }
 
 INLINE void widen(int32_t *to, const uint8_t *from, int n)
 {
     for (int i = 0; i < n; i += 16)
-        _mm512_store_si512(to + i, _mm512_cvtepu8_epi32(_mm_load_si128((const __m128i *)(from + i))));
+        _mm512_storeu_si512(to + i, _mm512_cvtepu8_epi32(_mm_load_si128((const __m128i *)(from + i))));
 }
 
-static bool rank_by_sorting(plb_ranking *ranking)
+INLINE void sort_rows(plb_ranking *rows, int count, const int size)
 {
-    const int n = (int)ranking->length;
+    const int n = (int)rows->length;
+    keys k[16];
     uint32_t from[256] __attribute__((aligned(64)));
-    uint8_t order[256] __attribute__((aligned(64)));
-    bool ties;
-    make_keys(ranking, n <= 64 ? 4 : n <= 128 ? 8 : 16, from);
-    if (n <= 64)
-        ties = order_keys(from, 4, order);
-    else if (n <= 128)
-        ties = order_keys(from, 8, order);
-    else
-        ties = order_keys(from, 16, order);
-    widen(ranking->order, order, n);
-    if (ties)
-        return insert(ranking);
-    int32_t *restrict const rank = ranking->rank;
-    int p = 0;
-    for (; p + 4 <= n; p += 4) {
-        rank[order[p]] = p;
-        rank[order[p + 1]] = p + 1;
-        rank[order[p + 2]] = p + 2;
-        rank[order[p + 3]] = p + 3;
+    uint8_t order[2][256] __attribute__((aligned(64)));
+    late_row late = {NULL, NULL, 0};
+    for (int r = 0; r < count; r++) {
+        plb_ranking *const row = &rows[r];
+        uint8_t *const here = order[r % 2];
+        make_keys(row, size, from);
+        UNROLL
+        for (int i = 0; i < size; i++)
+            k[i] = _mm512_load_si512(from + 16 * i);
+        sort_keys(k, size, &late);
+        store_order(k, size, here);
+        row->settled = true;
+        if (!has_ties(k, size)) {
+            widen(row->order, here, (int)row->wanted);
+        } else {
+            widen(row->order, here, n);
+            row->settled = insert(row);
+            for (int i = 0; i < n; i++)
+                here[i] = (uint8_t)row->order[i];
+        }
+        late = (late_row){here, row->rank, n};
     }
-    for (; p < n; p++)
-        rank[order[p]] = p;
-    return true;
+    for (int part = 0; part < 16; part++)
+        set_ranks(&late, part, size);
+}
+
+static void rank_by_sorting(plb_ranking *rows, int count)
+{
+    if (rows->length <= 64)
+        sort_rows(rows, count, 4);
+    else if (rows->length <= 128)
+        sort_rows(rows, count, 8);
+    else
+        sort_rows(rows, count, 16);
 }

@@ -6,15 +6,14 @@
 #include <float.h>
 #include <math.h>
 
-/* The number of the noise's type that stands for the range [low, high]. */
+/* The scale stays a normal float: a scale of 0 or infinity would make NaNs of infinite noise. */
 static plb_noise_range range_of(double low, double high)
 {
-    plb_noise_range range = {1, 0};
+    plb_noise_range range = {low, 1};
     if (low < high) {
         range.scale = ((double)PLB_NOISE_HIGH - PLB_NOISE_LOW) / (high - low);
         range.scale = range.scale < FLT_MIN ? FLT_MIN : range.scale > FLT_MAX ? FLT_MAX : range.scale;
     }
-    range.offset = PLB_NOISE_LOW - low * range.scale;
     return range;
 }
 
@@ -65,19 +64,26 @@ static void rank_by_digits(plb_ranking *ranking)
         ranking->rank[ranking->order[p]] = (int32_t)p;
 }
 
-void plb_rank(const plb_mask_kernels *kernels, plb_ranking *ranking, plb_noise_range *range)
+void plb_rank(const plb_mask_kernels *kernels, plb_ranking *rows, int count, plb_noise_range *range)
 {
-    if (ranking->dtype == PLB_I32) {
-        if (!kernels->rank_row(ranking))
-            rank_by_digits(ranking);
-        return;
-    }
     /* noise is most often drawn from [0, 1) */
-    ranking->range = range->scale > 0 ? *range : range_of(0, 1);
-    if (kernels->rank_row(ranking))
-        return;
-    /* it may lie elsewhere, and so may that of the images to come */
-    ranking->range = *range = range_of_noise(ranking);
-    if (!kernels->rank_row(ranking))
-        rank_by_digits(ranking);
+    if (!(range->scale > 0))
+        *range = range_of(0, 1);
+    for (int r = 0; r < count; r++)
+        rows[r].range = *range;
+    kernels->rank_rows(rows, count);
+    for (int r = 0; r < count; r++) {
+        plb_ranking *const row = &rows[r];
+        if (row->settled)
+            continue;
+        if (row->drawn) {
+            kernels->draw_words(&row->draw, row->values, row->length);
+        } else {
+            /* it may lie elsewhere, and so may that of the images to come */
+            row->range = *range = range_of_noise(row);
+            kernels->rank_rows(row, 1);
+        }
+        if (!row->settled)
+            rank_by_digits(row);
+    }
 }

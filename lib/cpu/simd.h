@@ -100,6 +100,9 @@ typedef struct plb_token_grads {
 
 typedef void plb_token_grad_kernel(const plb_token_grads *rows);
 
+/* to = such a sum, rounded once. */
+typedef void plb_round_kernel(void *to, const double *sum, int64_t channels);
+
 /* Doubles from one sum to the next: whole vectors are added. */
 static inline size_t plb_sum_pitch(int64_t channels)
 {
@@ -120,7 +123,7 @@ typedef struct plb_similarity_rows {
     const char *embedding;                   /* the first row, or NULL                                          */
     const char *cls[PLB_SIMILARITY_IMAGES];
     const char *cls_embedding;               /* or NULL                                                         */
-    double *scratch;                         /* images * channels                                               */
+    double *scratch;                         /* PLB_SIMILARITY_IMAGES * channels                                */
     double *similarity;                      /* out: images * count                                             */
 } plb_similarity_rows;
 
@@ -131,6 +134,7 @@ typedef struct plb_simd {
     plb_loss_kernel *loss_rows[PLB_F64 + 1]; /* by dtype: float32, float16, bfloat16, float64 */
     plb_token_kernel *token_rows[PLB_BF16 + 1];       /* float32, float16, bfloat16 */
     plb_token_grad_kernel *token_grads[PLB_BF16 + 1];
+    plb_round_kernel *round_sum[PLB_BF16 + 1];
     plb_similarity_kernel *similarity_rows[PLB_F64 + 1];
     plb_mask_kernels masks;
 } plb_simd;

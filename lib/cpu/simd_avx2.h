@@ -186,16 +186,6 @@ static inline void vf_stream(float *p, vf a)
     _mm256_stream_ps(p, a);
 }
 
-static inline void vf_stream_f16(uint16_t *p, vf a)
-{
-    _mm_stream_si128((__m128i *)p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
-}
-
-static inline void vf_stream_bf16(uint16_t *p, vf a)
-{
-    _mm_stream_si128((__m128i *)p, narrow_bf16(a));
-}
-
 static inline void v_stream_line(void *line, const void *from)
 {
     _mm256_stream_si256((__m256i *)line, _mm256_loadu_si256((const __m256i *)from));
@@ -214,3 +204,36 @@ static inline void vf_add_to_doubles(double *sum, vf a)
     _mm256_storeu_pd(sum + 4, _mm256_add_pd(_mm256_loadu_pd(sum + 4), high));
 }
 
+static inline __m256i round_bf16_sum(__m256 a)
+{
+    const __m256i bits = _mm256_castps_si256(a);
+    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    return _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+}
+
+static inline void v_add_bf16(uint16_t *to, const uint16_t *a, const uint16_t *b, bool past)
+{
+    const __m256i x = _mm256_loadu_si256((const __m256i *)a), y = _mm256_loadu_si256((const __m256i *)b);
+    const __m256i upper = _mm256_set1_epi32((int)0xffff0000);
+    const __m256i even = round_bf16_sum(_mm256_add_ps(_mm256_castsi256_ps(_mm256_slli_epi32(x, 16)),
+                                                      _mm256_castsi256_ps(_mm256_slli_epi32(y, 16))));
+    const __m256i odd = round_bf16_sum(_mm256_add_ps(_mm256_castsi256_ps(_mm256_and_si256(x, upper)),
+                                                     _mm256_castsi256_ps(_mm256_and_si256(y, upper))));
+    const __m256i sum = _mm256_blend_epi16(_mm256_srli_epi32(even, 16), odd, 0xaa);
+    if (past)
+        _mm256_stream_si256((__m256i *)to, sum);
+    else
+        _mm256_storeu_si256((__m256i *)to, sum);
+}
+
+static inline void v_add_f16(uint16_t *to, const uint16_t *a, const uint16_t *b, bool past)
+{
+    const __m256 low = _mm256_add_ps(vf_load_f16(a), vf_load_f16(b));
+    const __m256 high = _mm256_add_ps(vf_load_f16(a + VF_LANES), vf_load_f16(b + VF_LANES));
+    const __m256i sum = _mm256_set_m128i(_mm256_cvtps_ph(high, _MM_FROUND_TO_NEAREST_INT),
+                                         _mm256_cvtps_ph(low, _MM_FROUND_TO_NEAREST_INT));
+    if (past)
+        _mm256_stream_si256((__m256i *)to, sum);
+    else
+        _mm256_storeu_si256((__m256i *)to, sum);
+}

@@ -18,6 +18,7 @@ const plb_simd plb_simd_avx512 = {
     .loss_rows = {loss_rows_f32, loss_rows_f16, loss_rows_bf16, plb_loss_rows_reference_f64},
     .token_rows = {token_rows_f32, token_rows_f16, token_rows_bf16},
     .token_grads = {token_grads_f32, token_grads_f16, token_grads_bf16},
+    .round_sum = {round_sum_f32, round_sum_f16, round_sum_bf16},
     .similarity_rows = {similarity_rows_f32, similarity_rows_f16, similarity_rows_bf16,
                         plb_similarity_rows_reference_f64},
     .masks = MASK_KERNELS,

@@ -158,16 +158,6 @@ static inline void vf_stream(float *p, vf a)
     _mm512_stream_ps(p, a);
 }
 
-static inline void vf_stream_f16(uint16_t *p, vf a)
-{
-    _mm256_stream_si256((__m256i *)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
-}
-
-static inline void vf_stream_bf16(uint16_t *p, vf a)
-{
-    _mm256_stream_si256((__m256i *)p, narrow_bf16(a));
-}
-
 static inline void v_stream_line(void *line, const void *from)
 {
     _mm512_stream_si512((__m512i *)line, _mm512_loadu_si512(from));
@@ -185,3 +175,36 @@ static inline void vf_add_to_doubles(double *sum, vf a)
     _mm512_storeu_pd(sum + 8, _mm512_add_pd(_mm512_loadu_pd(sum + 8), high));
 }
 
+static inline __m512i round_bf16_sum(__m512 a)
+{
+    const __m512i bits = _mm512_castps_si512(a);
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    return _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+}
+
+static inline void v_add_bf16(uint16_t *to, const uint16_t *a, const uint16_t *b, bool past)
+{
+    const __m512i x = _mm512_loadu_si512(a), y = _mm512_loadu_si512(b);
+    const __m512i upper = _mm512_set1_epi32((int)0xffff0000);
+    const __m512i even = round_bf16_sum(_mm512_add_ps(_mm512_castsi512_ps(_mm512_slli_epi32(x, 16)),
+                                                      _mm512_castsi512_ps(_mm512_slli_epi32(y, 16))));
+    const __m512i odd = round_bf16_sum(_mm512_add_ps(_mm512_castsi512_ps(_mm512_and_si512(x, upper)),
+                                                     _mm512_castsi512_ps(_mm512_and_si512(y, upper))));
+    const __m512i sum = _mm512_mask_blend_epi16(0xaaaaaaaau, _mm512_srli_epi32(even, 16), odd);
+    if (past)
+        _mm512_stream_si512((__m512i *)to, sum);
+    else
+        _mm512_storeu_si512(to, sum);
+}
+
+static inline void v_add_f16(uint16_t *to, const uint16_t *a, const uint16_t *b, bool past)
+{
+    for (int i = 0; i < 2 * VF_LANES; i += VF_LANES) {
+        const __m256i sum = _mm512_cvtps_ph(_mm512_add_ps(vf_load_f16(a + i), vf_load_f16(b + i)),
+                                            _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+        if (past)
+            _mm256_stream_si256((__m256i *)(to + i), sum);
+        else
+            _mm256_storeu_si256((__m256i *)(to + i), sum);
+    }
+}

@@ -17,6 +17,7 @@
 
 typedef float vf __attribute__((vector_size(16)));
 typedef int32_t vi __attribute__((vector_size(16)));
+typedef uint32_t vu __attribute__((vector_size(16)));
 
 static inline vf vf_set(float x)
 {
@@ -181,16 +182,6 @@ static inline void vf_stream(float *p, vf a)
 #endif
 }
 
-static inline void vf_stream_f16(uint16_t *p, vf a)
-{
-    vf_store_f16(p, a);
-}
-
-static inline void vf_stream_bf16(uint16_t *p, vf a)
-{
-    vf_store_bf16(p, a);
-}
-
 /* 64 bytes from anywhere to a 64-byte line, past the caches where the machine can */
 static inline void v_stream_line(void *line, const void *from)
 {
@@ -216,14 +207,40 @@ static inline void vf_add_to_doubles(double *sum, vf a)
         sum[i] += (double)a[i];
 }
 
-static inline void stream_halves(uint16_t *p, const uint16_t *halves)
+/*
+ * to = a + b for 2 * VF_LANES bfloat16, stored past the caches if `past`.  The numbers at even places stand in the
+ * upper halves of words after a shift, those at odd places already do.  A NaN that comes out of a sum of bfloat16
+ * has nothing in its lower half, so rounding cannot carry it away.
+ */
+static inline vu round_bf16_sum(vu a)
 {
-#if defined(__SSE2__) && defined(__x86_64__)
-    long long bits;
-    memcpy(&bits, halves, sizeof bits);
-    _mm_stream_si64((long long *)(void *)p, bits);
-#else
-    memcpy(p, halves, 8);
-#endif
+    return a + 0x7fffu + (a >> 16 & 1u);
 }
 
+static inline void v_add_bf16(uint16_t *to, const uint16_t *a, const uint16_t *b, bool past)
+{
+    vu x, y;
+    memcpy(&x, a, sizeof x);
+    memcpy(&y, b, sizeof y);
+    const vu even = round_bf16_sum((vu)((vf)(x << 16) + (vf)(y << 16)));
+    const vu odd = round_bf16_sum((vu)((vf)(x & 0xffff0000u) + (vf)(y & 0xffff0000u)));
+    const vf sum = (vf)(even >> 16 | (odd & 0xffff0000u));
+    if (past)
+        vf_stream((float *)(void *)to, sum);
+    else
+        memcpy(to, &sum, sizeof sum);
+}
+
+/* The same for float16. */
+static inline void v_add_f16(uint16_t *to, const uint16_t *a, const uint16_t *b, bool past)
+{
+    uint16_t halves[2 * VF_LANES];
+    vf sum;
+    vf_store_f16(halves, vf_load_f16(a) + vf_load_f16(b));
+    vf_store_f16(halves + VF_LANES, vf_load_f16(a + VF_LANES) + vf_load_f16(b + VF_LANES));
+    memcpy(&sum, halves, sizeof sum);
+    if (past)
+        vf_stream((float *)(void *)to, sum);
+    else
+        memcpy(to, &sum, sizeof sum);
+}

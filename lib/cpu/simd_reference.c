@@ -110,6 +110,13 @@ static void token_grads(const plb_token_grads *rows, plb_dtype dtype)
     }
 }
 
+static void round_sum(void *to, const double *sum, int64_t channels, plb_dtype dtype)
+{
+    const int64_t size = plb_dtype_size[dtype];
+    for (int64_t i = 0; i < channels; i++)
+        plb_store_number((char *)to + i * size, dtype, dtype == PLB_F32 ? sum[i] : plb_round_odd(sum[i]));
+}
+
 static double sum_at(const char *a, const char *b, int64_t i, plb_dtype dtype)
 {
     const int64_t at = i * plb_dtype_size[dtype];
@@ -158,6 +165,10 @@ static void similarity_rows(const plb_similarity_rows *rows, plb_dtype dtype)
     {                                                                                                                  \
         token_grads(rows, dtype);                                                                                      \
     }                                                                                                                  \
+    static void round_sum_##suffix(void *to, const double *sum, int64_t channels)                                      \
+    {                                                                                                                  \
+        round_sum(to, sum, channels, dtype);                                                                           \
+    }                                                                                                                  \
     static void similarity_rows_##suffix(const plb_similarity_rows *rows)                                              \
     {                                                                                                                  \
         similarity_rows(rows, dtype);                                                                                  \
@@ -177,6 +188,7 @@ const plb_simd plb_simd_reference = {
     .loss_rows = {loss_rows_f32, loss_rows_f16, loss_rows_bf16, plb_loss_rows_reference_f64},
     .token_rows = {token_rows_f32, token_rows_f16, token_rows_bf16},
     .token_grads = {token_grads_f32, token_grads_f16, token_grads_bf16},
+    .round_sum = {round_sum_f32, round_sum_f16, round_sum_bf16},
     .similarity_rows = {similarity_rows_f32, similarity_rows_f16, similarity_rows_bf16,
                         plb_similarity_rows_reference_f64},
     .masks = MASK_KERNELS,

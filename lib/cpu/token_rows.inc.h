@@ -10,15 +10,25 @@
 
 enum { FAR_AHEAD = 8192, NEAR_AHEAD = 2048 }; /* bytes */
 
+/* How many rows ahead that is. */
+typedef struct distances {
+    int far, near;
+} distances;
+
 /* The rows to ask for while one row is worked on; NULL: none. */
 typedef struct rows_ahead {
     const char *far, *near;
 } rows_ahead;
 
-INLINE rows_ahead look_ahead(const void *const *rows, int count, int r, size_t bytes)
+INLINE distances distances_for(size_t row_bytes)
 {
-    const size_t far = (size_t)r + (FAR_AHEAD + bytes - 1) / bytes, near = (size_t)r + (NEAR_AHEAD + bytes - 1) / bytes;
-    return (rows_ahead){far < (size_t)count ? rows[far] : NULL, near < (size_t)count ? rows[near] : NULL};
+    return (distances){(int)((FAR_AHEAD + row_bytes - 1) / row_bytes), (int)((NEAR_AHEAD + row_bytes - 1) / row_bytes)};
+}
+
+INLINE rows_ahead look_ahead(const void *const *rows, int count, int r, distances ahead)
+{
+    const bool has_far = ahead.far < count - r, has_near = ahead.near < count - r;
+    return (rows_ahead){has_far ? rows[r + ahead.far] : NULL, has_near ? rows[r + ahead.near] : NULL};
 }
 
 INLINE void ask_for_line(const rows_ahead *next, size_t at)
@@ -60,40 +70,71 @@ INLINE void stream_part(stream *out, char *x, const char *a, const char *b, size
     }
 }
 
-INLINE void stream_sum(stream *out, char *x, const char *a, const char *b, size_t bytes,
-                       const rows_ahead *next, plb_dtype dtype)
+/* to[0 .. 64) = a + b; if `past`, `to` begins a line. */
+INLINE void add_line(char *to, const char *a, const char *b, plb_dtype dtype, bool past)
 {
-    const int64_t in_line = 64 / (dtype == PLB_F32 ? 4 : 2);
-    size_t at = line_head(x, bytes);
-    stream_part(out, x, a, b, at, dtype);
-    for (; at + 64 <= bytes; at += 64) {
+    for (int i = 0; i < 16; i += VF_LANES)
+        if (dtype == PLB_F16) {
+            v_add_f16((uint16_t *)to + 2 * i, (const uint16_t *)a + 2 * i, (const uint16_t *)b + 2 * i, past);
+        } else if (dtype == PLB_BF16) {
+            v_add_bf16((uint16_t *)to + 2 * i, (const uint16_t *)a + 2 * i, (const uint16_t *)b + 2 * i, past);
+        } else {
+            const vf sum = vf_add(vf_load((const float *)a + i), vf_load((const float *)b + i));
+            if (past)
+                vf_stream((float *)to + i, sum);
+            else
+                vf_store((float *)to + i, sum);
+        }
+}
+
+/* to = a + b, or a, for the whole lines of [at, end); gives where they end. */
+INLINE size_t add_lines(char *to, const char *a, const char *b, size_t at, size_t end, const rows_ahead *next,
+                        plb_dtype dtype, bool past)
+{
+    for (; at + 64 <= end; at += 64) {
         ask_for_line(next, at);
-        if (!b)
-            v_stream_line(x + at, a + at);
-        for (int64_t i = 0; b && i < in_line; i += VF_LANES)
-            stream_vector(x + at, i, dtype, vf_add(load(a + at, i, dtype), load(b + at, i, dtype)));
+        if (b)
+            add_line(to + at, a + at, b + at, dtype, past);
+        else if (past)
+            v_stream_line(to + at, a + at);
+        else
+            memcpy(to + at, a + at, 64);
     }
+    return at;
+}
+
+INLINE void token_row(stream *out, char *x, const char *a, const char *b, size_t bytes, const rows_ahead *next,
+                      plb_dtype dtype)
+{
+    if (!out) {
+        const size_t at = add_lines(x, a, b, 0, bytes, next, dtype, false);
+        add_rows(x + at, a + at, b ? b + at : NULL, bytes - at, dtype);
+        return;
+    }
+    const size_t head = line_head(x, bytes);
+    stream_part(out, x, a, b, head, dtype);
+    const size_t at = add_lines(x, a, b, head, bytes, next, dtype, true);
     stream_part(out, x + at, a + at, b ? b + at : NULL, bytes - at, dtype);
 }
 
 INLINE void token_rows(const plb_token_rows *rows, plb_dtype dtype)
 {
     const size_t bytes = (size_t)rows->channels * (dtype == PLB_F32 ? 4 : 2);
+    const distances ahead = distances_for(bytes);
     char stage[192] __attribute__((aligned(64)));
     stream out = {.stage = stage};
 
     for (int r = 0; r < rows->count; r++) {
         const char *const token = rows->token[r], *const embedding = rows->embedding[r];
-        const rows_ahead next = look_ahead(rows->token, rows->count, r, bytes);
-        if (rows->stream && embedding) {
-            stream_sum(&out, rows->x[r], token, embedding, bytes, &next, dtype);
-        } else if (rows->stream) {
-            stream_sum(&out, rows->x[r], token, NULL, bytes, &next, dtype);
-        } else {
-            for (size_t at = 0; at < bytes; at += 64)
-                ask_for_line(&next, at);
-            add_rows(rows->x[r], token, embedding, bytes, dtype);
-        }
+        const rows_ahead next = look_ahead(rows->token, rows->count, r, ahead);
+        if (rows->stream && embedding)
+            token_row(&out, rows->x[r], token, embedding, bytes, &next, dtype);
+        else if (rows->stream)
+            token_row(&out, rows->x[r], token, NULL, bytes, &next, dtype);
+        else if (embedding)
+            token_row(NULL, rows->x[r], token, embedding, bytes, &next, dtype);
+        else
+            token_row(NULL, rows->x[r], token, NULL, bytes, &next, dtype);
     }
     if (rows->stream)
         stream_end(&out);
@@ -146,12 +187,13 @@ INLINE void stream_zeros(stream *out, char *x, size_t bytes)
 INLINE void token_grads(const plb_token_grads *rows, plb_dtype dtype)
 {
     const size_t bytes = (size_t)rows->channels * (dtype == PLB_F32 ? 4 : 2);
+    const distances ahead = distances_for(bytes);
     char stage[192] __attribute__((aligned(64)));
     stream out = {.stage = stage};
 
     for (int r = 0; r < rows->count; r++) {
         const char *const grad = rows->grad[r];
-        const rows_ahead next = look_ahead(rows->grad, rows->count, r, bytes);
+        const rows_ahead next = look_ahead(rows->grad, rows->count, r, ahead);
         char *const to = rows->to[r];
         double *const sum = rows->sum[r];
         if (rows->stream && to && grad) {
@@ -175,6 +217,19 @@ INLINE void token_grads(const plb_token_grads *rows, plb_dtype dtype)
         stream_end(&out);
 }
 
+INLINE void round_sum(char *to, const double *sum, int64_t n, plb_dtype dtype)
+{
+    for (int64_t i = 0; i < n; i += VF_LANES) {
+        float whole[VF_LANES]; /* a sum has room for whole vectors */
+        for (int k = 0; k < VF_LANES; k++)
+            whole[k] = dtype == PLB_F32 ? (float)sum[i + k] : plb_round_odd(sum[i + k]);
+        if (n - i >= VF_LANES)
+            store(to, i, dtype, vf_load(whole));
+        else
+            store_n(to, i, dtype, vf_load(whole), (int)(n - i));
+    }
+}
+
 #define TOKEN_ROWS(suffix, dtype)                                                                                      \
     static void token_rows_##suffix(const plb_token_rows *rows)                                                        \
     {                                                                                                                  \
@@ -183,6 +238,10 @@ INLINE void token_grads(const plb_token_grads *rows, plb_dtype dtype)
     static void token_grads_##suffix(const plb_token_grads *rows)                                                      \
     {                                                                                                                  \
         token_grads(rows, dtype);                                                                                      \
+    }                                                                                                                  \
+    static void round_sum_##suffix(void *to, const double *sum, int64_t channels)                                      \
+    {                                                                                                                  \
+        round_sum(to, sum, channels, dtype);                                                                           \
     }
 
 TOKEN_ROWS(f32, PLB_F32)

@@ -22,6 +22,7 @@ typedef struct token_lists {
 typedef struct backward_run {
     const plb_assemble_backward_job *job;
     plb_token_grad_kernel *kernel;
+    plb_round_kernel *round;
     int64_t tile_rows, tiles;
     int64_t sum_rows;                  /* positions that have a sum */
     size_t pitch;                      /* of the sums */
@@ -106,31 +107,6 @@ static double *sum_of(const backward_walk *walk, int64_t r, int64_t n)
     return run->sums + (size_t)(layout->prefix + n) * run->pitch;
 }
 
-/* To float32 on the way to a half: rounding to odd keeps what the second rounding needs to know. */
-static float round_odd(double value)
-{
-    const float nearest = (float)value;
-    if ((double)nearest == value || value != value)
-        return nearest;
-    uint32_t bits = plb_to_bits(nearest);
-    if (((double)nearest > value) == (value > 0))
-        bits--; /* back towards 0 */
-    return plb_from_bits(bits | 1u);
-}
-
-static void round_row(char *to, const double *sum, int64_t n, plb_dtype dtype)
-{
-    if (dtype == PLB_F32)
-        for (int64_t i = 0; i < n; i++)
-            ((float *)to)[i] = (float)sum[i];
-    else if (dtype == PLB_F16)
-        for (int64_t i = 0; i < n; i++)
-            ((uint16_t *)to)[i] = plb_to_f16(round_odd(sum[i]));
-    else
-        for (int64_t i = 0; i < n; i++)
-            ((uint16_t *)to)[i] = plb_to_bf16(round_odd(sum[i]));
-}
-
 /* A token that is visible several times: its gradient is a sum too. */
 static void add_duplicates(backward_walk *walk, char *to, int32_t r, const int32_t *next)
 {
@@ -139,7 +115,7 @@ static void add_duplicates(backward_walk *walk, char *to, int32_t r, const int32
     for (; r >= 0; r = next[r])
         push(walk, grad_of(walk, r), NULL, walk->spare);
     flush(walk);
-    round_row(to, walk->spare, job->layout.channels, job->grad_x.dtype);
+    walk->run->round(to, walk->spare, job->layout.channels);
 }
 
 static void walk_position(backward_walk *walk, int64_t slot, int64_t n, char *to)
@@ -170,14 +146,13 @@ static void store_sums(const backward_run *run, int64_t first, int64_t last)
 {
     const plb_assemble_backward_job *const job = run->job;
     const plb_token_layout *const layout = &job->layout;
-    const plb_dtype dtype = job->grad_x.dtype;
     for (int64_t k = first; k < last; k++) {
         const double *const sum = run->sums + (size_t)k * run->pitch;
         const int64_t row = layout->prefix_has_embedding ? k : k - layout->prefix;
         if (k < layout->prefix && job->grad_prefix_tokens.data)
-            round_row(plb_row(&job->grad_prefix_tokens, k), sum, layout->channels, dtype);
+            run->round(plb_row(&job->grad_prefix_tokens, k), sum, layout->channels);
         if (row >= 0 && job->grad_pos_embed.data)
-            round_row(plb_row(&job->grad_pos_embed, row), sum, layout->channels, dtype);
+            run->round(plb_row(&job->grad_pos_embed, row), sum, layout->channels);
     }
 }
 
@@ -235,7 +210,7 @@ static void store_mask_sum(const backward_run *run)
     for (int64_t tile = 1; tile < run->tiles; tile++)
         for (size_t i = 0; i < run->pitch; i++)
             sum[i] += run->mask_sums[(size_t)tile * run->pitch + i];
-    round_row(run->job->grad_mask_token.data, sum, run->job->layout.channels, run->job->grad_x.dtype);
+    run->round(run->job->grad_mask_token.data, sum, run->job->layout.channels);
 }
 
 /* Cuts the workspace up.  The places are checked where the lists will be. */
@@ -282,6 +257,7 @@ poslabel_status plb_cpu_assemble_tokens_backward(const plb_call *call, const plb
     backward_run run = {
         .job = job,
         .kernel = plb_cpu_simd(context)->token_grads[job->grad_x.dtype],
+        .round = plb_cpu_simd(context)->round_sum[job->grad_x.dtype],
         .tile_rows = (rows + MOST_TILES - 1) / MOST_TILES,
         .pitch = plb_sum_pitch(layout->channels),
         .prefix_sums = job->grad_prefix_tokens.data || (job->grad_pos_embed.data && layout->prefix_has_embedding),
