@@ -19,9 +19,9 @@ enum { ARENA = 32768, MOST = 16, RANK = 8, LARGEST_BLOCK = 64 << 20 };
 typedef enum role {
     FLOATS,
     WEIGHTS,
-    IDS,       /* in [0, limit) */
+    IDS, /* in [0, limit) */
     MASK,
-    ORDER,     /* a permutation in each row */
+    ORDER, /* a permutation in each row */
     OUTPUT
 } role;
 
@@ -108,7 +108,9 @@ static void give(fuzz *f, const poslabel_tensor **at, role what, poslabel_dtype 
     f->count++;
 }
 
+/* clang-format off */
 #define SHAPE(...) (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__}
+/* clang-format on */
 #define MAYBE if (!one_in(f, 3))
 
 static poslabel_dtype a_float(fuzz *f)
@@ -129,7 +131,8 @@ static poslabel_dtype an_id(fuzz *f)
 
 static poslabel_dtype a_mask(fuzz *f)
 {
-    const poslabel_dtype all[] = {dtype_bool, dtype_u8, dtype_i32, dtype_i64, dtype_f32, dtype_f16, dtype_bf16, dtype_f64};
+    const poslabel_dtype all[] = {dtype_bool, dtype_u8,  dtype_i32,  dtype_i64,
+                                  dtype_f32,  dtype_f16, dtype_bf16, dtype_f64};
     return all[draw(f, 8)];
 }
 
@@ -238,7 +241,8 @@ static void make_masks(fuzz *f, int which)
 
 static void make_tokens(fuzz *f, int which)
 {
-    const int64_t b = (int64_t)draw(f, 4), n = 1 + (int64_t)draw(f, 12), d = 1 + (int64_t)draw(f, 20), p = (int64_t)draw(f, 3);
+    const int64_t b = (int64_t)draw(f, 4), n = 1 + (int64_t)draw(f, 12), d = 1 + (int64_t)draw(f, 20),
+                  p = (int64_t)draw(f, 3);
     const bool all = one_in(f, 4);
     const int64_t v = all ? n : 1 + (int64_t)draw(f, (uint64_t)n);
     const poslabel_dtype halves[] = {dtype_f32, dtype_f16, dtype_bf16}, dtype = halves[draw(f, 3)];
@@ -292,7 +296,8 @@ static void make_tokens(fuzz *f, int which)
 
 static void make_losses(fuzz *f, int which)
 {
-    const poslabel_grid grid = which == 2 ? (poslabel_grid){1 + (int32_t)draw(f, 2), 1 + (int32_t)draw(f, 3)} : a_grid(f);
+    const poslabel_grid grid =
+        which == 2 ? (poslabel_grid){1 + (int32_t)draw(f, 2), 1 + (int32_t)draw(f, 3)} : a_grid(f);
     const int64_t n = (int64_t)grid.height * grid.width, b = (int64_t)draw(f, 3);
     const int64_t rows = which == 1 ? n : which == 2 ? n * n : 1 + (int64_t)draw(f, 70 / (uint64_t)n + 1);
     const int64_t c = which == 2 ? (2 * (int64_t)grid.height - 1) * (2 * grid.width - 1) : n;
@@ -336,7 +341,9 @@ static void make_losses(fuzz *f, int which)
     } else {
         START(position_cross_entropy, POSLABEL_POSITION_CROSS_ENTROPY_ARGS_INIT);
         a->grid = grid;
-        a->labels = which == 0 ? POSLABEL_LABELS_EXPLICIT : which == 1 ? POSLABEL_LABELS_ABSOLUTE : POSLABEL_LABELS_RELATIVE;
+        a->labels = which == 0   ? POSLABEL_LABELS_EXPLICIT
+                    : which == 1 ? POSLABEL_LABELS_ABSOLUTE
+                                 : POSLABEL_LABELS_RELATIVE;
         a->label_smoothing = (double)draw(f, 3) / 4;
         LOSS_TENSORS
     }
@@ -355,9 +362,12 @@ static void make_scale(fuzz *f)
 
 static int64_t a_strange_number(fuzz *f)
 {
-    static const int64_t strange[] = {0,         1,         -1,        2,         3,         7,        8,
-                                      16,        100,       -2,        1024,      INT32_MAX, INT32_MIN, (int64_t)1 << 31,
-                                      (int64_t)1 << 32, (int64_t)1 << 40, INT64_MAX, INT64_MIN, INT64_MAX / 16, (int64_t)1 << 62};
+    /* clang-format off */
+    static const int64_t strange[] = {
+        0, 1, -1, 2, 3, 7, 8, 16, 100, -2, 1024, INT32_MAX, INT32_MIN, (int64_t)1 << 31, (int64_t)1 << 32,
+        (int64_t)1 << 40, INT64_MAX, INT64_MIN, INT64_MAX / 16, (int64_t)1 << 62,
+    };
+    /* clang-format on */
     return strange[draw(f, COUNT(strange))];
 }
 
@@ -390,7 +400,9 @@ static void spoil_tensor(fuzz *f)
         nudge(f, &s->strides[dimension % 4]);
         break;
     case 6:
-        s->t.dtype = draw(f, 2) ? a_mask(f) : (poslabel_dtype){(uint8_t)draw(f, 8), (uint8_t)(8 << draw(f, 5)), (uint16_t)draw(f, 3)};
+        s->t.dtype = draw(f, 2)
+                         ? a_mask(f)
+                         : (poslabel_dtype){(uint8_t)draw(f, 8), (uint8_t)(8 << draw(f, 5)), (uint16_t)draw(f, 3)};
         break;
     case 7:
         s->t.device.type = (int32_t)a_strange_number(f);
@@ -522,7 +534,8 @@ static void for_elements(const slot *s, void (*each)(const slot *, unsigned char
 static void fill_element(const slot *s, unsigned char *p, int64_t k, void *argument)
 {
     fuzz *const f = argument;
-    const poslabel_dtype known[] = {dtype_f16, dtype_bf16, dtype_f32, dtype_f64, dtype_i32, dtype_i64, dtype_u8, dtype_bool};
+    const poslabel_dtype known[] = {dtype_f16, dtype_bf16, dtype_f32, dtype_f64,
+                                    dtype_i32, dtype_i64,  dtype_u8,  dtype_bool};
     bool is_known = false;
     for (int i = 0; i < COUNT(known); i++)
         is_known = is_known || dtype_is(s->t.dtype, known[i]);
@@ -584,9 +597,13 @@ static void die(const fuzz *f, const char *what, long detail)
     fprintf(stderr, "%s: %s (%ld)\n", f->name, what, detail);
     for (int i = 0; i < f->count; i++) {
         const slot *const s = &f->slots[i];
-        fprintf(stderr, "  field at %td, role %d: %s, rank %d, {%d, %d, %d}, at %td + %llu,", (char *)s->at - f->args, (int)s->role,
-                *s->at == &s->t ? "given" : *s->at ? "another's" : "NULL", (int)s->t.ndim, s->t.dtype.code, s->t.dtype.bits,
-                s->t.dtype.lanes, (unsigned char *)s->t.data - arena, (unsigned long long)s->t.byte_offset);
+        fprintf(stderr, "  field at %td, role %d: %s, rank %d, {%d, %d, %d}, at %td + %llu,", (char *)s->at - f->args,
+                (int)s->role,
+                *s->at == &s->t ? "given"
+                : *s->at        ? "another's"
+                                : "NULL",
+                (int)s->t.ndim, s->t.dtype.code, s->t.dtype.bits, s->t.dtype.lanes, (unsigned char *)s->t.data - arena,
+                (unsigned long long)s->t.byte_offset);
         for (int k = 0; k < s->t.ndim && k < RANK && s->t.shape; k++)
             fprintf(stderr, " %lld by %lld", (long long)s->t.shape[k], s->t.strides ? (long long)s->t.strides[k] : -1);
         fprintf(stderr, "\n");
@@ -645,7 +662,8 @@ static poslabel_status fuzz_call(source from)
     if (memcmp(before, arena, ARENA))
         for (size_t i = 0; i < ARENA; i++)
             if (before[i] != arena[i] && !may_change[i])
-                die(f, status == POSLABEL_OK ? "a byte outside of the outputs was changed" : "a call that failed wrote", (long)i);
+                die(f, status == POSLABEL_OK ? "a byte outside of the outputs was changed" : "a call that failed wrote",
+                    (long)i);
     return status;
 }
 

@@ -133,14 +133,15 @@ static outcome outcome_of(operation *op, const void *args)
 static void expect_same_outcome(const outcome *got, const outcome *want)
 {
     if (got->status != want->status)
-        test_fail("status %d (\"%s\"), want %d (\"%s\")", (int)got->status, got->message, (int)want->status, want->message);
+        test_fail("status %d (\"%s\"), want %d (\"%s\")", (int)got->status, got->message, (int)want->status,
+                  want->message);
     assert_string_equal(got->message, want->message);
     expect_same_bits("outputs", got->outputs, want->outputs, want->size, 1);
 }
 
 /*
- * A struct of an older caller, cut before any of its fields: the call is the one with the defaults in the fields that are
- * missing.  It ends at an unreadable page, so a read past its end would be fatal.
+ * A struct of an older caller, cut before any of its fields: the call is the one with the defaults in the fields that
+ * are missing.  It ends at an unreadable page, so a read past its end would be fatal.
  */
 static void older_callers(void **state)
 {
@@ -202,7 +203,7 @@ static void newer_callers(void **state)
             outcome got = outcome_of(&op, newer.data);
             expect_same_outcome(&got, &want);
             free(got.outputs);
-            for (size_t at = 0; at < more[i]; at += more[i] > 16 ? 333 : 1) {
+            for (size_t at = 0; at<more[i]; at += more[i]> 16 ? 333 : 1) {
                 char byte[32], *const unknown = (char *)newer.data + op.args_size + at;
                 *unknown = 1;
                 snprintf(byte, sizeof byte, "byte %zu ", op.args_size + at);
@@ -288,7 +289,8 @@ static void defaults(void **state)
     const poslabel_block_mask_args block = POSLABEL_BLOCK_MASK_ARGS_INIT;
     const poslabel_droppos_masks_args masks = POSLABEL_DROPPOS_MASKS_ARGS_INIT;
     assert_true(random_mask.mask_ratio == 0.75 && block.mask_ratio == 0.75);
-    assert_true(masks.mask_ratio == 0.75 && masks.pos_mask_ratio == 0.75 && masks.patch_mask == POSLABEL_PATCH_MASK_RANDOM);
+    assert_true(masks.mask_ratio == 0.75 && masks.pos_mask_ratio == 0.75 &&
+                masks.patch_mask == POSLABEL_PATCH_MASK_RANDOM);
     const poslabel_attentive_weights_args attention = POSLABEL_ATTENTIVE_WEIGHTS_ARGS_INIT;
     assert_true(attention.temperature == 0.1);
     for (int number = 0; number < operation_count(); number++) {
@@ -302,9 +304,9 @@ static void defaults(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(layouts),       cmocka_unit_test(the_table_is_complete),
+        cmocka_unit_test(layouts),        cmocka_unit_test(the_table_is_complete),
         cmocka_unit_test(pinned_numbers), cmocka_unit_test(older_callers),
-        cmocka_unit_test(newer_callers), cmocka_unit_test(older_and_newer_options),
+        cmocka_unit_test(newer_callers),  cmocka_unit_test(older_and_newer_options),
         cmocka_unit_test(defaults),
     };
     return cmocka_run_group_tests_name("abi", tests, NULL, NULL);

@@ -1,4 +1,7 @@
-/* Contexts: options, messages, the log, what can be asked, workspace, and two at a time.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Contexts: options, messages, the log, what can be asked, workspace, and two at a time.  SPDX-License-Identifier:
+ * Apache-2.0
+ */
 #include "test.h"
 
 #include <pthread.h>
@@ -235,7 +238,8 @@ static void names(void **state)
     assert_string_equal(poslabel_status_name((poslabel_status)-1), "unknown");
     assert_int_equal(poslabel_version(), POSLABEL_VERSION);
     char version[32];
-    snprintf(version, sizeof version, "%d.%d.%d", POSLABEL_VERSION_MAJOR, POSLABEL_VERSION_MINOR, POSLABEL_VERSION_PATCH);
+    snprintf(version, sizeof version, "%d.%d.%d", POSLABEL_VERSION_MAJOR, POSLABEL_VERSION_MINOR,
+             POSLABEL_VERSION_PATCH);
     assert_string_equal(poslabel_version_string(), version);
 }
 
@@ -273,7 +277,8 @@ static void workspace_can_be_given_back(void **state)
     counting_allocator_init(&counter);
     poslabel_context *context = context_counted(&counter, POSLABEL_ISA_AUTO, 1, NULL);
     const int64_t rows = 1000;
-    loss_case c = loss_case_new(LOSS_DROPPOS, (poslabel_grid){14, 14}, dtype_f32, 1, &rows, (layout){0}, POSLABEL_REDUCTION_MEAN, 1);
+    loss_case c = loss_case_new(LOSS_DROPPOS, (poslabel_grid){14, 14}, dtype_f32, 1, &rows, (layout){0},
+                                POSLABEL_REDUCTION_MEAN, 1);
     c.sigma = 1;
     expect_ok(context, loss_call(context, &c));
     tensor *first = tensor_copy(c.grad, dtype_f32, (layout){0});
@@ -374,11 +379,41 @@ static void absurd_sizes(void **state)
     poslabel_context_destroy(context);
 }
 
-int main(void)
+static const char *program;
+
+/* threads = 0 follows OMP_NUM_THREADS, which OpenMP reads when a program starts: so this one is started again. */
+static void the_default_number_of_threads(void **state)
 {
+    (void)state;
+#ifdef TEST_HAVE_OPENMP
+    char command[1024];
+    snprintf(command, sizeof command, "OMP_NUM_THREADS=3 '%s' count-threads", program);
+    FILE *stream = popen(command, "r");
+    int threads = 0;
+    assert_non_null(stream);
+    assert_int_equal(fscanf(stream, "%d", &threads), 1);
+    pclose(stream);
+    assert_int_equal(threads, 3);
+#else
+    (void)program;
+    skip();
+#endif
+}
+
+int main(int argc, char **argv)
+{
+    program = argv[0];
+    if (argc > 1 && !strcmp(argv[1], "count-threads")) {
+        poslabel_context *context = context_new(POSLABEL_ISA_AUTO, 0);
+        printf("%d\n", (int)poslabel_context_threads(context));
+        poslabel_context_destroy(context);
+        return 0;
+    }
+
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults),
         cmocka_unit_test(threads_are_what_was_asked_for),
+        cmocka_unit_test(the_default_number_of_threads),
         cmocka_unit_test(options_that_are_wrong),
         cmocka_unit_test(messages_are_cut),
         cmocka_unit_test(the_message_is_that_of_the_last_failure),

@@ -1,4 +1,6 @@
-/* The same bits for any number of threads, any split of the batch and every time.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The same bits for any number of threads, any split of the batch and every time.  SPDX-License-Identifier: Apache-2.0
+ */
 #include "test.h"
 
 #include "context.h" /* to force non-temporal stores, which large gradients take */
@@ -122,8 +124,10 @@ static void splits_do_not_matter(void **state)
             poslabel_context *context = context_new(levels[i], 2);
             expect_ok(context, loss_call(context, &c));
 
-            tensor *grad = tensor_new(dtype_f32, 2, (int64_t[]){rows, 196}), *loss = tensor_new(dtype_f64, 1, (int64_t[]){rows});
-            tensor *scalar = tensor_scalar(dtype_f64, 0), *weights = tensor_scalar(dtype_f64, 0), *hits = tensor_scalar(dtype_f64, 0);
+            tensor *grad = tensor_new(dtype_f32, 2, (int64_t[]){rows, 196}),
+                   *loss = tensor_new(dtype_f64, 1, (int64_t[]){rows});
+            tensor *scalar = tensor_scalar(dtype_f64, 0), *weights = tensor_scalar(dtype_f64, 0),
+                   *hits = tensor_scalar(dtype_f64, 0);
             double losses = 0, sums = 0, accuracy = 0;
             for (int half = 0; half < 2; half++) {
                 slice s;
@@ -175,7 +179,8 @@ static void what_is_asked_for_does_not_matter(void **state)
             poslabel_context *context = context_new(levels[i], 2);
             test_case_is("%s, filter %d", poslabel_isa_name(levels[i]), filter);
             expect_ok(context, loss_call(context, &c));
-            tensor *loss = copy_of(c.loss), *accuracy = copy_of(c.accuracy), *sum = copy_of(c.weight_sum), *grad = c.grad;
+            tensor *loss = copy_of(c.loss), *accuracy = copy_of(c.accuracy), *sum = copy_of(c.weight_sum),
+                   *grad = c.grad;
             c.grad = NULL;
             loss_case_forget_outputs(&c);
             expect_ok(context, loss_call(context, &c));
@@ -213,14 +218,16 @@ static void rows_do_not_see_each_other(void **state)
             expect_ok(context, loss_call(context, &c));
             for (int64_t r = 0; r < rows; r += 3) {
                 const int64_t one = 1;
-                loss_case alone = loss_case_new(LOSS_EXPLICIT, c.grid, dtype_f32, 1, &one, (layout){.gap = 4 * (size_t)(r % 16)},
-                                                POSLABEL_REDUCTION_NONE, 0);
+                loss_case alone = loss_case_new(LOSS_EXPLICIT, c.grid, dtype_f32, 1, &one,
+                                                (layout){.gap = 4 * (size_t)(r % 16)}, POSLABEL_REDUCTION_NONE, 0);
                 alone.label_smoothing = 0.1;
                 memcpy(tensor_at(alone.logits, 0), tensor_at(c.logits, r * classes[k]), 4 * (size_t)classes[k]);
                 tensor_set(alone.positions, 0, tensor_get(c.positions, r));
-                test_case_is("%s, %lld classes, row %lld", poslabel_isa_name(levels[i]), (long long)classes[k], (long long)r);
+                test_case_is("%s, %lld classes, row %lld", poslabel_isa_name(levels[i]), (long long)classes[k],
+                             (long long)r);
                 expect_ok(context, loss_call(context, &alone));
-                expect_same_bits("gradient", tensor_at(alone.grad, 0), tensor_at(c.grad, r * classes[k]), (size_t)classes[k], 4);
+                expect_same_bits("gradient", tensor_at(alone.grad, 0), tensor_at(c.grad, r * classes[k]),
+                                 (size_t)classes[k], 4);
                 expect_same_bits("loss", tensor_at(alone.loss, 0), tensor_at(c.loss, r), 1, 8);
                 loss_case_free(&alone);
             }
@@ -233,10 +240,8 @@ static void rows_do_not_see_each_other(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(threads_do_not_matter),
-        cmocka_unit_test(threads_do_not_matter_to_the_filter),
-        cmocka_unit_test(splits_do_not_matter),
-        cmocka_unit_test(what_is_asked_for_does_not_matter),
+        cmocka_unit_test(threads_do_not_matter),      cmocka_unit_test(threads_do_not_matter_to_the_filter),
+        cmocka_unit_test(splits_do_not_matter),       cmocka_unit_test(what_is_asked_for_does_not_matter),
         cmocka_unit_test(rows_do_not_see_each_other),
     };
     return cmocka_run_group_tests_name("determinism", tests, NULL, NULL);

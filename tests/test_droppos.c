@@ -1,23 +1,26 @@
-/* The DropPos loss: the published code's values, its targets, its filter, its schedule.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The DropPos loss: the published code's values, its targets, its filter, its schedule.  SPDX-License-Identifier:
+ * Apache-2.0
+ */
 #include "test.h"
 
 static const char *const golden[] = {
-    "droppos_loss_g4_s0_plain",       "droppos_loss_g4_s0_attn",       "droppos_loss_g4_s1_plain",
-    "droppos_loss_g4_s1_attn",        "droppos_loss_g4_s2_plain",      "droppos_loss_g4_s2_attn",
-    "droppos_loss_g7_s0_plain",       "droppos_loss_g7_s0_attn",       "droppos_loss_g7_s1_plain",
-    "droppos_loss_g7_s1_attn",        "droppos_loss_g7_s2_plain",      "droppos_loss_g7_s2_attn",
-    "droppos_loss_g14_s1_plain",      "droppos_loss_g14_s1_attn",      "droppos_loss_g4_s0_plain_conf",
-    "droppos_loss_g4_s0_attn_conf",   "droppos_loss_g4_s1_plain_conf", "droppos_loss_g4_s1_attn_conf",
-    "droppos_loss_g4_s2_plain_conf",  "droppos_loss_g4_s2_attn_conf",  "droppos_loss_g7_s0_plain_conf",
-    "droppos_loss_g7_s0_attn_conf",   "droppos_loss_g7_s1_plain_conf", "droppos_loss_g7_s1_attn_conf",
-    "droppos_loss_g7_s2_plain_conf",  "droppos_loss_g7_s2_attn_conf"};
+    "droppos_loss_g4_s0_plain",      "droppos_loss_g4_s0_attn",       "droppos_loss_g4_s1_plain",
+    "droppos_loss_g4_s1_attn",       "droppos_loss_g4_s2_plain",      "droppos_loss_g4_s2_attn",
+    "droppos_loss_g7_s0_plain",      "droppos_loss_g7_s0_attn",       "droppos_loss_g7_s1_plain",
+    "droppos_loss_g7_s1_attn",       "droppos_loss_g7_s2_plain",      "droppos_loss_g7_s2_attn",
+    "droppos_loss_g14_s1_plain",     "droppos_loss_g14_s1_attn",      "droppos_loss_g4_s0_plain_conf",
+    "droppos_loss_g4_s0_attn_conf",  "droppos_loss_g4_s1_plain_conf", "droppos_loss_g4_s1_attn_conf",
+    "droppos_loss_g4_s2_plain_conf", "droppos_loss_g4_s2_attn_conf",  "droppos_loss_g7_s0_plain_conf",
+    "droppos_loss_g7_s0_attn_conf",  "droppos_loss_g7_s1_plain_conf", "droppos_loss_g7_s1_attn_conf",
+    "droppos_loss_g7_s2_plain_conf", "droppos_loss_g7_s2_attn_conf"};
 
 static loss_case golden_case(const npz *file, poslabel_dtype dtype)
 {
     const npz_array *pred = npz_get(file, "pred"), *ids = npz_get(file, "ids_keep"), *mask = npz_get(file, "mask_pos");
     const int32_t side = (int32_t)npz_number(file, "grid");
-    loss_case c = loss_case_new(LOSS_DROPPOS, (poslabel_grid){side, side}, dtype, pred->ndim - 1, pred->shape, (layout){0},
-                                POSLABEL_REDUCTION_MEAN, 0);
+    loss_case c = loss_case_new(LOSS_DROPPOS, (poslabel_grid){side, side}, dtype, pred->ndim - 1, pred->shape,
+                                (layout){0}, POSLABEL_REDUCTION_MEAN, 0);
     for (int64_t i = 0; i < pred->count; i++)
         tensor_set(c.logits, i, npz_at(pred, i));
     for (int64_t i = 0; i < ids->count; i++)
@@ -49,8 +52,8 @@ static void golden_losses(void **state)
                 const double tolerance = loss_tolerance(dtypes[d]);
                 expect_ok(context, loss_call(context, &c));
                 expect_number("loss", tensor_get(c.loss, 0), npz_number(file, "loss"), tolerance);
-                expect_near_floor("accuracy", &(double){tensor_get(c.accuracy, 0)}, &(double){npz_number(file, "acc1")}, 1,
-                                  1e-6, 1);
+                expect_near_floor("accuracy", &(double){tensor_get(c.accuracy, 0)}, &(double){npz_number(file, "acc1")},
+                                  1, 1e-6, 1);
                 expect_near_doubles("grad", c.grad, grad, tolerance);
                 if (c.confidence_filter) { /* that it is at work */
                     const double with = tensor_get(c.weight_sum, 0);
@@ -86,7 +89,8 @@ static void targets_are_the_smoothing_map(void **state)
                 args.normalization = normalization;
                 args.map = &map->t;
                 expect_ok(context, poslabel_smoothing_map(context, &args));
-                loss_case c = loss_case_new(LOSS_DROPPOS, grids[g], dtype_f32, 1, &n, (layout){0}, POSLABEL_REDUCTION_NONE, 5);
+                loss_case c =
+                    loss_case_new(LOSS_DROPPOS, grids[g], dtype_f32, 1, &n, (layout){0}, POSLABEL_REDUCTION_NONE, 5);
                 c.sigma = sigmas[s];
                 c.normalization = normalization;
                 double *want = calloc((size_t)n, sizeof *want);
@@ -98,7 +102,8 @@ static void targets_are_the_smoothing_map(void **state)
                         want[r] += tensor_get(map, (int64_t)tensor_get(c.positions, r) * n + k) *
                                    (log(sum) - tensor_get(c.logits, r * n + k));
                 }
-                test_case_is("%d x %d, sigma %g, normalization %d", grids[g].height, grids[g].width, sigmas[s], normalization);
+                test_case_is("%d x %d, sigma %g, normalization %d", grids[g].height, grids[g].width, sigmas[s],
+                             normalization);
                 expect_ok(context, loss_call(context, &c));
                 double *got = tensor_doubles(c.loss);
                 expect_near_floor("row losses", got, want, (size_t)n, 1e-5, 1e-2);
@@ -226,7 +231,8 @@ static void the_filter_with_one_hot_targets(void **state)
     for (int i = 0; i < count; i++) {
         poslabel_context *context = context_new(levels[i], 1);
         const int64_t rows = 3;
-        loss_case c = loss_case_new(LOSS_DROPPOS, (poslabel_grid){2, 4}, dtype_f32, 1, &rows, (layout){0}, POSLABEL_REDUCTION_MEAN, 1);
+        loss_case c = loss_case_new(LOSS_DROPPOS, (poslabel_grid){2, 4}, dtype_f32, 1, &rows, (layout){0},
+                                    POSLABEL_REDUCTION_MEAN, 1);
         c.confidence_filter = 1;
         tensor_fill(c.logits, 0);
         tensor_set(c.logits, (int64_t)tensor_get(c.positions, 0), 200);

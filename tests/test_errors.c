@@ -1,9 +1,9 @@
 /*
  * Every documented error of the losses, the labels and the schedule.  SPDX-License-Identifier: Apache-2.0
  *
- * Each case changes one thing in arguments that are right.  The status must be the documented one, the message must name
- * the operation, the argument and the value, no output may be touched, and the context must work afterwards.  What is
- * checked alike for every tensor is in test_tensors.c.
+ * Each case changes one thing in arguments that are right.  The status must be the documented one, the message must
+ * name the operation, the argument and the value, no output may be touched, and the context must work afterwards.  What
+ * is checked alike for every tensor is in test_tensors.c.
  */
 #include "test.h"
 
@@ -41,8 +41,8 @@ static void check_untouched(const char *what)
         poslabel_position_cross_entropy_args args = position_args(&good);                                              \
         change;                                                                                                        \
         loss_case_forget_outputs(&good);                                                                               \
-        expect_error(context, poslabel_position_cross_entropy(context, &args), (status), "position_cross_entropy: ",   \
-                     __VA_ARGS__);                                                                                     \
+        expect_error(context, poslabel_position_cross_entropy(context, &args), (status),                               \
+                     "position_cross_entropy: ", __VA_ARGS__);                                                         \
         check_untouched(#change);                                                                                      \
     } while (0)
 
@@ -153,7 +153,8 @@ static void null_context_and_args(void **state)
     assert_int_equal(poslabel_relative_labels(NULL, NULL), INVALID);
     assert_int_equal(poslabel_smoothing_map(NULL, NULL), INVALID);
     expect_error(context, poslabel_droppos_loss(context, NULL), INVALID, "droppos_loss: args is NULL");
-    expect_error(context, poslabel_position_cross_entropy(context, NULL), INVALID, "position_cross_entropy: args is NULL");
+    expect_error(context, poslabel_position_cross_entropy(context, NULL), INVALID,
+                 "position_cross_entropy: args is NULL");
     expect_error(context, poslabel_scale_gradient(context, NULL), INVALID, "scale_gradient: args is NULL");
     expect_error(context, poslabel_sigma_schedule(context, NULL), INVALID, "sigma_schedule: args is NULL");
     expect_error(context, poslabel_absolute_labels(context, NULL), INVALID, "absolute_labels: args is NULL");
@@ -169,8 +170,10 @@ static void values_in_tensors(void **state)
     static const struct {
         int64_t row, value;
         const char *text;
-    } ids[] = {{0, -1, "positions[0, 0] = -1"},       {5, 12, "positions[1, 2] = 12"},
-               {4, INT64_MAX, "positions[1, 1] = 9223372036854775807"}, {2, -100, "positions[0, 2] = -100"},
+    } ids[] = {{0, -1, "positions[0, 0] = -1"},
+               {5, 12, "positions[1, 2] = 12"},
+               {4, INT64_MAX, "positions[1, 1] = 9223372036854775807"},
+               {2, -100, "positions[0, 2] = -100"},
                {3, (int64_t)1 << 32, "positions[1, 0] = 4294967296"}};
     begin(LOSS_DROPPOS, (poslabel_grid){3, 4}, 2, leading, POSLABEL_REDUCTION_MEAN);
     int64_t *const positions = good.positions->memory.data;
@@ -181,8 +184,8 @@ static void values_in_tensors(void **state)
             tensor_set(good.mask, ids[i].row, !masked); /* checked in rows that do not count, too */
             for (int reduction = 0; reduction < 3; reduction += 2) {
                 tensor *rows = tensor_new(dtype_f32, 2, leading);
-                DROPPOS((args.reduction = reduction, args.loss = reduction ? &rows->t : args.loss), INVALID, ids[i].text,
-                        "[0, 12)");
+                DROPPOS((args.reduction = reduction, args.loss = reduction ? &rows->t : args.loss), INVALID,
+                        ids[i].text, "[0, 12)");
                 assert_true(tensor_is_untouched(rows));
                 tensor_free(rows);
             }
@@ -194,7 +197,10 @@ static void values_in_tensors(void **state)
     static const struct {
         double value;
         const char *text;
-    } weights[] = {{-1, "weights[0, 1] = -1"}, {-0x1p-140, "weights[0, 1] = -7.17"}, {NAN, "weights[0, 1] = "}, {INFINITY, "weights[0, 1] = inf"}};
+    } weights[] = {{-1, "weights[0, 1] = -1"},
+                   {-0x1p-140, "weights[0, 1] = -7.17"},
+                   {NAN, "weights[0, 1] = "},
+                   {INFINITY, "weights[0, 1] = inf"}};
     for (int i = 0; i < COUNT(weights); i++) {
         const double was = tensor_get(good.weights, 1);
         tensor_set(good.weights, 1, weights[i].value);
@@ -244,7 +250,8 @@ static void tensors_of_a_loss(void **state)
     begin(LOSS_DROPPOS, (poslabel_grid){3, 4}, 2, leading, POSLABEL_REDUCTION_MEAN);
     tensor *halves = tensor_new(dtype_f16, 2, leading), *floats = tensor_new(dtype_f32, 2, leading);
     tensor *ids = tensor_new(dtype_i64, 2, leading), *flat = tensor_new(dtype_i64, 1, (int64_t[]){6});
-    tensor *other = tensor_new(dtype_f32, 2, (int64_t[]){3, 2}), *cube = tensor_new(dtype_f32, 3, (int64_t[]){2, 3, 12});
+    tensor *other = tensor_new(dtype_f32, 2, (int64_t[]){3, 2}),
+           *cube = tensor_new(dtype_f32, 3, (int64_t[]){2, 3, 12});
     tensor *scalar_f16 = tensor_new(dtype_f16, 0, NULL), *scalar_i64 = tensor_new(dtype_i64, 0, NULL);
     tensor *pair = tensor_new(dtype_f32, 1, (int64_t[]){2}), *pair_i32 = tensor_new(dtype_i32, 1, (int64_t[]){2});
     tensor *one_one = tensor_new(dtype_f32, 2, (int64_t[]){1, 1});
@@ -303,7 +310,8 @@ static void overlaps(void **state)
     begin(LOSS_DROPPOS, (poslabel_grid){3, 4}, 2, leading, POSLABEL_REDUCTION_MEAN);
     tensor *before = tensor_copy(good.logits, dtype_f32, (layout){0});
     char *const room = calloc(1, 4096);
-    poslabel_tensor logits = good.logits->t, grad = good.grad->t, scalar = good.loss->t, flags = good.flags->t, rows = good.weights->t;
+    poslabel_tensor logits = good.logits->t, grad = good.grad->t, scalar = good.loss->t, flags = good.flags->t,
+                    rows = good.weights->t;
     for (int64_t i = 0; i < 72; i++)
         number_store(room, dtype_f32, (size_t)i, tensor_get(good.logits, i));
     logits.data = room;
@@ -321,7 +329,8 @@ static void overlaps(void **state)
     flags.data = room + 8;
     DROPPOS((args.logits = &logits, args.flags = &flags), INVALID, "flags overlaps logits");
     rows.data = room;
-    DROPPOS((args.logits = &logits, args.grad_logits = &logits, args.weights = &rows), INVALID, "grad_logits overlaps weights");
+    DROPPOS((args.logits = &logits, args.grad_logits = &logits, args.weights = &rows), INVALID,
+            "grad_logits overlaps weights");
     rows.data = good.grad->t.data;
     DROPPOS(args.weights = &rows, INVALID, "grad_logits overlaps weights");
     poslabel_tensor ids = good.positions->t;
@@ -459,8 +468,10 @@ static void scale_gradient(void **state)
     SCALE(args.scale = &six->t, INVALID, "scale has shape [6]");
     SCALE(args.scale = args.grad, INVALID, "scale");
     SCALE((other.device.type = POSLABEL_DEVICE_CUDA, args.grad = &other), INVALID, "grad is on device");
-    SCALE((other = factor->t, other.device.type = POSLABEL_DEVICE_CUDA, args.scale = &other), INVALID, "scale is on device");
-    SCALE((other = factor->t, other.data = (char *)grad->t.data + 40, args.scale = &other), INVALID, "overlap", "scale", "grad");
+    SCALE((other = factor->t, other.device.type = POSLABEL_DEVICE_CUDA, args.scale = &other), INVALID,
+          "scale is on device");
+    SCALE((other = factor->t, other.data = (char *)grad->t.data + 40, args.scale = &other), INVALID, "overlap", "scale",
+          "grad");
     SCALE((other = rows->t, other.data = grad->t.data, args.scale = &other), INVALID, "overlap", "scale", "grad");
     SCALE((other.strides = expanded, args.grad = &other), INVALID, "grad has strides", "share memory");
     SCALE((other.strides = apart, args.grad = &other), UNSUPPORTED, "grad has stride 2 in its last dimension");

@@ -20,7 +20,10 @@ static void for_all(body *run)
             for (int d = 0; d < 4; d++)
                 for (int kind = 0; kind < 3; kind++) {
                     test_case_is("%s, %lld classes, %s, %s", poslabel_isa_name(levels[i]), (long long)lengths[n],
-                                 dtype_name(dtypes[d]), kind == 0 ? "hard" : kind == 1 ? "smoothed" : "Gaussian");
+                                 dtype_name(dtypes[d]),
+                                 kind == 0   ? "hard"
+                                 : kind == 1 ? "smoothed"
+                                             : "Gaussian");
                     run(context, lengths[n], dtypes[d], kind == 2 ? LOSS_DROPPOS : LOSS_EXPLICIT, kind == 1 ? 0.1 : 0);
                 }
         poslabel_context_destroy(context);
@@ -98,7 +101,8 @@ static void minus_infinity(poslabel_context *context, int64_t n, poslabel_dtype 
     loss_answer answer = loss_solve(&c);
     expect_ok(context, loss_call(context, &c));
     double *grad = tensor_doubles(c.grad);
-    expect_near_floor("grad", grad, answer.grad, (size_t)c.grad->count, dtype_size(dtype) == 2 ? dtype_epsilon(dtype) : 1e-5, 1);
+    expect_near_floor("grad", grad, answer.grad, (size_t)c.grad->count,
+                      dtype_size(dtype) == 2 ? dtype_epsilon(dtype) : 1e-5, 1);
     free(grad);
     for (int64_t r = 0; r < 3; r++) {
         const double loss = tensor_get(c.loss, r);
@@ -150,7 +154,8 @@ static void poisoned(poslabel_context *context, int64_t n, poslabel_dtype dtype,
         const bool bad = r % 2 || r == 8;
         if (!bad) {
             const size_t size = dtype_size(dtype);
-            expect_same_bits("gradient of a clean row", tensor_at(c.grad, r * n), tensor_at(clean.grad, r * n), (size_t)n, size);
+            expect_same_bits("gradient of a clean row", tensor_at(c.grad, r * n), tensor_at(clean.grad, r * n),
+                             (size_t)n, size);
             expect_same_bits("loss of a clean row", tensor_at(c.loss, r), tensor_at(clean.loss, r), 1, 8);
             continue;
         }
@@ -200,7 +205,8 @@ static void a_nan_anywhere(void **state)
             expect_ok(context, loss_call(context, &c));
             for (int64_t r = 0; r < 151; r++)
                 for (int64_t k = 0; k < 151; k++) {
-                    test_case_is("%s, %s, a NaN at %lld", poslabel_isa_name(levels[i]), loss_kind_names[kind], (long long)r);
+                    test_case_is("%s, %s, a NaN at %lld", poslabel_isa_name(levels[i]), loss_kind_names[kind],
+                                 (long long)r);
                     assert_true(isnan(tensor_get(c.loss, r)) && isnan(tensor_get(c.grad, r * 151 + k)));
                 }
             expect_number("accuracy", tensor_get(c.accuracy, 0), 0, 0);
@@ -225,8 +231,8 @@ static void half_precision_at_its_ends(void **state)
             for (int s = 0; s < COUNT(scales); s++)
                 for (int kind = LOSS_EXPLICIT; kind <= LOSS_DROPPOS; kind++) {
                     const int64_t rows = 40;
-                    loss_case c = loss_case_new((loss_kind)kind, (poslabel_grid){3, 7}, halves[d], 1, &rows, (layout){0},
-                                                POSLABEL_REDUCTION_SUM, 52);
+                    loss_case c = loss_case_new((loss_kind)kind, (poslabel_grid){3, 7}, halves[d], 1, &rows,
+                                                (layout){0}, POSLABEL_REDUCTION_SUM, 52);
                     c.sigma = 1;
                     c.grad_scale = scales[s];
                     test_case_is("%s, %s, scale %g, %s", poslabel_isa_name(levels[i]), dtype_name(halves[d]), scales[s],
@@ -242,8 +248,8 @@ static void half_precision_at_its_ends(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(finite_logits_of_any_size), cmocka_unit_test(minus_infinity_is_probability_0),
-        cmocka_unit_test(nan_stays_in_its_row),      cmocka_unit_test(a_nan_anywhere),
+        cmocka_unit_test(finite_logits_of_any_size),  cmocka_unit_test(minus_infinity_is_probability_0),
+        cmocka_unit_test(nan_stays_in_its_row),       cmocka_unit_test(a_nan_anywhere),
         cmocka_unit_test(half_precision_at_its_ends),
     };
     return cmocka_run_group_tests_name("extremes", tests, NULL, NULL);

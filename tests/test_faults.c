@@ -187,8 +187,8 @@ static void workspace_is_bounded(void **state)
                     continue;
                 poslabel_context *context = context_new(POSLABEL_ISA_AUTO, threads);
                 const poslabel_grid grid = {5, 8};
-                loss_case c = loss_case_new(filter ? LOSS_DROPPOS : LOSS_EXPLICIT, grid, dtype_f32, 1, &rows[i], (layout){0},
-                                            POSLABEL_REDUCTION_MEAN, 1);
+                loss_case c = loss_case_new(filter ? LOSS_DROPPOS : LOSS_EXPLICIT, grid, dtype_f32, 1, &rows[i],
+                                            (layout){0}, POSLABEL_REDUCTION_MEAN, 1);
                 c.sigma = 1;
                 c.confidence_filter = filter == 2;
                 expect_ok(context, loss_call(context, &c));
@@ -198,9 +198,13 @@ static void workspace_is_bounded(void **state)
                     bound += 16 * (5 * 5 + 8 * 8 + 16 * 8);
                 if (filter == 2)
                     bound += 4 * (size_t)rows[i];
-                test_case_is("%lld rows, %d threads, %s", (long long)rows[i], threads, filter == 2 ? "filter" : filter ? "soft" : "hard");
+                test_case_is("%lld rows, %d threads, %s", (long long)rows[i], threads,
+                             filter == 2 ? "filter"
+                             : filter    ? "soft"
+                                         : "hard");
                 if (poslabel_context_workspace(context) > bound)
-                    test_fail("the workspace is %zu bytes, the headers say at most %zu", poslabel_context_workspace(context), bound);
+                    test_fail("the workspace is %zu bytes, the headers say at most %zu",
+                              poslabel_context_workspace(context), bound);
                 loss_case_free(&c);
                 poslabel_context_destroy(context);
             }
@@ -210,9 +214,9 @@ static void workspace_is_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(context_creation),  cmocka_unit_test(operations_on_one_thread),
+        cmocka_unit_test(context_creation),           cmocka_unit_test(operations_on_one_thread),
         cmocka_unit_test(operations_on_many_threads), cmocka_unit_test(growing_workspace),
-        cmocka_unit_test(workspace_is_kept), cmocka_unit_test(workspace_is_bounded),
+        cmocka_unit_test(workspace_is_kept),          cmocka_unit_test(workspace_is_bounded),
     };
     return cmocka_run_group_tests_name("faults", tests, NULL, NULL);
 }

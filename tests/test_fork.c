@@ -27,7 +27,8 @@ static int count_threads(void)
     return count;
 }
 
-/* In a child: every operation in `context` must give the outputs that the parent got.  The exit code says which did not. */
+/* In a child: every operation in `context` must give the outputs that the parent got.  The exit code says which did
+ * not. */
 static int redo(poslabel_context *context, operation *operations, unsigned char *const *want)
 {
     for (int i = 0; i < operation_count(); i++) {
@@ -44,8 +45,8 @@ static int redo(poslabel_context *context, operation *operations, unsigned char 
 }
 
 /*
- * How a child came out: 0, or what went wrong; -1 before it has said so.  In memory that it shares with its parent, since
- * valgrind changes exit codes.
+ * How a child came out: 0, or what went wrong; -1 before it has said so.  In memory that it shares with its parent,
+ * since valgrind changes exit codes.
  */
 static int *verdict;
 
@@ -93,7 +94,8 @@ static void wait_for(pid_t pid)
     int status;
     assert_int_equal(waitpid(pid, &status, 0), pid);
     if (WIFSIGNALED(status))
-        test_fail("the child died of signal %d%s", WTERMSIG(status), WTERMSIG(status) == SIGALRM ? ", a time-out: it hung" : "");
+        test_fail("the child died of signal %d%s", WTERMSIG(status),
+                  WTERMSIG(status) == SIGALRM ? ", a time-out: it hung" : "");
     const int code = *verdict;
     if (code < 0)
         test_fail("the child did not finish");

@@ -139,7 +139,8 @@ static void droppos(void **state)
                     c.confidence_filter = filter;
                     for (int64_t r = 1; filter && r < 6; r += 2) /* some rows are sure of their position */
                         tensor_set(c.logits, r * 12 + (int64_t)tensor_get(c.positions, r), 25);
-                    test_case_is("variant %d, sigma %g, normalization %d, filter %d", v, sigmas[s], normalization, filter);
+                    test_case_is("variant %d, sigma %g, normalization %d, filter %d", v, sigmas[s], normalization,
+                                 filter);
                     check_gradient(context, &c);
                     loss_case_free(&c);
                 }

@@ -176,7 +176,8 @@ static void golden_maps(void **state)
 
 static long double gaussian(poslabel_grid grid, long double sigma, int64_t i, int64_t j)
 {
-    const long double y = (long double)(i / grid.width - j / grid.width), x = (long double)(i % grid.width - j % grid.width);
+    const long double y = (long double)(i / grid.width - j / grid.width);
+    const long double x = (long double)(i % grid.width - j % grid.width);
     if (i == j)
         return 1;
     return sigma > 0 ? expl(-(y * y + x * x) / (sigma * sigma)) : 0;
@@ -252,7 +253,8 @@ static void maps_are_rounded_once(void **state)
             const double low = number_round(dtypes[d], want * (1 - 1e-15));
             const double high = number_round(dtypes[d], want * (1 + 1e-15));
             if (tensor_get(map, 1) != low && tensor_get(map, 1) != high)
-                test_fail("%s, sigma %.17g: %.17g became %.17g", dtype_name(dtypes[d]), sigma, want, tensor_get(map, 1));
+                test_fail("%s, sigma %.17g: %.17g became %.17g", dtype_name(dtypes[d]), sigma, want,
+                          tensor_get(map, 1));
             twice += number_round(dtypes[d], (float)want) != low && low == high;
         }
         tensor_free(map);

@@ -6,6 +6,8 @@
  */
 #include "test.h"
 
+#include <sys/mman.h>
+
 static const int64_t six[] = {2, 3};
 
 /* The levels one after the other: for (context of each level). */
@@ -68,8 +70,9 @@ static void reductions_and_upstream_gradients(void **state)
                         c.grad_loss = tensor_new(dtype_f32, 2, six);
                         tensor_fill_normal(c.grad_loss, 2, 2);
                     }
-                    test_case_is("%s, reduction %d, upstream %d, %s", poslabel_isa_name(poslabel_context_isa(loop.context)),
-                                 reduction, upstream, loss_kind_names[kind]);
+                    test_case_is("%s, reduction %d, upstream %d, %s",
+                                 poslabel_isa_name(poslabel_context_isa(loop.context)), reduction, upstream,
+                                 loss_kind_names[kind]);
                     check(loop.context, &c);
                     loss_case_free(&c);
                 }
@@ -82,7 +85,8 @@ static void scalars_may_have_rank_1(void **state)
     poslabel_context *context = context_default();
     for (int reduction = 0; reduction < 3; reduction++) {
         const int64_t rows = 6, one = 1;
-        loss_case c = loss_case_new(LOSS_EXPLICIT, (poslabel_grid){1, 7}, dtype_f32, 1, &rows, (layout){0}, reduction, 3);
+        loss_case c =
+            loss_case_new(LOSS_EXPLICIT, (poslabel_grid){1, 7}, dtype_f32, 1, &rows, (layout){0}, reduction, 3);
         c.grad_loss = tensor_new(dtype_f32, 1, &one);
         tensor_set(c.grad_loss, 0, 2.5);
         c.normalizer = tensor_new(dtype_f64, 1, &one);
@@ -104,7 +108,8 @@ static void scalars_may_have_rank_1(void **state)
 static void masks_and_weights_of_every_dtype(void **state)
 {
     (void)state;
-    const poslabel_dtype masks[] = {dtype_bool, dtype_u8, dtype_i32, dtype_i64, dtype_f16, dtype_bf16, dtype_f32, dtype_f64};
+    const poslabel_dtype masks[] = {dtype_bool, dtype_u8,   dtype_i32, dtype_i64,
+                                    dtype_f16,  dtype_bf16, dtype_f32, dtype_f64};
     for (level_loop loop = {.at = 0}; next_level(&loop);)
         for (int m = 0; m < COUNT(masks); m++)
             for (int w = 3; w < COUNT(masks); w++) {
@@ -421,8 +426,8 @@ static void ties(void **state)
         for (int n = 0; n < COUNT(classes); n++)
             for (int d = 0; d < 4; d++) {
                 const int64_t size = classes[n], rows = 6;
-                loss_case c = loss_case_new(LOSS_EXPLICIT, (poslabel_grid){1, (int32_t)size}, dtypes[d], 1, &rows, (layout){0},
-                                            POSLABEL_REDUCTION_SUM, 2);
+                loss_case c = loss_case_new(LOSS_EXPLICIT, (poslabel_grid){1, (int32_t)size}, dtypes[d], 1, &rows,
+                                            (layout){0}, POSLABEL_REDUCTION_SUM, 2);
                 const int64_t first = size / 2, last = size - 1;
                 const int64_t labels[] = {first, last, 0, 0, last, first};
                 for (int64_t r = 0; r < rows; r++) {
@@ -489,6 +494,41 @@ static void rows_of_weight_zero_are_not_read(void **state)
                 }
 }
 
+/* Rows 4 GiB apart: offsets in elements and in bytes that no 32-bit number holds.  Only a few pages are ever touched. */
+static void offsets_beyond_32_bits(void **state)
+{
+    (void)state;
+    enum { ROWS = 5, CLASSES = 300 };
+    const int64_t stride = (int64_t)1 << 30, shape[] = {ROWS, CLASSES}, strides[] = {stride, 1}, rows = ROWS;
+    const size_t size = (size_t)stride * ROWS * sizeof(float);
+    char *const room = test_is_quick() ? MAP_FAILED
+                                       : mmap(NULL, 2 * size, PROT_READ | PROT_WRITE,
+                                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (room == MAP_FAILED)
+        skip();
+    for (level_loop loop = {.at = 0}; next_level(&loop);) {
+        loss_case c = loss_case_new(LOSS_EXPLICIT, grid_of(CLASSES), dtype_f32, 1, &rows, (layout){0},
+                                    POSLABEL_REDUCTION_MEAN, 42);
+        loss_answer answer = loss_solve(&c);
+        float *const logits = (float *)(void *)room, *const grad = logits + size / sizeof(float);
+        for (int64_t r = 0; r < ROWS; r++)
+            memcpy(logits + r * stride, tensor_at(c.logits, r * CLASSES), CLASSES * sizeof(float));
+        poslabel_tensor far_logits = POSLABEL_CPU_TENSOR(logits, POSLABEL_FLOAT32, 2, shape), far_grad = far_logits;
+        far_grad.data = grad;
+        far_logits.strides = far_grad.strides = strides;
+        poslabel_position_cross_entropy_args args = position_args(&c);
+        args.logits = &far_logits;
+        args.grad_logits = &far_grad;
+        expect_ok(loop.context, poslabel_position_cross_entropy(loop.context, &args));
+        for (int64_t r = 0; r < ROWS; r++)
+            memcpy(tensor_at(c.grad, r * CLASSES), grad + r * stride, CLASSES * sizeof(float));
+        expect_answer(&c, &answer, 1e-5);
+        loss_answer_free(&answer);
+        loss_case_free(&c);
+    }
+    munmap(room, 2 * size);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -511,6 +551,7 @@ int main(void)
         cmocka_unit_test(ties),
         cmocka_unit_test(zeros_tie),
         cmocka_unit_test(rows_of_weight_zero_are_not_read),
+        cmocka_unit_test(offsets_beyond_32_bits),
     };
     return cmocka_run_group_tests_name("loss", tests, NULL, NULL);
 }

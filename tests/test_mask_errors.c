@@ -1,8 +1,8 @@
 /*
  * Every documented error of the masks.  SPDX-License-Identifier: Apache-2.0
  *
- * Each case changes one thing in arguments that are right.  The status must be the documented one, the message must name
- * the operation, the argument and the value, no output may be touched, and the context must work afterwards.
+ * Each case changes one thing in arguments that are right.  The status must be the documented one, the message must
+ * name the operation, the argument and the value, no output may be touched, and the context must work afterwards.
  */
 #include "test.h"
 
@@ -87,8 +87,8 @@ static void no_output(void **state)
     RANDOM(NO_PATCH_OUTPUT, INVALID, "no output is given", "ids_keep", "mask");
     REGULAR(NO_PATCH_OUTPUT, INVALID, "no output is given", "ids_keep", "mask");
     BLOCK(NO_PATCH_OUTPUT, INVALID, "no output is given", "ids_keep", "mask");
-    DROPPOS((NO_PATCH_OUTPUT, args.ids_keep_pos = args.ids_restore_pos = args.mask_pos = args.positions = args.places = NULL),
-            INVALID, "no output is given", "ids_keep", "places");
+#define NO_OTHER_OUTPUT args.ids_keep_pos = args.ids_restore_pos = args.mask_pos = args.positions = args.places = NULL
+    DROPPOS((NO_PATCH_OUTPUT, NO_OTHER_OUTPUT), INVALID, "no output is given", "ids_keep", "places");
     end();
 }
 
@@ -118,7 +118,8 @@ static void sizes_and_ratios(void **state)
     DROPPOS(args.pos_mask_ratio = -0.5, INVALID, "pos_mask_ratio = -0.5", "[0, 1]");
     DROPPOS(args.pos_mask_ratio = NAN, INVALID, "pos_mask_ratio = ", "nan");
     DROPPOS((args.patch_mask = POSLABEL_PATCH_MASK_BLOCK, args.mask_ratio = NAN), INVALID, "mask_ratio = ", "nan");
-    DROPPOS((args.patch_mask = POSLABEL_PATCH_MASK_BLOCK, args.grid.height = 2, args.grid.width = 10), INVALID, "3 x 3");
+    DROPPOS((args.patch_mask = POSLABEL_PATCH_MASK_BLOCK, args.grid.height = 2, args.grid.width = 10), INVALID,
+            "3 x 3");
     end();
 }
 
@@ -294,7 +295,8 @@ static void nan_in_noise(void **state)
                         const int64_t length = good.noise[k]->shape[1];
                         const double held = tensor_get(good.noise[k], n);
                         char text[64];
-                        snprintf(text, sizeof text, "%s[%d, %d] is NaN", names[k], (int)(n / length), (int)(n % length));
+                        snprintf(text, sizeof text, "%s[%d, %d] is NaN", names[k], (int)(n / length),
+                                 (int)(n % length));
                         tensor_set(good.noise[k], n, n % 2 ? NAN : -NAN);
                         DROPPOS((void)args, INVALID, text);
                         if (k == PATCH_NOISE) {

@@ -1,4 +1,7 @@
-/* Position cross-entropy: the published code's values, and the three sources of labels.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Position cross-entropy: the published code's values, and the three sources of labels.  SPDX-License-Identifier:
+ * Apache-2.0
+ */
 #include "test.h"
 
 /* A case with the logits of a golden file in a dtype. */
@@ -82,7 +85,10 @@ static void check_implied(loss_kind kind, poslabel_grid grid, int rank, const in
             given.positions = tensor_new(dtype_i32, rank, leading);
             for (int64_t r = 0; r < given.positions->count; r++) {
                 const int64_t q = r / n % n, k = r % n;
-                tensor_set(given.positions, r, (double)(kind == LOSS_ABSOLUTE ? k : (q / w - k / w + h - 1) * (2 * w - 1) + q % w - k % w + w - 1));
+                tensor_set(given.positions, r,
+                           (double)(kind == LOSS_ABSOLUTE
+                                        ? k
+                                        : (q / w - k / w + h - 1) * (2 * w - 1) + q % w - k % w + w - 1));
             }
             given.grad = tensor_copy(c.grad, dtype_f32, (layout){0});
             given.loss = tensor_copy(c.loss, dtype_f64, (layout){0});
@@ -137,7 +143,8 @@ static void implied_labels_are_those_of_the_label_operations(void **state)
     expect_same_bits("labels", labels->memory.data, want->data, 100, 8);
 
     /* a row's loss is smallest where the logit of its label is raised */
-    loss_case c = loss_case_new(LOSS_RELATIVE, grid, dtype_f32, 2, (int64_t[]){10, 10}, (layout){0}, POSLABEL_REDUCTION_NONE, 0);
+    loss_case c =
+        loss_case_new(LOSS_RELATIVE, grid, dtype_f32, 2, (int64_t[]){10, 10}, (layout){0}, POSLABEL_REDUCTION_NONE, 0);
     tensor_fill(c.logits, 0);
     for (int64_t r = 0; r < 100; r++)
         tensor_set(c.logits, r * 27 + (int64_t)tensor_get(labels, r), 50);
@@ -164,8 +171,8 @@ static void label_smoothing(void **state)
                 for (int kind = LOSS_ABSOLUTE; kind <= LOSS_EXPLICIT; kind++) {
                     poslabel_context *context = context_new(levels[i], 1);
                     const int64_t rows = 36;
-                    loss_case c = loss_case_new((loss_kind)kind, (poslabel_grid){2, 3}, dtypes[d], 1, &rows, (layout){0},
-                                                POSLABEL_REDUCTION_MEAN, 3);
+                    loss_case c = loss_case_new((loss_kind)kind, (poslabel_grid){2, 3}, dtypes[d], 1, &rows,
+                                                (layout){0}, POSLABEL_REDUCTION_MEAN, 3);
                     c.label_smoothing = smoothings[s];
                     test_case_is("%s, %s, smoothing %g, %s", poslabel_isa_name(levels[i]), dtype_name(dtypes[d]),
                                  smoothings[s], loss_kind_names[kind]);
@@ -188,8 +195,10 @@ static void by_hand(void **state)
     double loss, accuracy;
     float grad[2];
     const int64_t shape[] = {1, 2}, one[] = {1};
-    poslabel_tensor z = POSLABEL_CPU_TENSOR(logits, POSLABEL_FLOAT32, 2, shape), y = POSLABEL_CPU_TENSOR(&label, POSLABEL_INT32, 1, one);
-    poslabel_tensor l = POSLABEL_CPU_TENSOR(&loss, POSLABEL_FLOAT64, 0, NULL), g = POSLABEL_CPU_TENSOR(grad, POSLABEL_FLOAT32, 2, shape);
+    poslabel_tensor z = POSLABEL_CPU_TENSOR(logits, POSLABEL_FLOAT32, 2, shape),
+                    y = POSLABEL_CPU_TENSOR(&label, POSLABEL_INT32, 1, one);
+    poslabel_tensor l = POSLABEL_CPU_TENSOR(&loss, POSLABEL_FLOAT64, 0, NULL),
+                    g = POSLABEL_CPU_TENSOR(grad, POSLABEL_FLOAT32, 2, shape);
     poslabel_tensor a = POSLABEL_CPU_TENSOR(&accuracy, POSLABEL_FLOAT64, 0, NULL);
     poslabel_position_cross_entropy_args args = POSLABEL_POSITION_CROSS_ENTROPY_ARGS_INIT;
     args.labels = POSLABEL_LABELS_EXPLICIT;

@@ -31,15 +31,16 @@ static void every_dtype(void **state)
             for (int s = 0; s < COUNT(scales); s++)
                 for (int n = 0; n < COUNT(lengths); n++)
                     for (int single = 0; single < 2; single++) {
-                        const layout how = {.row_padding = n % 3, .side = n % 2 ? GUARD_BEGIN : GUARD_END,
+                        const layout how = {.row_padding = n % 3,
+                                            .side = n % 2 ? GUARD_BEGIN : GUARD_END,
                                             .gap = dtype_size(dtypes[d]) * (size_t)(n % 5)};
                         tensor *grad = tensor_laid_out(dtypes[d], 3, (int64_t[]){2, 3, lengths[n]}, how);
                         tensor *factor = tensor_scalar(single ? dtype_f32 : dtype_f64, scales[s]);
                         tensor_fill_normal(grad, (uint64_t)n, 1);
                         tensor *before = tensor_copy(grad, dtypes[d], (layout){0});
                         const double used = tensor_get(factor, 0);
-                        test_case_is("%s, %s, scale %g, length %lld", poslabel_isa_name(levels[i]), dtype_name(dtypes[d]),
-                                     scales[s], (long long)lengths[n]);
+                        test_case_is("%s, %s, scale %g, length %lld", poslabel_isa_name(levels[i]),
+                                     dtype_name(dtypes[d]), scales[s], (long long)lengths[n]);
                         expect_ok(context, scale(context, &grad->t, &factor->t));
                         for (int64_t k = 0; k < grad->count; k++) {
                             const double want = product(dtypes[d], tensor_get(before, k), used);
@@ -173,7 +174,8 @@ static void scaling_later_is_scaling_at_once(void **state)
     const int64_t rows = 20;
     for (int none = 0; none < 2; none++) {
         const int reduction = none ? POSLABEL_REDUCTION_NONE : POSLABEL_REDUCTION_MEAN;
-        loss_case c = loss_case_new(LOSS_DROPPOS, (poslabel_grid){4, 4}, dtype_f32, 1, &rows, (layout){0}, reduction, 3);
+        loss_case c =
+            loss_case_new(LOSS_DROPPOS, (poslabel_grid){4, 4}, dtype_f32, 1, &rows, (layout){0}, reduction, 3);
         c.sigma = 1;
         expect_ok(context, loss_call(context, &c));
         tensor *later = tensor_copy(c.grad, dtype_f32, (layout){0});
@@ -191,8 +193,11 @@ static void scaling_later_is_scaling_at_once(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_dtype),    cmocka_unit_test(nothing_is_touched_at_1), cmocka_unit_test(one_scale_for_each_row),
-        cmocka_unit_test(shapes),         cmocka_unit_test(special_values),
+        cmocka_unit_test(every_dtype),
+        cmocka_unit_test(nothing_is_touched_at_1),
+        cmocka_unit_test(one_scale_for_each_row),
+        cmocka_unit_test(shapes),
+        cmocka_unit_test(special_values),
         cmocka_unit_test(scaling_later_is_scaling_at_once),
     };
     return cmocka_run_group_tests_name("scale_gradient", tests, NULL, NULL);

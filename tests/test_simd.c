@@ -10,7 +10,7 @@
 
 #include <unistd.h>
 
-static const int64_t all_classes[] = {1,  2,  3,   4,   7,   8,   9,   15,  16,  17,   31,   32,   33,  63,
+static const int64_t all_classes[] = {1,  2,  3,   4,   7,   8,   9,   15,  16,  17,  31,   32,   33,   63,
                                       64, 65, 127, 169, 196, 197, 256, 576, 729, 784, 1023, 1024, 1025, 4097};
 
 static poslabel_dtype dtypes[4];
@@ -69,13 +69,7 @@ static layout layout_of(int number, poslabel_dtype dtype, int64_t classes)
     }
 }
 
-typedef enum run_mode {
-    GRADIENT,
-    LOSS_ONLY,
-    IN_PLACE,
-    STREAMED,
-    RUN_MODES
-} run_mode;
+typedef enum run_mode { GRADIENT, LOSS_ONLY, IN_PLACE, STREAMED, RUN_MODES } run_mode;
 
 static const char *const mode_names[] = {"gradient", "loss only", "in place", "streamed"};
 
@@ -175,7 +169,8 @@ static void every_alignment(void **state)
             for (int i = 0; i < all->count; i++)
                 for (int streamed = 0; streamed < 2; streamed++) {
                     test_case_is("%s, %lld classes, gap %zu, %s, %s", dtype_name(dtypes[d]), (long long)classes, gap,
-                                 poslabel_isa_name(poslabel_context_isa(all->context[i])), streamed ? "streamed" : "stored");
+                                 poslabel_isa_name(poslabel_context_isa(all->context[i])),
+                                 streamed ? "streamed" : "stored");
                     all->context[i]->stream_bytes = streamed ? 0 : SIZE_MAX;
                     loss_case_forget_outputs(&c);
                     expect_ok(all->context[i], loss_call(all->context[i], &c));
@@ -240,7 +235,8 @@ static void large_gradients(void **state)
     for (int64_t classes = 196; classes <= 197; classes++) {
         const int64_t rows = (int64_t)bytes / 4 / classes, leading[] = {rows}, part = 64;
         const layout odd = {.side = GUARD_BEGIN, .gap = 20};
-        loss_case c = loss_case_new(LOSS_EXPLICIT, grid_of(classes), dtype_f32, 1, leading, odd, POSLABEL_REDUCTION_SUM, 1);
+        loss_case c =
+            loss_case_new(LOSS_EXPLICIT, grid_of(classes), dtype_f32, 1, leading, odd, POSLABEL_REDUCTION_SUM, 1);
         expect_ok(context, loss_call(context, &c));
         guard_check(&c.grad->memory);
         /* a few rows at a time, the gradient stays in the cache: the same bits are wanted */
@@ -270,9 +266,9 @@ static void large_gradients(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(float32_rows),     cmocka_unit_test(float16_rows),
-        cmocka_unit_test(bfloat16_rows),    cmocka_unit_test(float64_rows),
-        cmocka_unit_test(every_alignment),  cmocka_unit_test(streamed_rows_have_the_same_bits),
+        cmocka_unit_test(float32_rows),    cmocka_unit_test(float16_rows),
+        cmocka_unit_test(bfloat16_rows),   cmocka_unit_test(float64_rows),
+        cmocka_unit_test(every_alignment), cmocka_unit_test(streamed_rows_have_the_same_bits),
         cmocka_unit_test(large_gradients),
     };
     return cmocka_run_group_tests_name("simd", tests, open_levels, close_levels);

@@ -185,7 +185,8 @@ static void tensors_of_any_layout(void **state)
 {
     (void)state;
     const int64_t shape[] = {2, 3, 5};
-    const layout layouts[] = {{0}, {.row_padding = 3}, {.gap = 4, .side = GUARD_BEGIN}, {.row_padding = 1, .byte_offset = 40}};
+    const layout layouts[] = {
+        {0}, {.row_padding = 3}, {.gap = 4, .side = GUARD_BEGIN}, {.row_padding = 1, .byte_offset = 40}};
     for (int i = 0; i < COUNT(layouts); i++) {
         tensor *t = tensor_laid_out(dtype_f32, 3, shape, layouts[i]);
         assert_true(tensor_is_untouched(t));

@@ -16,7 +16,8 @@ static int begin(void **state)
     (void)state;
     const int64_t leading[] = {2, 3};
     context = context_default();
-    good = loss_case_new(LOSS_EXPLICIT, (poslabel_grid){1, 8}, dtype_f32, 2, leading, (layout){0}, POSLABEL_REDUCTION_MEAN, 71);
+    good = loss_case_new(LOSS_EXPLICIT, (poslabel_grid){1, 8}, dtype_f32, 2, leading, (layout){0},
+                         POSLABEL_REDUCTION_MEAN, 71);
     return 0;
 }
 
@@ -40,8 +41,8 @@ static int end(void **state)
         change;                                                                                                        \
         args.argument = &t;                                                                                            \
         loss_case_forget_outputs(&good);                                                                               \
-        expect_error(context, poslabel_position_cross_entropy(context, &args), (status), "position_cross_entropy: ",   \
-                     #argument, __VA_ARGS__);                                                                          \
+        expect_error(context, poslabel_position_cross_entropy(context, &args), (status),                               \
+                     "position_cross_entropy: ", #argument, __VA_ARGS__);                                              \
         if (!loss_case_outputs_untouched(&good))                                                                       \
             test_fail("an output was written");                                                                        \
     } while (0)
@@ -81,10 +82,18 @@ static void ranks_and_shapes(void **state)
 static void dtypes(void **state)
 {
     (void)state;
-    static const poslabel_dtype unknown[] = {
-        {POSLABEL_CODE_FLOAT, 32, 2}, {POSLABEL_CODE_FLOAT, 32, 0}, {POSLABEL_CODE_FLOAT, 8, 1},  {POSLABEL_CODE_FLOAT, 128, 1},
-        {POSLABEL_CODE_FLOAT, 0, 1},  {POSLABEL_CODE_BFLOAT, 32, 1}, {POSLABEL_CODE_INT, 16, 1},  {POSLABEL_CODE_UINT, 32, 1},
-        {3, 64, 1},                   {5, 64, 1},                    {255, 255, 65535},           {POSLABEL_CODE_BOOL, 1, 1}};
+    static const poslabel_dtype unknown[] = {{POSLABEL_CODE_FLOAT, 32, 2},
+                                             {POSLABEL_CODE_FLOAT, 32, 0},
+                                             {POSLABEL_CODE_FLOAT, 8, 1},
+                                             {POSLABEL_CODE_FLOAT, 128, 1},
+                                             {POSLABEL_CODE_FLOAT, 0, 1},
+                                             {POSLABEL_CODE_BFLOAT, 32, 1},
+                                             {POSLABEL_CODE_INT, 16, 1},
+                                             {POSLABEL_CODE_UINT, 32, 1},
+                                             {3, 64, 1},
+                                             {5, 64, 1},
+                                             {255, 255, 65535},
+                                             {POSLABEL_CODE_BOOL, 1, 1}};
     for (int i = 0; i < COUNT(unknown); i++) {
         char bits[32];
         snprintf(bits, sizeof bits, "bits %d", unknown[i].bits);
@@ -154,16 +163,19 @@ static void folding(void **state)
 {
     (void)state;
     const int64_t leading[] = {2, 3, 2};
-    loss_case c = loss_case_new(LOSS_EXPLICIT, (poslabel_grid){1, 8}, dtype_f32, 3, leading, (layout){0}, POSLABEL_REDUCTION_SUM, 72);
+    loss_case c = loss_case_new(LOSS_EXPLICIT, (poslabel_grid){1, 8}, dtype_f32, 3, leading, (layout){0},
+                                POSLABEL_REDUCTION_SUM, 72);
     char *const room = calloc(4, 4096);
-    static const int64_t three[] = {200, 32, 9, 1}, two[] = {200, 18, 9, 1}, other[] = {9, 40, 20, 1}, padded[] = {54, 18, 9, 1};
+    static const int64_t three[] = {200, 32, 9, 1}, two[] = {200, 18, 9, 1}, other[] = {9, 40, 20, 1},
+                         padded[] = {54, 18, 9, 1};
     poslabel_tensor t = c.logits->t;
     poslabel_position_cross_entropy_args args = position_args(&c);
     args.logits = &t;
     args.loss = NULL;
     t.data = room;
     t.strides = three;
-    expect_error(context, poslabel_position_cross_entropy(context, &args), UNSUPPORTED, "logits has strides that do not fold");
+    expect_error(context, poslabel_position_cross_entropy(context, &args), UNSUPPORTED,
+                 "logits has strides that do not fold");
     assert_true(tensor_is_untouched(c.grad));
     t.strides = two;
     expect_ok(context, poslabel_position_cross_entropy(context, &args));
@@ -176,7 +188,8 @@ static void folding(void **state)
     args.logits = &c.logits->t;
     args.grad_logits = &t;
     t.strides = three;
-    expect_error(context, poslabel_position_cross_entropy(context, &args), UNSUPPORTED, "grad_logits has strides that do not fold");
+    expect_error(context, poslabel_position_cross_entropy(context, &args), UNSUPPORTED,
+                 "grad_logits has strides that do not fold");
     t.strides = two;
     expect_ok(context, poslabel_position_cross_entropy(context, &args));
     t.strides = other;
@@ -191,7 +204,8 @@ static void folding(void **state)
     w.strides = scattered;
     args = position_args(&c);
     args.weights = &w;
-    expect_error(context, poslabel_position_cross_entropy(context, &args), UNSUPPORTED, "weights has strides that do not fold");
+    expect_error(context, poslabel_position_cross_entropy(context, &args), UNSUPPORTED,
+                 "weights has strides that do not fold");
     w.strides = pairs;
     expect_ok(context, poslabel_position_cross_entropy(context, &args));
     tensor_free(weights);
@@ -238,7 +252,8 @@ static void strides_that_do_not_matter(void **state)
 {
     (void)state;
     const int64_t leading[] = {1, 5}, odd[] = {-7, 8, 1}, strange[] = {INT64_MIN, 8, 1};
-    loss_case c = loss_case_new(LOSS_EXPLICIT, (poslabel_grid){1, 8}, dtype_f32, 2, leading, (layout){0}, POSLABEL_REDUCTION_MEAN, 3);
+    loss_case c = loss_case_new(LOSS_EXPLICIT, (poslabel_grid){1, 8}, dtype_f32, 2, leading, (layout){0},
+                                POSLABEL_REDUCTION_MEAN, 3);
     loss_answer answer = loss_solve(&c);
     c.logits->t.strides = odd;
     c.grad->t.strides = strange;
@@ -249,14 +264,16 @@ static void strides_that_do_not_matter(void **state)
 
     /* a single class: the last dimension has size 1 */
     const int64_t rows = 6, one_class[] = {1, 77};
-    c = loss_case_new(LOSS_EXPLICIT, (poslabel_grid){1, 1}, dtype_f32, 1, &rows, (layout){0}, POSLABEL_REDUCTION_MEAN, 3);
+    c = loss_case_new(LOSS_EXPLICIT, (poslabel_grid){1, 1}, dtype_f32, 1, &rows, (layout){0}, POSLABEL_REDUCTION_MEAN,
+                      3);
     c.logits->t.strides = c.grad->t.strides = one_class;
     expect_ok(context, loss_call(context, &c));
     expect_number("loss", tensor_get(c.loss, 0), 0, 0);
     loss_case_free(&c);
 
     const int64_t none[] = {0, 5}, negative[] = {-1, -1, -1};
-    c = loss_case_new(LOSS_EXPLICIT, (poslabel_grid){1, 8}, dtype_f32, 2, none, (layout){0}, POSLABEL_REDUCTION_MEAN, 3);
+    c = loss_case_new(LOSS_EXPLICIT, (poslabel_grid){1, 8}, dtype_f32, 2, none, (layout){0}, POSLABEL_REDUCTION_MEAN,
+                      3);
     c.logits->t.strides = c.grad->t.strides = negative;
     c.logits->t.data = c.grad->t.data = NULL;
     expect_ok(context, loss_call(context, &c));
@@ -268,8 +285,8 @@ static void byte_offsets(void **state)
 {
     (void)state;
     const int64_t rows = 6;
-    loss_case c = loss_case_new(LOSS_EXPLICIT, (poslabel_grid){1, 8}, dtype_f32, 1, &rows, (layout){.byte_offset = 4096},
-                                POSLABEL_REDUCTION_MEAN, 3);
+    loss_case c = loss_case_new(LOSS_EXPLICIT, (poslabel_grid){1, 8}, dtype_f32, 1, &rows,
+                                (layout){.byte_offset = 4096}, POSLABEL_REDUCTION_MEAN, 3);
     tensor *const moved[] = {c.positions, c.loss, c.flags};
     for (int i = 0; i < COUNT(moved); i++) {
         moved[i]->t.data = (char *)moved[i]->t.data - 64;

@@ -1,5 +1,5 @@
 /*
- * Token assembly and its gradient: golden vectors, the definition at every level, linearity, determinism.
+ * Token assembly and its gradient: golden vectors, the definition at every level, linearity.
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "test.h"
@@ -115,18 +115,6 @@ static layout layout_of(int number, poslabel_dtype dtype, int64_t channels)
     }
 }
 
-static const unsigned option_sets[] = {
-    0,
-    TOKENS_POS_EMBED,
-    TOKENS_IDS | TOKENS_MASK | TOKENS_POS_EMBED | TOKENS_PREFIX_EMBED | TOKENS_MASK_TOKEN,
-    TOKENS_IDS | TOKENS_MASK | TOKENS_POS_EMBED | TOKENS_PREFIX_EMBED | TOKENS_INT32,
-    TOKENS_IDS | TOKENS_POSITIONS | TOKENS_POS_EMBED | TOKENS_PLACES | TOKENS_MASK_TOKEN,
-    TOKENS_IDS | TOKENS_MASK | TOKENS_MASK_TOKEN | TOKENS_PLACES | TOKENS_INT32,
-    TOKENS_IDS | TOKENS_DUPLICATES | TOKENS_MASK | TOKENS_POS_EMBED | TOKENS_MASK_TOKEN | TOKENS_PREFIX_EMBED,
-    (TOKENS_ALL & ~TOKENS_MASK) | TOKENS_PLACES,
-    TOKENS_PLACES | TOKENS_POSITIONS | TOKENS_POS_EMBED,
-};
-
 static void check_case(token_case *c, const char *text)
 {
     token_case_protect_inputs(c, true);
@@ -148,8 +136,8 @@ static void check_case(token_case *c, const char *text)
 static void check_dtype(poslabel_dtype dtype)
 {
     for (int k = 0; k < COUNT(all_channels); k++)
-        for (int o = 0; o < COUNT(option_sets); o++) {
-            const unsigned options = option_sets[o];
+        for (int o = 0; o < TOKEN_OPTION_SETS; o++) {
+            const unsigned options = token_option_sets[o];
             const int how = (k + o) % 3;
             const int64_t n = 9, v = options & TOKENS_IDS ? (options & TOKENS_DUPLICATES ? 11 : 5) : n;
             const token_sizes size = {2, n, v, (k + o / 2) % 3, all_channels[k]};
@@ -193,27 +181,30 @@ static void every_alignment(void **state)
             const layout how = {.side = GUARD_BEGIN, .gap = gap};
             char text[80];
             snprintf(text, sizeof text, "%s, gap %zu, %lld channels", dtype_name(dtype), gap, (long long)size.channels);
-            token_case c = token_case_new(size, dtype, option_sets[2], how, gap);
+            token_case c = token_case_new(size, dtype, token_option_sets[2], how, gap);
             check_case(&c, text);
             token_case_free(&c);
         }
     }
 }
 
-/* Many rows, so that batches of the kernels fill up, and more images than are taken at once on the way back. */
+/* Many rows, so that batches of the kernels fill up, and more images than are listed at once on the way back. */
 static void many_rows(void **state)
 {
     (void)state;
-    static const token_sizes sizes[] = {{3, 300, 290, 2, 5}, {67, 9, 6, 1, 3}, {130, 2, 2, 0, 20}, {1, 1, 1, 0, 40}};
+    static const token_sizes sizes[] = {{3, 300, 290, 2, 5}, {150, 2100, 5, 1, 1}, {70, 4200, 4, 0, 1}, {130, 2, 2, 0, 20},
+                                        {1, 1, 1, 0, 40}};
     for (int i = 0; i < COUNT(sizes); i++)
-        for (int o = 1; o < COUNT(option_sets); o += 3) {
+        for (int o = 1; o < TOKEN_OPTION_SETS; o += 2) {
             token_sizes size = sizes[i];
-            if (!(option_sets[o] & TOKENS_IDS))
+            if (!(token_option_sets[o] & TOKENS_IDS))
                 size.visible = size.tokens;
+            if (size.images * size.visible > 100000)
+                continue; /* all of many tokens: enough was said about rows above */
             char text[80];
             snprintf(text, sizeof text, "%lld images of %lld tokens, options %u", (long long)size.images,
-                     (long long)size.tokens, option_sets[o]);
-            token_case c = token_case_new(size, dtype_f32, option_sets[o], (layout){0}, (uint64_t)i);
+                     (long long)size.tokens, token_option_sets[o]);
+            token_case c = token_case_new(size, dtype_f32, token_option_sets[o], (layout){0}, (uint64_t)i);
             check_case(&c, text);
             token_case_free(&c);
         }
@@ -226,7 +217,7 @@ static void batch_second(void **state)
 {
     (void)state;
     const token_sizes size = {3, 6, 4, 1, 19};
-    token_case c = token_case_new(size, dtype_f32, option_sets[6], (layout){0}, 5);
+    token_case c = token_case_new(size, dtype_f32, token_option_sets[6], (layout){0}, 5);
     tensor *const views[] = {c.tokens, c.grad_tokens, c.x, c.grad_x};
     for (int i = 0; i < COUNT(views); i++) {
         /* the same memory, other places for the elements: what was stored in it is random still */
@@ -256,7 +247,7 @@ static void expanded_inputs(void **state)
 {
     (void)state;
     const token_sizes size = {4, 6, 5, 2, 33};
-    token_case c = token_case_new(size, dtype_bf16, option_sets[4] | TOKENS_PREFIX_EMBED, (layout){0}, 6);
+    token_case c = token_case_new(size, dtype_bf16, token_option_sets[4] | TOKENS_PREFIX_EMBED, (layout){0}, 6);
     tensor *const views[] = {c.tokens, c.grad_x, c.ids_keep, c.positions, c.places, c.prefix_tokens, c.pos_embed};
     for (int i = 0; i < COUNT(views); i++)
         expand(views[i]);
@@ -277,7 +268,7 @@ static void every_mask_dtype(void **state)
     const poslabel_dtype dtypes[] = {dtype_bool, dtype_u8, dtype_i32, dtype_i64, dtype_f16, dtype_bf16, dtype_f32, dtype_f64};
     const token_sizes size = {3, 8, 6, 1, 7};
     for (int d = 0; d < COUNT(dtypes); d++) {
-        token_case c = token_case_new(size, dtype_f32, option_sets[2], (layout){0}, 7);
+        token_case c = token_case_new(size, dtype_f32, token_option_sets[2], (layout){0}, 7);
         tensor *const mask = tensor_new(dtypes[d], 2, (int64_t[]){size.images, size.visible});
         tensor_fill_below(mask, 3, 2);
         if (d >= 2)
@@ -300,10 +291,10 @@ static void each_output_alone(void **state)
 {
     (void)state;
     const token_sizes size = {5, 7, 4, 2, 21};
-    for (int o = 0; o < COUNT(option_sets); o++) {
+    for (int o = 0; o < TOKEN_OPTION_SETS; o++) {
         token_sizes fitting = size;
-        fitting.visible = option_sets[o] & TOKENS_IDS ? size.visible : size.tokens;
-        token_case c = token_case_new(fitting, dtype_f16, option_sets[o], (layout){0}, 8);
+        fitting.visible = token_option_sets[o] & TOKENS_IDS ? size.visible : size.tokens;
+        token_case c = token_case_new(fitting, dtype_f16, token_option_sets[o], (layout){0}, 8);
         tensor **const outputs[] = {&c.grad_tokens, &c.grad_mask_token, &c.grad_prefix_tokens, &c.grad_pos_embed};
         for (int keep = 0; keep < COUNT(outputs); keep++) {
             tensor *held[COUNT(outputs)];
@@ -313,7 +304,7 @@ static void each_output_alone(void **state)
                 held[i] = *outputs[i];
                 *outputs[i] = i == keep ? held[i] : NULL;
             }
-            test_case_is("options %u, only output %d", option_sets[o], keep);
+            test_case_is("options %u, only output %d", token_option_sets[o], keep);
             token_case_forget_outputs(&c);
             expect_ok(levels[0], token_backward(levels[0], &c));
             expect_token_gradients(&c);
@@ -329,9 +320,9 @@ static void each_output_alone(void **state)
 static void tokens_per_image_follows(void **state)
 {
     (void)state;
-    for (int o = 0; o < COUNT(option_sets); o++) {
-        const token_sizes size = {2, 6, option_sets[o] & TOKENS_IDS ? 4 : 6, 1, 9};
-        token_case c = token_case_new(size, dtype_f32, option_sets[o], (layout){0}, 9);
+    for (int o = 0; o < TOKEN_OPTION_SETS; o++) {
+        const token_sizes size = {2, 6, token_option_sets[o] & TOKENS_IDS ? 4 : 6, 1, 9};
+        token_case c = token_case_new(size, dtype_f32, token_option_sets[o], (layout){0}, 9);
         poslabel_assemble_tokens_backward_args args = token_backward_args(&c);
         args.tokens_per_image = 0;
         expect_ok(levels[0], poslabel_assemble_tokens_backward(levels[0], &args));
@@ -395,6 +386,47 @@ static void sums_are_rounded_once(void **state)
         }
 }
 
+/* Sums of what is not finite, with NaNs of the smallest payload too, which rounding must not turn into infinities. */
+static void nans_and_infinities(void **state)
+{
+    (void)state;
+    const poslabel_dtype dtypes[] = {dtype_f32, dtype_f16, dtype_bf16};
+    const uint32_t smallest_nan[] = {0x7f800001u, 0x7c01u, 0x7f81u};
+    const double values[][2] = {{NAN, 1}, {1, NAN}, {INFINITY, 1}, {-INFINITY, 2}, {INFINITY, -INFINITY}, {-1, INFINITY}};
+    for (int d = 0; d < COUNT(dtypes); d++)
+        for (int k = 0; k < level_count; k++)
+            for (int streamed = 0; streamed < 2; streamed++) {
+                /* one token, twice: a sum of two on the way back as well */
+                const token_sizes size = {1, 1, 2, 0, 67};
+                token_case c = token_case_new(size, dtypes[d], TOKENS_IDS | TOKENS_DUPLICATES | TOKENS_POS_EMBED,
+                                              (layout){0}, 15);
+                for (int64_t i = 0; i < size.channels; i++)
+                    for (int of = 0; of < 2; of++) {
+                        tensor *const values_of = of ? c.pos_embed : c.tokens;
+                        const double value = values[i % COUNT(values)][of];
+                        tensor_set(values_of, i, value);
+                        tensor_set(c.grad_x, of * size.channels + i, value);
+                        if (isnan(value)) {
+                            memcpy(tensor_at(values_of, i), &smallest_nan[d], dtype_size(dtypes[d]));
+                            memcpy(tensor_at(c.grad_x, of * size.channels + i), &smallest_nan[d], dtype_size(dtypes[d]));
+                        }
+                    }
+                test_case_is("%s, %s, %s", dtype_name(dtypes[d]), name_of(levels[k]), streamed ? "streamed" : "stored");
+                levels[k]->stream_bytes = streamed ? 0 : SIZE_MAX;
+                expect_ok(levels[k], token_assemble(levels[k], &c));
+                expect_ok(levels[k], token_backward(levels[k], &c));
+                for (int64_t i = 0; i < size.channels; i++) {
+                    const double want = values[i % COUNT(values)][0] + values[i % COUNT(values)][1];
+                    expect_number("x", tensor_get(c.x, i), want, 0);
+                    expect_number("x", tensor_get(c.x, size.channels + i), want, 0);
+                    expect_number("grad_tokens", tensor_get(c.grad_tokens, i), want, 0);
+                    expect_number("grad_pos_embed", tensor_get(c.grad_pos_embed, i), want, 0);
+                }
+                token_case_free(&c);
+            }
+    test_case_is("%s", "");
+}
+
 /* A sum of <a, b> over all elements; what is not given counts as 0. */
 static double dot(const tensor *a, const tensor *b)
 {
@@ -408,9 +440,9 @@ static double dot(const tensor *a, const tensor *b)
 static void gradient_is_the_adjoint(void **state)
 {
     (void)state;
-    for (int o = 0; o < COUNT(option_sets); o++)
+    for (int o = 0; o < TOKEN_OPTION_SETS; o++)
         for (int seed = 0; seed < 4; seed++) {
-            const unsigned options = option_sets[o] | TOKENS_MASK_TOKEN;
+            const unsigned options = token_option_sets[o] | TOKENS_MASK_TOKEN;
             const token_sizes size = {3, 8, options & TOKENS_IDS ? 6 : 8, seed % 3, 50};
             token_case c = token_case_new(size, dtype_f32, options, (layout){0}, (uint64_t)(100 + seed));
             poslabel_context *const context = levels[seed % level_count];
@@ -425,127 +457,6 @@ static void gradient_is_the_adjoint(void **state)
                 test_fail("<grad_x, forward(v)> = %.12g, <backward(grad_x), v> = %.12g", forward, backward);
             token_case_free(&c);
         }
-    test_case_is("%s", "");
-}
-
-/* ---- determinism ---- */
-
-/* Any number of threads, any level, stored or streamed, again and again: the same bits everywhere. */
-static void same_bits(void **state)
-{
-    (void)state;
-    static const int thread_counts[] = {1, 2, 3, 7};
-    const poslabel_dtype dtypes[] = {dtype_f32, dtype_f16, dtype_bf16};
-    /* two rounds of images, and bytes enough that each of seven threads gets work */
-    const token_sizes size = {test_is_quick() ? 66 : 90, 37, 40, 2, 97};
-    for (int d = 0; d < COUNT(dtypes); d++)
-        for (int positions = 0; positions < 2; positions++) {
-            token_case c = token_case_new(size, dtypes[d], option_sets[positions ? 7 : 6] | TOKENS_PLACES | TOKENS_DUPLICATES,
-                                          (layout){.side = GUARD_BEGIN, .gap = 8}, 12);
-            tensor *const outputs[] = {c.x, c.grad_tokens, c.grad_mask_token, c.grad_prefix_tokens, c.grad_pos_embed};
-            tensor *first[COUNT(outputs)] = {NULL};
-            for (int k = 0; k < level_count; k++)
-                for (int t = 0; t < COUNT(thread_counts); t++) {
-                    poslabel_context *context = context_new(poslabel_context_isa(levels[k]), thread_counts[t]);
-                    for (int again = 0; again < 2; again++) {
-                        test_case_is("%s, %s, %d threads, %s", dtype_name(dtypes[d]), name_of(context), thread_counts[t],
-                                     again ? "streamed" : "stored");
-                        context->stream_bytes = again ? 0 : SIZE_MAX;
-                        token_case_forget_outputs(&c);
-                        expect_ok(context, token_assemble(context, &c));
-                        expect_ok(context, token_backward(context, &c));
-                        token_case_check_outputs(&c);
-                        for (int i = 0; i < COUNT(outputs); i++)
-                            if (first[i])
-                                expect_same_tensor(i ? "a gradient" : "x", outputs[i], first[i]);
-                            else
-                                first[i] = tensor_copy(outputs[i], dtypes[d], (layout){0});
-                    }
-                    poslabel_context_destroy(context);
-                }
-            for (int i = 0; i < COUNT(outputs); i++)
-                tensor_free(first[i]);
-            token_case_free(&c);
-        }
-    test_case_is("%s", "");
-}
-
-/* Images from `first` on, as a view. */
-typedef struct part {
-    poslabel_tensor t;
-    int64_t shape[TENSOR_MAX_RANK];
-} part;
-
-static const poslabel_tensor *images_of(part *p, const tensor *whole, int64_t first, int64_t count)
-{
-    if (!whole)
-        return NULL;
-    memcpy(p->shape, whole->shape, sizeof p->shape);
-    p->shape[0] = count;
-    p->t = whole->t;
-    p->t.shape = p->shape;
-    p->t.data = tensor_at(whole, first * (whole->count / whole->shape[0]));
-    return &p->t;
-}
-
-/* A batch in parts: the same x and grad_tokens. */
-static void split_batches(void **state)
-{
-    (void)state;
-    const token_sizes size = {9, 12, 8, 1, 45};
-    token_case c = token_case_new(size, dtype_f16, option_sets[7], (layout){0}, 13);
-    poslabel_context *const context = levels[level_count - 1];
-    expect_ok(context, token_assemble(context, &c));
-    expect_ok(context, token_backward(context, &c));
-    tensor *const x = tensor_copy(c.x, c.dtype, (layout){0}), *const grad = tensor_copy(c.grad_tokens, c.dtype, (layout){0});
-    for (int64_t cut = 1; cut < size.images; cut++) {
-        token_case_forget_outputs(&c);
-        for (int64_t first = 0; first < size.images; first = first ? size.images : cut) {
-            const int64_t count = first ? size.images - cut : cut;
-            part parts[7];
-            poslabel_assemble_tokens_args args = token_args(&c);
-            poslabel_assemble_tokens_backward_args back = token_backward_args(&c);
-            args.tokens = images_of(&parts[0], c.tokens, first, count);
-            args.ids_keep = back.ids_keep = images_of(&parts[1], c.ids_keep, first, count);
-            args.positions = back.positions = images_of(&parts[2], c.positions, first, count);
-            args.places = back.places = images_of(&parts[3], c.places, first, count);
-            args.x = images_of(&parts[4], c.x, first, count);
-            back.grad_x = images_of(&parts[5], c.grad_x, first, count);
-            back.grad_tokens = images_of(&parts[6], c.grad_tokens, first, count);
-            expect_ok(context, poslabel_assemble_tokens(context, &args));
-            expect_ok(context, poslabel_assemble_tokens_backward(context, &back));
-        }
-        expect_same_tensor("x", c.x, x);
-        expect_same_tensor("grad_tokens", c.grad_tokens, grad);
-    }
-    tensor_free(x);
-    tensor_free(grad);
-    token_case_free(&c);
-}
-
-/* ---- workspace ---- */
-
-static void workspace_stays_within_its_bound(void **state)
-{
-    (void)state;
-    static const token_sizes sizes[] = {{2, 49, 20, 1, 40}, {80, 196, 49, 1, 17}, {3, 5, 4, 2, 1}, {64, 700, 650, 0, 3}};
-    for (int i = 0; i < COUNT(sizes); i++)
-        for (int o = 2; o < 8; o++)
-            for (int threads = 1; threads <= 5; threads += 4) {
-                const token_sizes s = sizes[i];
-                token_case c = token_case_new(s, dtype_f32, option_sets[o], (layout){0}, 14);
-                poslabel_context *const context = context_new(POSLABEL_ISA_AUTO, threads);
-                test_case_is("sizes %d, options %u, %d threads", i, option_sets[o], threads);
-                expect_ok(context, token_assemble(context, &c));
-                const size_t places = c.places ? (size_t)(threads * 4 * (s.visible + 15)) : 0;
-                assert_true(poslabel_context_workspace(context) <= places);
-                expect_ok(context, token_backward(context, &c));
-                const int64_t bound = 8 * (s.channels + 15) * (s.prefix + s.tokens + 64) + 512 * (s.tokens + s.visible) +
-                                      threads * (8 * (s.channels + 15) + 4 * (s.visible + 15));
-                assert_true(poslabel_context_workspace(context) <= (size_t)bound);
-                poslabel_context_destroy(context);
-                token_case_free(&c);
-            }
     test_case_is("%s", "");
 }
 
@@ -565,10 +476,8 @@ int main(void)
         cmocka_unit_test(tokens_per_image_follows),
         cmocka_unit_test(empty_batches),
         cmocka_unit_test(sums_are_rounded_once),
+        cmocka_unit_test(nans_and_infinities),
         cmocka_unit_test(gradient_is_the_adjoint),
-        cmocka_unit_test(same_bits),
-        cmocka_unit_test(split_batches),
-        cmocka_unit_test(workspace_stays_within_its_bound),
     };
     return cmocka_run_group_tests_name("tokens", tests, open_levels, close_levels);
 }

@@ -81,7 +81,8 @@ POSLABEL_API poslabel_status poslabel_assemble_tokens(poslabel_context *context,
  * Outputs are overwritten, not added to; at least one must be given.  Rows may be strided.  Sums are formed in double
  * precision, in the order of b and for grad_mask_token in tiles of positions, and rounded once: deterministic, the
  * same bits for every number of threads and at every instruction set.  Workspace on the CPU: at most
- * 8 * (D + 15) * (P + N + 64) + 512 * (N + V) bytes, and 8 * (D + 15) + 4 * (V + 15) bytes per thread.
+ * 8 * (D + 15) * (P + N + 64) bytes, 512 * (N + V) bytes or 1 MiB, whichever is more, and 8 * (D + 15) + 4 * (V + 15)
+ * bytes per thread.
  * Statuses as above; also POSLABEL_ERROR_INVALID when N cannot be known or disagrees, prefix_count is negative or
  * larger than grad_x, or an output overlaps another or an input.  Since 0.1.
  */

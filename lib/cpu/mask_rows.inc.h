@@ -1,7 +1,7 @@
 /*
  * Noise in, masks out: what is compiled for each instruction set.  SPDX-License-Identifier: Apache-2.0
  *
- * The loops below are written for the compiler to vectorise.  Words and ranks, which it cannot, have files of their own.
+ * The loops below are written for the compiler to vectorise.  Words and ranks, where it cannot, have their own files.
  */
 #include "philox.inc.h"
 #include "rank_rows.inc.h"
@@ -12,7 +12,7 @@
     {                                                                                                                  \
         type largest = 0;                                                                                              \
         for (int64_t i = 0; i < count; i++) {                                                                          \
-            const type magnitude = (type)(noise[i] & ((type)-1 >> 1));                                                   \
+            const type magnitude = (type)(noise[i] & ((type)-1 >> 1));                                                 \
             largest = magnitude > largest ? magnitude : largest;                                                       \
         }                                                                                                              \
         return largest > (infinity);                                                                                   \

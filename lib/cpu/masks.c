@@ -1,8 +1,8 @@
 /*
  * Masks on the CPU.  SPDX-License-Identifier: Apache-2.0
  *
- * Threads take equal shares of the images.  A few images are finished before the next are begun: their noise is ranked, or
- * their patches are chosen, and what was asked for is copied out of the orders and the ranks.
+ * Threads take equal shares of the images.  A few images are finished before the next are begun: their noise is ranked,
+ * or their patches are chosen, and what was asked for is copied out of the orders and the ranks.
  */
 #include "cpu.h"
 #include "masks.h"

@@ -1,8 +1,8 @@
 /*
  * Noise and its ranks.  SPDX-License-Identifier: Apache-2.0
  *
- * A mask is the order of an image's noise: order = argsort(noise), ascending and stable, and rank, its inverse.  Floats are
- * compared as integers that sort in the same way, so the result does not depend on the floating-point environment.
+ * A mask is the order of an image's noise: order = argsort(noise), ascending and stable, and rank, its inverse.  Floats
+ * are compared as integers that sort in the same way, so the result does not depend on the floating-point environment.
  */
 #ifndef PLB_CPU_MASKS_H
 #define PLB_CPU_MASKS_H
@@ -10,8 +10,8 @@
 #include "../backend.h"
 
 /*
- * A guess at where the noise lies: low and above become [2^23, 2^24) by (noise - low) * scale + 2^23.  Rounding keeps the
- * order, and what lies outside goes to the ends, so the guess decides how fast an image is ranked and nothing else.
+ * A guess at where the noise lies: low and above become [2^23, 2^24) by (noise - low) * scale + 2^23.  Rounding keeps
+ * the order, and what lies outside goes to the ends, so the guess decides how fast an image is ranked and nothing else.
  */
 typedef struct plb_noise_range {
     double low, scale;
@@ -120,8 +120,8 @@ typedef struct plb_mask_kernels {
 } plb_mask_kernels;
 
 /*
- * Ranks up to PLB_RANK_ROWS images, whose `range` need not be set: *range is the guess, bettered when it turns out to be
- * bad; start from {0}.
+ * Ranks up to PLB_RANK_ROWS images, whose `range` need not be set: *range is the guess, bettered when it turns out to
+ * be bad; start from {0}.
  */
 void plb_rank(const plb_mask_kernels *kernels, plb_ranking *rows, int count, plb_noise_range *range);
 

@@ -2,9 +2,9 @@
  * The ranks of the noise of one image.  SPDX-License-Identifier: Apache-2.0
  *
  * Noise is spread evenly, more or less, so one pass over a few times as many buckets as there are numbers all but sorts
- * it, and insertion does the rest.  Where that turns out to be much work, as with noise that crowds in a few places, the
- * row is given up and plb_rank() sorts it in another way: the time stays proportional to its length.  The AVX-512 level
- * sorts up to 256 numbers in its registers instead.
+ * it, and insertion does the rest.  Where that turns out to be much work, as with noise that crowds in a few places,
+ * the row is given up and plb_rank() sorts it in another way: the time stays proportional to its length.  The AVX-512
+ * level sorts up to 256 numbers in its registers instead.
  */
 #ifdef VF_LANES
 
@@ -52,9 +52,10 @@ static bool insert(plb_ranking *ranking)
 }
 
 /*
- * The noise as floats and what to do with them: value * scale + offset.  Equal numbers must become equal floats and greater
- * ones no smaller, whichever lane they are in and whatever the processor does to subnormal numbers: so none of this is
- * left to a loop that the compiler may finish with other instructions than it began with.
+ * The noise as floats and what to do with them: value * scale + offset.  Equal numbers must become equal floats and
+ * greater ones no smaller, whichever lane they are in and whatever the processor does to subnormal numbers.  So all of
+ * them take the same instructions, the last few as well, and nothing here is a product and a sum that a compiler may
+ * fuse in one place and not in another.
  */
 static const float *noise_values(const plb_ranking *ranking, float *scale, float *offset)
 {

@@ -9,11 +9,22 @@
 
 typedef __m512i keys;
 
+/*
+ * `size` registers of keys.  They must stay in registers, so every loop over them must go, whether the compiler inlines
+ * first or unrolls first: all loops count to a constant and leave out what is beyond size.  Clang needs no telling.
+ */
+enum { MOST_REGISTERS = 16 };
+
 #ifdef __clang__
-#define UNROLL _Pragma("clang loop unroll(full)")
+#define UNROLL
 #else
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
+
+#define EACH_REGISTER(i)                                                                                               \
+    UNROLL                                                                                                             \
+    for (int i = 0; i < MOST_REGISTERS; i++)                                                                           \
+        if (i < size)
 
 INLINE void exchange(keys *a, keys *b)
 {
@@ -28,11 +39,10 @@ INLINE keys exchange_columns(keys a, keys partner, __mmask16 upper)
     return _mm512_mask_max_epu32(_mm512_min_epu32(a, partner), upper, a, partner);
 }
 
-/* Every register with the one `distance` further: the other steps. */
+/* Every register with the one `distance` further. */
 INLINE void halve_registers(keys *k, const int size, const int distance)
 {
-    UNROLL
-    for (int i = 0; i < size; i++)
+    EACH_REGISTER(i)
         if (!(i & distance))
             exchange(&k[i], &k[i + distance]);
 }
@@ -80,24 +90,25 @@ INLINE void merge_registers(keys *k, const int size)
 /* Columns in groups of 2, 4, 8 and 16 back to front; and columns with their neighbours at distances 1, 2 and 4. */
 #define REVERSE_2(a) _mm512_shuffle_epi32(a, _MM_PERM_CDAB)
 #define REVERSE_4(a) _mm512_shuffle_epi32(a, _MM_PERM_ABCD)
-#define REVERSE_8(a) _mm512_permutexvar_epi32(_mm512_setr_epi32(7, 6, 5, 4, 3, 2, 1, 0, 15, 14, 13, 12, 11, 10, 9, 8), a)
-#define REVERSE_16(a) _mm512_permutexvar_epi32(_mm512_setr_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0), a)
+#define REVERSE_8(a)                                                                                                   \
+    _mm512_permutexvar_epi32(_mm512_setr_epi32(7, 6, 5, 4, 3, 2, 1, 0, 15, 14, 13, 12, 11, 10, 9, 8), a)
+#define REVERSE_16(a)                                                                                                  \
+    _mm512_permutexvar_epi32(_mm512_setr_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0), a)
 #define NEIGHBOUR_1(a) _mm512_shuffle_epi32(a, _MM_PERM_CDAB)
 #define NEIGHBOUR_2(a) _mm512_shuffle_epi32(a, _MM_PERM_BADC)
 #define NEIGHBOUR_4(a) _mm512_shuffle_i64x2(a, a, _MM_PERM_CDAB)
 
 /* The first step of a merge: every number with the one that stands as far from the other end. */
 #define FOLD_COLUMNS(reverse, upper)                                                                                   \
-    UNROLL                                                                                                             \
-    for (int i = 0; i < size / 2; i++) {                                                                               \
-        const keys a = k[i], b = k[size - 1 - i];                                                                      \
-        k[i] = exchange_columns(a, reverse(b), upper);                                                                 \
-        k[size - 1 - i] = exchange_columns(b, reverse(a), upper);                                                      \
-    }
+    EACH_REGISTER(i)                                                                                                   \
+        if (i < size / 2) {                                                                                            \
+            const keys a = k[i], b = k[size - 1 - i];                                                                  \
+            k[i] = exchange_columns(a, reverse(b), upper);                                                             \
+            k[size - 1 - i] = exchange_columns(b, reverse(a), upper);                                                  \
+        }
 
 #define MERGE_COLUMNS(neighbour, upper)                                                                                \
-    UNROLL                                                                                                             \
-    for (int i = 0; i < size; i++)                                                                                     \
+    EACH_REGISTER(i)                                                                                                   \
         k[i] = exchange_columns(k[i], neighbour(k[i]), upper);
 
 /* A row that has been ordered, and whose ranks are still to be set. */
@@ -108,16 +119,15 @@ typedef struct late_row {
 } late_row;
 
 /*
- * The sixteenth number `part` of its ranks.  These are scattered stores, one a cycle, while a sort keeps the vector units
- * busy and the rest of the core idle: so the row before is finished in between the steps of a sort.
+ * The sixteenth number `part` of its ranks.  These are scattered stores, one a cycle, while a sort keeps the vector
+ * units busy and the rest of the core idle: so the row before is finished in between the steps of a sort.
  */
 INLINE void set_ranks(const late_row *row, const int part, const int size)
 {
     if (part * size >= row->length)
         return;
-    UNROLL
-    for (int p = part * size; p < (part + 1) * size; p++)
-        row->rank[row->order[p]] = p;
+    EACH_REGISTER(i)
+        row->rank[row->order[part * size + i]] = part * size + i;
 }
 
 INLINE void sort_keys(keys *k, const int size, const late_row *late)
@@ -165,9 +175,9 @@ INLINE bool has_ties(const keys *k, const int size)
     /* the successor of a column's last number is the first one of the next column */
     const keys next = _mm512_alignr_epi32(_mm512_set1_epi32(-1), k[0], 1);
     keys least = _mm512_xor_si512(k[size - 1], next);
-    UNROLL
-    for (int i = 0; i + 1 < size; i++)
-        least = _mm512_min_epu32(least, _mm512_xor_si512(k[i], k[i + 1]));
+    EACH_REGISTER(i)
+        if (i + 1 < size)
+            least = _mm512_min_epu32(least, _mm512_xor_si512(k[i], k[i + 1]));
     return _mm512_cmplt_epu32_mask(least, _mm512_set1_epi32(256)) != 0;
 }
 
@@ -189,15 +199,14 @@ INLINE void interleave_64(keys a, keys b, keys *lower, keys *upper)
 /* The indices, which are the lowest bytes, down the columns. */
 INLINE void store_order(const keys *k, const int size, uint8_t *order)
 {
-    keys quads[4], pairs[4];
+    keys quads[MOST_REGISTERS / 4], pairs[MOST_REGISTERS / 4];
     const keys index = _mm512_set1_epi32(0xff);
-    UNROLL
-    for (int i = 0; i < size / 4; i++) {
-        const keys *const q = k + 4 * i;
-        const keys low = _mm512_ternarylogic_epi32(index, q[0], _mm512_slli_epi32(q[1], 8), 0xca);
-        const keys high = _mm512_ternarylogic_epi32(index, q[2], _mm512_slli_epi32(q[3], 8), 0xca);
-        quads[i] = _mm512_mask_blend_epi16(0xaaaaaaaa, low, _mm512_slli_epi32(high, 16));
-    }
+    EACH_REGISTER(i)
+        if (i % 4 == 0) {
+            const keys low = _mm512_ternarylogic_epi32(index, k[i], _mm512_slli_epi32(k[i + 1], 8), 0xca);
+            const keys high = _mm512_ternarylogic_epi32(index, k[i + 2], _mm512_slli_epi32(k[i + 3], 8), 0xca);
+            quads[i / 4] = _mm512_mask_blend_epi16(0xaaaaaaaa, low, _mm512_slli_epi32(high, 16));
+        }
     if (size == 8) {
         interleave_32(quads[0], quads[1], &pairs[0], &pairs[1]);
         quads[0] = pairs[0];
@@ -208,9 +217,9 @@ INLINE void store_order(const keys *k, const int size, uint8_t *order)
         interleave_64(pairs[0], pairs[2], &quads[0], &quads[1]);
         interleave_64(pairs[1], pairs[3], &quads[2], &quads[3]);
     }
-    UNROLL
-    for (int i = 0; i < size / 4; i++)
-        _mm512_store_si512(order + 64 * i, quads[i]);
+    EACH_REGISTER(i)
+        if (i % 4 == 0)
+            _mm512_store_si512(order + 16 * i, quads[i / 4]);
 }
 
 INLINE keys key_of_words(keys words, keys index)
@@ -276,8 +285,7 @@ INLINE void sort_rows(plb_ranking *rows, int count, const int size)
         plb_ranking *const row = &rows[r];
         uint8_t *const here = order[r % 2];
         make_keys(row, size, from);
-        UNROLL
-        for (int i = 0; i < size; i++)
+        EACH_REGISTER(i)
             k[i] = _mm512_load_si512(from + 16 * i);
         sort_keys(k, size, &late);
         store_order(k, size, here);

@@ -7,11 +7,12 @@
  * grad_mask_token collects from everywhere: each tile leaves a partial sum, and those are added in the order of the
  * tiles.  Tiles depend on P + N alone, so the bits do not depend on the threads.
  *
- * Which visible tokens stand at a position is looked up in lists that are built for CHUNK images at a time.
+ * Which visible tokens stand at a position is looked up in lists, which are built for a chunk of images at a time.  Chunks
+ * are large because each ends with all threads waiting for the slowest.
  */
 #include "tokens.h"
 
-enum { CHUNK = 64, MOST_TILES = 64 };
+enum { LEAST_CHUNK = 64, LIST_BYTES = 1 << 20, MOST_TILES = 64 };
 
 /* Visible tokens by position: first[n], then next[r] until -1, ascending. */
 typedef struct token_lists {
@@ -28,7 +29,9 @@ typedef struct backward_run {
     size_t pitch;                      /* of the sums */
     double *sums, *mask_sums, *spare;  /* rows by position, by tile, by thread */
     token_lists by_token, by_position; /* by_position only where positions say other than by_token */
+    int64_t chunk;                     /* images that are listed at a time */
     int64_t first_image, images;       /* of this chunk */
+    bool has_positions;                /* there are lists by position */
     bool prefix_sums;                  /* those of the prefix are wanted */
     bool last;                         /* of the chunks */
     bool stream;
@@ -213,18 +216,25 @@ static void store_mask_sum(const backward_run *run)
     run->round(run->job->grad_mask_token.data, sum, run->job->layout.channels);
 }
 
+/* As many images as LIST_BYTES hold lists for, or LEAST_CHUNK. */
+static int64_t chunk_of(const backward_run *run)
+{
+    const plb_token_layout *const layout = &run->job->layout;
+    const int64_t fitting = LIST_BYTES / ((run->has_positions ? 8 : 4) * (layout->tokens + layout->visible + 1));
+    const int64_t most = fitting > LEAST_CHUNK ? fitting : LEAST_CHUNK;
+    return layout->images < most ? layout->images : most;
+}
+
 /* Cuts the workspace up.  The places are checked where the lists will be. */
 static poslabel_status prepare(const plb_call *call, backward_run *run, size_t threads)
 {
     const plb_assemble_backward_job *const job = run->job;
     const plb_token_layout *const layout = &job->layout;
-    const size_t visible = (size_t)layout->visible, tokens = (size_t)layout->tokens;
-    const bool has_positions = layout->positions.data && job->grad_pos_embed.data;
+    const size_t visible = (size_t)layout->visible, tokens = (size_t)layout->tokens, images = (size_t)run->chunk;
     const size_t mask_rows = job->grad_mask_token.data ? (size_t)run->tiles : 0;
     const size_t rows = plb_size_add((size_t)run->sum_rows, plb_size_add(mask_rows, threads));
     const size_t sums = plb_size_mul(rows, plb_size_mul(run->pitch, sizeof(double)));
-    const size_t images = (size_t)(layout->images < CHUNK ? layout->images : CHUNK);
-    const size_t lists = plb_size_mul(plb_size_mul(images, has_positions ? 8 : 4), tokens + visible);
+    const size_t lists = plb_size_mul(plb_size_mul(images, run->has_positions ? 8 : 4), tokens + visible);
     const size_t inverse_pitch = (visible + 15) / 16 * 16;
     const size_t inverses = layout->places.data ? plb_size_mul(threads, inverse_pitch * sizeof(int32_t)) : 0;
 
@@ -239,7 +249,7 @@ static poslabel_status prepare(const plb_call *call, backward_run *run, size_t t
     run->by_token.first = indices;
     run->by_token.next = indices + images * tokens;
     run->by_token.keys = layout->ids_keep.data ? &layout->ids_keep : NULL;
-    if (has_positions) {
+    if (run->has_positions) {
         run->by_position.first = run->by_token.next + images * visible;
         run->by_position.next = run->by_position.first + images * tokens;
         run->by_position.keys = &layout->positions;
@@ -266,11 +276,12 @@ poslabel_status plb_cpu_assemble_tokens_backward(const plb_call *call, const plb
     run.tiles = rows ? (rows + run.tile_rows - 1) / run.tile_rows : 0;
     run.sum_rows = job->grad_pos_embed.data ? rows : run.prefix_sums ? layout->prefix : 0;
 
-    const int64_t most = layout->images < CHUNK ? layout->images : CHUNK;
+    run.has_positions = layout->positions.data && job->grad_pos_embed.data;
+    run.chunk = chunk_of(&run);
     const size_t image_bytes = (size_t)(rows + layout->prefix + layout->visible) * row_bytes;
-    const size_t list_bytes = (size_t)most * (size_t)(layout->tokens + layout->visible) * 8;
+    const size_t list_bytes = (size_t)run.chunk * (size_t)(layout->tokens + layout->visible) * 8;
     const size_t index_bytes = plb_token_index_bytes(layout);
-    const size_t most_bytes = (size_t)most * image_bytes;
+    const size_t most_bytes = (size_t)run.chunk * image_bytes;
     const int threads = plb_parallel_threads(context, index_bytes > most_bytes ? index_bytes : most_bytes);
     poslabel_status status = prepare(call, &run, (size_t)threads);
     if (status != POSLABEL_OK || row_bytes == 0)
@@ -278,7 +289,7 @@ poslabel_status plb_cpu_assemble_tokens_backward(const plb_call *call, const plb
 
     do { /* once at least: sums over an empty batch are 0 */
         const int64_t left = layout->images - run.first_image;
-        run.images = left < CHUNK ? left : CHUNK;
+        run.images = left < run.chunk ? left : run.chunk;
         run.last = run.images == left;
         plb_parallel(context, list_bytes, list_images, &run);
         plb_parallel(context, (size_t)run.images * image_bytes, walk_tiles, &run);

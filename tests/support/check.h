@@ -45,7 +45,8 @@ void expect_near_at(const char *file, int line, const char *what, const double *
                     double tolerance, double floor);
 
 /* The same for one number. */
-#define expect_number(what, got, want, tolerance) expect_number_at(__FILE__, __LINE__, (what), (got), (want), (tolerance))
+#define expect_number(what, got, want, tolerance)                                                                      \
+    expect_number_at(__FILE__, __LINE__, (what), (got), (want), (tolerance))
 void expect_number_at(const char *file, int line, const char *what, double got, double want, double tolerance);
 
 /* That two pieces of memory hold the same bytes; `size` is that of an element, for the index in the message. */

@@ -45,8 +45,8 @@ static void *count_allocate(void *user, size_t size, size_t alignment)
 {
     counting_allocator *counter = user;
     counter->allocations++;
-    if (counter->fail_at &&
-        (counter->allocations == counter->fail_at || (counter->fail_after && counter->allocations > counter->fail_at))) {
+    if (counter->fail_at && (counter->allocations == counter->fail_at ||
+                             (counter->fail_after && counter->allocations > counter->fail_at))) {
         counter->failed++;
         return NULL;
     }
@@ -88,8 +88,8 @@ static void count_release(void *user, void *data, size_t size)
                  block->size);
     for (int i = 0; i < TAIL; i++)
         if (((char *)data + block->size)[i] != TAIL_BYTE && !*counter->problem)
-            snprintf(counter->problem, sizeof counter->problem, "a block of %zu bytes was written %d bytes past its end",
-                     block->size, i + 1);
+            snprintf(counter->problem, sizeof counter->problem,
+                     "a block of %zu bytes was written %d bytes past its end", block->size, i + 1);
     *link = block->next;
     counter->live--;
     counter->live_bytes -= block->size;

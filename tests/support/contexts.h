@@ -28,9 +28,9 @@ typedef struct counting_allocator {
     long live;        /* blocks not yet released                                                        */
     size_t live_bytes;
     size_t peak_bytes;
-    long fail_at;     /* the allocation with this number (from 1) fails; 0: none                        */
-    bool fail_after;  /* and so do all after it                                                         */
-    long failed;      /* how many were made to fail                                                     */
+    long fail_at;    /* the allocation with this number (from 1) fails; 0: none                        */
+    bool fail_after; /* and so do all after it                                                         */
+    long failed;     /* how many were made to fail                                                     */
     struct counting_block *blocks;
     char problem[256]; /* the first misuse seen; "" if none                                             */
 } counting_allocator;

@@ -83,8 +83,8 @@ void guard_check_at(const char *file, int line, const guard *g)
         return;
     for (size_t i = 0; i < inner; i++)
         if ((i < begin || i >= end) && first[i] != *canary_from(i))
-            test_fail_at(file, line, "a byte was written %zu bytes %s the buffer of %zu bytes", i < begin ? begin - i : i - end + 1,
-                         i < begin ? "before" : "past", g->size);
+            test_fail_at(file, line, "a byte was written %zu bytes %s the buffer of %zu bytes",
+                         i < begin ? begin - i : i - end + 1, i < begin ? "before" : "past", g->size);
 }
 
 void guard_read_only(guard *g, bool on)

@@ -40,7 +40,8 @@ loss_case loss_case_new(loss_kind kind, poslabel_grid grid, poslabel_dtype dtype
         c.positions = tensor_new(dtype_i64, rank, leading);
         tensor_fill_below(c.positions, seed + 1, classes);
     }
-    c.loss = reduction == POSLABEL_REDUCTION_NONE ? tensor_new(dtype_f64, rank, leading) : tensor_new(dtype_f64, 0, NULL);
+    c.loss =
+        reduction == POSLABEL_REDUCTION_NONE ? tensor_new(dtype_f64, rank, leading) : tensor_new(dtype_f64, 0, NULL);
     c.grad = tensor_laid_out(dtype, rank + 1, shape, how);
     c.accuracy = tensor_new(dtype_f64, 0, NULL);
     c.weight_sum = tensor_new(dtype_f64, 0, NULL);
@@ -66,8 +67,8 @@ void loss_case_free(loss_case *c)
 {
     if (c->grad != c->logits)
         tensor_free(c->grad);
-    tensor *const others[] = {c->logits, c->positions, c->mask,     c->weights,    c->grad_loss,
-                              c->normalizer, c->loss,  c->accuracy, c->weight_sum, c->flags};
+    tensor *const others[] = {c->logits,     c->positions, c->mask,     c->weights,    c->grad_loss,
+                              c->normalizer, c->loss,      c->accuracy, c->weight_sum, c->flags};
     for (int i = 0; i < COUNT(others); i++)
         tensor_free(others[i]);
     *c = (loss_case){0};
@@ -83,7 +84,8 @@ void loss_case_forget_outputs(loss_case *c)
 
 bool loss_case_outputs_untouched(const loss_case *c)
 {
-    const tensor *const outputs[] = {c->grad == c->logits ? NULL : c->grad, c->loss, c->accuracy, c->weight_sum, c->flags};
+    const tensor *const outputs[] = {c->grad == c->logits ? NULL : c->grad, c->loss, c->accuracy, c->weight_sum,
+                                     c->flags};
     for (int i = 0; i < COUNT(outputs); i++)
         if (outputs[i] && !tensor_is_untouched(outputs[i]))
             return false;

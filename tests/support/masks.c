@@ -3,8 +3,8 @@
 
 #include "test.h"
 
-const char *const mask_output_names[MASK_OUTPUTS] = {"ids_keep",        "ids_remove", "ids_restore", "mask",  "ids_keep_pos",
-                                                     "ids_restore_pos", "mask_pos",   "positions",   "places"};
+const char *const mask_output_names[MASK_OUTPUTS] = {
+    "ids_keep", "ids_remove", "ids_restore", "mask", "ids_keep_pos", "ids_restore_pos", "mask_pos", "positions", "places"};
 
 /* Which operation chooses the patches. */
 static int patch_mask_of(const mask_case *c)
@@ -338,4 +338,71 @@ void expect_masks_at(const char *file, int line, const mask_case *c, const mask_
                              (long long)answer->output[o][i]);
         tensor_check_at(file, line, t);
     }
+}
+
+/* ---- every level ---- */
+
+poslabel_context *mask_levels[ISA_LEVELS];
+int mask_level_count;
+
+int mask_open_levels(void **state)
+{
+    poslabel_isa isa[ISA_LEVELS];
+    (void)state;
+    mask_level_count = isa_levels(isa);
+    for (int i = 0; i < mask_level_count; i++)
+        mask_levels[i] = context_new(isa[i], 1);
+    return 0;
+}
+
+int mask_close_levels(void **state)
+{
+    (void)state;
+    for (int i = 0; i < mask_level_count; i++)
+        poslabel_context_destroy(mask_levels[i]);
+    return 0;
+}
+
+const char *mask_level_name(const poslabel_context *context)
+{
+    return poslabel_isa_name(poslabel_context_isa(context));
+}
+
+void expect_masks_every_level(const mask_case *c, const char *what)
+{
+    mask_answer answer = mask_solve(c);
+    for (int i = 0; i < mask_level_count; i++) {
+        test_case_is("%s, kind %d, %d x %d, %s", what, (int)c->kind, (int)c->grid.height, (int)c->grid.width,
+                     mask_level_name(mask_levels[i]));
+        mask_case_forget_outputs(c);
+        expect_ok(mask_levels[i], mask_call(mask_levels[i], c));
+        expect_masks(c, &answer);
+    }
+    mask_answer_free(&answer);
+    test_case_is("%s", "");
+}
+
+mask_case mask_random_case(int64_t tokens, int64_t images, double mask_ratio)
+{
+    return (mask_case){.kind = MASK_RANDOM,
+                       .grid = {1, (int32_t)tokens},
+                       .mask_ratio = mask_ratio,
+                       .pos_mask_ratio = 0.75,
+                       .images = images,
+                       .seed = UINT64_C(0x123456789abcdef) + (uint64_t)tokens,
+                       .first_sample = 77,
+                       .step = 5};
+}
+
+mask_case mask_droppos_case(poslabel_grid grid, int patch_mask, int64_t images)
+{
+    return (mask_case){.kind = MASK_DROPPOS,
+                       .grid = grid,
+                       .patch_mask = patch_mask,
+                       .mask_ratio = 0.75,
+                       .pos_mask_ratio = 0.75,
+                       .images = images,
+                       .seed = 99,
+                       .first_sample = 3,
+                       .step = 1};
 }

@@ -2,6 +2,7 @@
 #ifndef TEST_MASKS_H
 #define TEST_MASKS_H
 
+#include "contexts.h"
 #include "tensors.h"
 
 typedef enum mask_kind {
@@ -44,6 +45,10 @@ typedef struct mask_case {
     tensor *output[MASK_OUTPUTS];
 } mask_case;
 
+/* Random masks of `tokens` tokens, a grid of one row; and both masks of DropPos.  Drawn, without outputs. */
+mask_case mask_random_case(int64_t tokens, int64_t images, double mask_ratio);
+mask_case mask_droppos_case(poslabel_grid grid, int patch_mask, int64_t images);
+
 /* N, V and K_pos, written from the documentation. */
 int64_t mask_tokens(const mask_case *c);
 int64_t mask_visible(const mask_case *c);
@@ -82,5 +87,15 @@ void mask_answer_free(mask_answer *a);
 /* That the outputs given are exactly the answer, and that nothing lies around them. */
 #define expect_masks(c, answer) expect_masks_at(__FILE__, __LINE__, (c), (answer))
 void expect_masks_at(const char *file, int line, const mask_case *c, const mask_answer *answer);
+
+/* A context of each level with one thread, for a suite's set-up and tear-down; the reference first. */
+extern poslabel_context *mask_levels[ISA_LEVELS];
+extern int mask_level_count;
+int mask_open_levels(void **state);
+int mask_close_levels(void **state);
+const char *mask_level_name(const poslabel_context *context);
+
+/* Runs a case at every level and compares; the answer is found once.  `what` is for the message. */
+void expect_masks_every_level(const mask_case *c, const char *what);
 
 #endif

@@ -38,7 +38,8 @@ static poslabel_dtype dtype_of(const char *descr)
     static const struct {
         const char *name;
         poslabel_dtype dtype;
-    } known[] = {{"'<f4'", POSLABEL_FLOAT32}, {"'<f8'", POSLABEL_FLOAT64}, {"'<i8'", POSLABEL_INT64}, {"'|b1'", POSLABEL_BOOL}};
+    } known[] = {
+        {"'<f4'", POSLABEL_FLOAT32}, {"'<f8'", POSLABEL_FLOAT64}, {"'<i8'", POSLABEL_INT64}, {"'|b1'", POSLABEL_BOOL}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (!strncmp(descr, known[i].name, strlen(known[i].name)))
             return known[i].dtype;

@@ -39,9 +39,9 @@ typedef struct rng {
 } rng;
 
 uint64_t rng_bits(rng *r);
-double rng_unit(rng *r);                               /* in [0, 1)          */
-int64_t rng_below(rng *r, int64_t n);                  /* in [0, n)          */
-double rng_between(rng *r, double low, double high);   /* uniform            */
-double rng_normal(rng *r);                             /* mean 0, variance 1, within 3.5 */
+double rng_unit(rng *r);                             /* in [0, 1)          */
+int64_t rng_below(rng *r, int64_t n);                /* in [0, n)          */
+double rng_between(rng *r, double low, double high); /* uniform            */
+double rng_normal(rng *r);                           /* mean 0, variance 1, within 3.5 */
 
 #endif

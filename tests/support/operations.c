@@ -30,7 +30,9 @@ static const poslabel_tensor *out(operation *op, poslabel_dtype dtype, int rank,
     return &add(op->outputs, tensor_new(dtype, rank, shape))->t;
 }
 
+/* clang-format off */
 #define SHAPE(...) (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__}
+/* clang-format on */
 
 /* The init macro, the name, the size and the function of an operation. */
 #define OPERATION(op, name_, MACRO)                                                                                    \
@@ -261,12 +263,25 @@ static void sigma_schedule(operation *op, int64_t many)
     args->sigma = &op->number;
 }
 
-static void (*const table[])(operation *, int64_t) = {
-    absolute_labels,        relative_labels,        smoothing_map,     random_mask,
-    noisy_mask,             regular_mask,           block_mask,        droppos_masks,
-    noisy_droppos_masks,    assemble_tokens,        assemble_tokens_backward, attentive_weights,
-    position_cross_entropy, absolute_cross_entropy, relative_cross_entropy,   droppos_loss,
-    filtered_loss,          scale_gradient,         sigma_schedule};
+static void (*const table[])(operation *, int64_t) = {absolute_labels,
+                                                      relative_labels,
+                                                      smoothing_map,
+                                                      random_mask,
+                                                      noisy_mask,
+                                                      regular_mask,
+                                                      block_mask,
+                                                      droppos_masks,
+                                                      noisy_droppos_masks,
+                                                      assemble_tokens,
+                                                      assemble_tokens_backward,
+                                                      attentive_weights,
+                                                      position_cross_entropy,
+                                                      absolute_cross_entropy,
+                                                      relative_cross_entropy,
+                                                      droppos_loss,
+                                                      filtered_loss,
+                                                      scale_gradient,
+                                                      sigma_schedule};
 
 int operation_count(void)
 {

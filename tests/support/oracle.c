@@ -83,7 +83,8 @@ loss_answer loss_solve(const loss_case *c)
     double *z = malloc(sizeof(double) * (size_t)classes);
     bool *correct = calloc((size_t)rows + 1, 1);
     long double *t = malloc(sizeof *t * (size_t)classes), *p = malloc(sizeof *p * (size_t)classes);
-    long double *sums = malloc(sizeof *sums * (size_t)classes), *slopes = malloc(sizeof *slopes * (size_t)(rows * classes + 1));
+    long double *sums = malloc(sizeof *sums * (size_t)classes),
+                *slopes = malloc(sizeof *slopes * (size_t)(rows * classes + 1));
     for (int64_t k = 0; k < classes; k++)
         sums[k] = c->kind == LOSS_DROPPOS ? gaussian_sum(c, k) : 0;
 

@@ -20,7 +20,7 @@ tensor *tensor_laid_out(poslabel_dtype dtype, int ndim, const int64_t *shape, la
     const size_t size = t->count ? (size_t)(last + 1) * dtype_size(dtype) : 0;
     t->memory = guard_new(size, how.side, how.gap);
     t->t = (poslabel_tensor){(char *)t->memory.data - how.byte_offset, {POSLABEL_DEVICE_CPU, 0}, ndim, dtype, t->shape,
-                             how.row_padding ? t->strides : NULL, how.byte_offset};
+                             how.row_padding ? t->strides : NULL,      how.byte_offset};
     return t;
 }
 
@@ -149,7 +149,8 @@ void tensor_check_at(const char *file, int line, const tensor *t)
         const char *begin = (const char *)tensor_at(t, r * t->shape[t->t.ndim - 1]) + row;
         const char *end = tensor_at(t, (r + 1) * t->shape[t->t.ndim - 1]);
         if (!guard_holds_canary(&t->memory, begin, (size_t)(end - begin)))
-            test_fail_at(file, line, "something was written between rows %lld and %lld", (long long)r, (long long)r + 1);
+            test_fail_at(file, line, "something was written between rows %lld and %lld", (long long)r,
+                         (long long)r + 1);
     }
 }
 

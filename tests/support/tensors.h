@@ -58,8 +58,8 @@ void tensor_set(tensor *t, int64_t index, double value);
 void *tensor_at(const tensor *t, int64_t index);
 
 void tensor_fill(tensor *t, double value);
-void tensor_fill_normal(tensor *t, uint64_t seed, double scale);          /* normal, times scale  */
-void tensor_fill_below(tensor *t, uint64_t seed, int64_t n);              /* integers in [0, n)   */
+void tensor_fill_normal(tensor *t, uint64_t seed, double scale); /* normal, times scale  */
+void tensor_fill_below(tensor *t, uint64_t seed, int64_t n);     /* integers in [0, n)   */
 void tensor_fill_between(tensor *t, uint64_t seed, double low, double high);
 
 /* All elements as doubles in row-major order, to be freed with free(). */

@@ -3,6 +3,18 @@
 
 #include "tokens.h"
 
+const unsigned token_option_sets[TOKEN_OPTION_SETS] = {
+    0,
+    TOKENS_POS_EMBED,
+    TOKENS_IDS | TOKENS_MASK | TOKENS_POS_EMBED | TOKENS_PREFIX_EMBED | TOKENS_MASK_TOKEN,
+    TOKENS_IDS | TOKENS_MASK | TOKENS_POS_EMBED | TOKENS_PREFIX_EMBED | TOKENS_INT32,
+    TOKENS_IDS | TOKENS_POSITIONS | TOKENS_POS_EMBED | TOKENS_PLACES | TOKENS_MASK_TOKEN,
+    TOKENS_IDS | TOKENS_MASK | TOKENS_MASK_TOKEN | TOKENS_PLACES | TOKENS_INT32,
+    TOKENS_IDS | TOKENS_DUPLICATES | TOKENS_MASK | TOKENS_POS_EMBED | TOKENS_MASK_TOKEN | TOKENS_PREFIX_EMBED,
+    (TOKENS_ALL & ~TOKENS_MASK) | TOKENS_PLACES,
+    TOKENS_PLACES | TOKENS_POSITIONS | TOKENS_POS_EMBED,
+};
+
 static tensor *new_values(poslabel_dtype dtype, int ndim, const int64_t *shape, layout how, uint64_t seed)
 {
     tensor *t = tensor_laid_out(dtype, ndim, shape, how);
@@ -48,7 +60,7 @@ token_case token_case_new(token_sizes size, poslabel_dtype dtype, unsigned optio
         c.positions = tensor_laid_out(ids, 2, kept, ids_how);
         rng r = {seed + 2};
         for (int64_t i = 0; i < c.positions->count; i++)
-            tensor_set(c.positions, i, (double)(rng_below(&r, n + n / 2 + 1) % (n + 1) - 1));
+            tensor_set(c.positions, i, rng_below(&r, 4) ? (double)rng_below(&r, n) : -1);
     } else if (options & TOKENS_MASK) {
         c.mask_pos = tensor_laid_out(dtype_u8, 2, kept, ids_how);
         tensor_fill_below(c.mask_pos, seed + 3, 3); /* any number but 0 is "dropped" */

@@ -22,6 +22,10 @@ enum {
     TOKENS_ALL = 511
 };
 
+/* Combinations of these that between them have everything. */
+enum { TOKEN_OPTION_SETS = 9 };
+extern const unsigned token_option_sets[TOKEN_OPTION_SETS];
+
 /* The arguments of both passes; tensors that are NULL are not given.  Gradients are named after what they are of. */
 typedef struct token_case {
     token_sizes size;
