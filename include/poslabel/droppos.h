@@ -18,7 +18,8 @@ extern "C" {
  *     l_r = -sum_j t_ij log p_j
  *     dl_r/dz_j = p_j * sum_k t_ik - t_ij
  *
- * The targets are never stored: a row of them is formed from two factors, one for each axis.
+ * The targets are never stored: a row of them is formed from two factors, one for each axis.  In float32 arithmetic, grid
+ * rows and columns whose factor is below 2^-32 of the largest count as 0.
  *
  *   grid               h x w patches, N = h * w.
  *   logits             [B, V, N], or any [..., N].
