@@ -55,8 +55,8 @@ poslabel_status poslabel_attentive_weights(poslabel_context *context, const posl
     plb_shape all = {2, {job.images, job.tokens}}, kept = {2, {job.images, PLB_UNKNOWN}};
     if ((status = read_cls(&call, args.cls, &job)) != POSLABEL_OK ||
         (status = read_pos_embed(&call, args.pos_embed, &job)) != POSLABEL_OK ||
-        (status = plb_view(&call, "ids_keep", args.ids_keep, PLB_IDS, &kept, PLB_EXACT, 1, PLB_INPUT,
-                           &job.ids_keep)) != POSLABEL_OK ||
+        (status = plb_view(&call, "ids_keep", args.ids_keep, PLB_IDS, &kept, PLB_EXACT, 1, PLB_INPUT, &job.ids_keep)) !=
+            POSLABEL_OK ||
         (status = plb_view(&call, "attention", args.attention, PLB_SCALARS, &all, PLB_EXACT, 1, PLB_OUTPUT,
                            &job.attention)) != POSLABEL_OK)
         return status;

@@ -30,8 +30,8 @@ static poslabel_status read_indices(const plb_call *call, const poslabel_tensor 
     layout->visible = ids.dim[1];
     if ((status = plb_view(call, "mask_pos", mask_pos, PLB_MASKS, &ids, PLB_EXACT, 1, PLB_INPUT, &layout->mask_pos)) !=
             POSLABEL_OK ||
-        (status = plb_view(call, "positions", positions, PLB_IDS, &ids, PLB_EXACT, 1, PLB_INPUT,
-                           &layout->positions)) != POSLABEL_OK)
+        (status = plb_view(call, "positions", positions, PLB_IDS, &ids, PLB_EXACT, 1, PLB_INPUT, &layout->positions)) !=
+            POSLABEL_OK)
         return status;
     return plb_view(call, "places", places, PLB_IDS, &ids, PLB_EXACT, 1, PLB_INPUT, &layout->places);
 }
@@ -90,9 +90,9 @@ poslabel_status poslabel_assemble_tokens(poslabel_context *context, const poslab
         (status = plb_view(&call, "x", args.x, dtype, &x, PLB_EXACT, 1, PLB_OUTPUT, &job.x)) != POSLABEL_OK)
         return status;
 
-    const plb_rows *const apart[] = {&job.x,          &job.tokens,         &job.prefix_tokens,
-                                     &job.pos_embed,  &job.mask_token,     &layout->ids_keep,
-                                     &layout->places, &layout->positions,  &layout->mask_pos};
+    const plb_rows *const apart[] = {&job.x,          &job.tokens,        &job.prefix_tokens,
+                                     &job.pos_embed,  &job.mask_token,    &layout->ids_keep,
+                                     &layout->places, &layout->positions, &layout->mask_pos};
     status = plb_no_overlap(&call, apart, sizeof apart / sizeof *apart);
     return status == POSLABEL_OK ? context->backend->assemble_tokens(&call, &job) : status;
 }
@@ -151,8 +151,8 @@ poslabel_status poslabel_assemble_tokens_backward(poslabel_context *context,
     const unsigned dtype = 1u << job.grad_x.dtype;
     plb_shape tokens = {3, {layout->images, layout->tokens, layout->channels}};
     plb_shape channels = {1, {layout->channels}}, prefix = {2, {layout->prefix, layout->channels}};
-    status = plb_view(&call, "grad_tokens", args.grad_tokens, dtype, &tokens, PLB_EXACT, 1, PLB_OUTPUT,
-                      &job.grad_tokens);
+    status =
+        plb_view(&call, "grad_tokens", args.grad_tokens, dtype, &tokens, PLB_EXACT, 1, PLB_OUTPUT, &job.grad_tokens);
     if (status != POSLABEL_OK)
         return status;
     layout->tokens = tokens.dim[1];
@@ -167,9 +167,9 @@ poslabel_status poslabel_assemble_tokens_backward(poslabel_context *context,
                                  &job.grad_pos_embed)) != POSLABEL_OK)
         return status;
 
-    const plb_rows *const apart[] = {
-        &job.grad_tokens,  &job.grad_mask_token, &job.grad_prefix_tokens, &job.grad_pos_embed, &job.grad_x,
-        &layout->ids_keep, &layout->places,      &layout->positions,      &layout->mask_pos};
+    const plb_rows *const apart[] = {&job.grad_tokens,    &job.grad_mask_token, &job.grad_prefix_tokens,
+                                     &job.grad_pos_embed, &job.grad_x,          &layout->ids_keep,
+                                     &layout->places,     &layout->positions,   &layout->mask_pos};
     status = plb_no_overlap(&call, apart, sizeof apart / sizeof *apart);
     return status == POSLABEL_OK ? context->backend->assemble_tokens_backward(&call, &job) : status;
 }

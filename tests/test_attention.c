@@ -1,4 +1,7 @@
-/* Attentive weights: golden vectors, the definition at every level, determinism, errors.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Attentive weights: golden vectors, the definition at every level, determinism, errors.
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "test.h"
 
 static poslabel_context *levels[ISA_LEVELS]; /* one of each, with one thread */
@@ -40,11 +43,11 @@ typedef struct attention_sizes {
     bool own_cls;
 } attention_sizes;
 
-static attention_case case_new(attention_sizes s, poslabel_dtype dtype, poslabel_dtype ids, poslabel_dtype out, layout how,
-                               uint64_t seed)
+static attention_case case_new(attention_sizes s, poslabel_dtype dtype, poslabel_dtype ids, poslabel_dtype out,
+                               layout how, uint64_t seed)
 {
-    attention_case c = {s.images, s.count, s.visible ? s.visible : s.count, s.channels, 0.1, NULL, NULL, NULL, NULL, NULL,
-                        NULL};
+    attention_case c = {s.images, s.count, s.visible ? s.visible : s.count, s.channels, 0.1, NULL, NULL, NULL, NULL,
+                        NULL,     NULL};
     const layout row = {.row_padding = how.row_padding, .side = how.side};
     c.tokens = tensor_laid_out(dtype, 3, (int64_t[]){s.images, s.count, s.channels}, how);
     c.cls = s.own_cls ? tensor_laid_out(dtype, 2, (int64_t[]){s.images, s.channels}, how)
@@ -162,8 +165,8 @@ static void check_golden(const char *name, poslabel_dtype dtype)
     const npz_array *const full = npz_get(file, "attn_full"), *const kept = npz_get(file, "attn");
     attention_case c = {.images = tokens->shape[0], .temperature = 0.1};
     c.tokens = tensor_from_npz(tokens, dtype, (layout){0});
-    c.cls = tensor_from_npz(npz_get(file, "cls_token"), dtype, (layout){0});           /* [1, 1, D] */
-    c.pos_embed = tensor_from_npz(npz_get(file, "pos_embed"), dtype, (layout){0});     /* [1, 1 + N, D] */
+    c.cls = tensor_from_npz(npz_get(file, "cls_token"), dtype, (layout){0});       /* [1, 1, D] */
+    c.pos_embed = tensor_from_npz(npz_get(file, "pos_embed"), dtype, (layout){0}); /* [1, 1 + N, D] */
     c.ids_keep = tensor_from_npz(ids, dtype_i64, (layout){0});
     c.attention = tensor_new(dtype_f64, 2, full->shape);
     c.weights = tensor_new(dtype_f64, 2, kept->shape);
@@ -207,8 +210,8 @@ static layout layout_of(int number, poslabel_dtype dtype, int64_t channels)
     }
 }
 
-static const int64_t all_channels[] = {1,  2,  3,   4,   8,   15,  16,  17,  31,  32,   33,  63,
-                                       64, 65, 127, 128, 129, 196, 197, 256, 511, 512, 513, 768, 1030};
+static const int64_t all_channels[] = {1,  2,   3,   4,   8,   15,  16,  17,  31,  32,  33,  63,  64,
+                                       65, 127, 128, 129, 196, 197, 256, 511, 512, 513, 768, 1030};
 
 static void check_sizes(attention_sizes s, poslabel_dtype dtype, int how, bool narrow, uint64_t seed)
 {
@@ -238,8 +241,9 @@ static void every_level(void **state)
         for (int d = 0; d < COUNT(dtypes); d++)
             for (int o = 0; o < 6; o++) {
                 /* up to four images go to the kernel at once: one round, two, and a rest */
-                const attention_sizes s = {1 + (k + o) % 7, 5 + k % 4, o % 3 ? 1 + (k + d) % 9 : 0, all_channels[k],
-                                           o % 2 ? 1 + k % 2 : 0, (k + d + o) % 2};
+                const attention_sizes s = {
+                    1 + (k + o) % 7,       5 + k % 4,      o % 3 ? 1 + (k + d) % 9 : 0, all_channels[k],
+                    o % 2 ? 1 + k % 2 : 0, (k + d + o) % 2};
                 if (!test_is_quick() || (k + d + o) % 4 == 0)
                     check_sizes(s, dtypes[d], (k + d) % 3, o % 2 == k % 2, (uint64_t)(k * 64 + d * 8 + o));
             }
@@ -258,8 +262,8 @@ static void shared_cls_of_rank_two(void **state)
 {
     (void)state;
     for (int64_t images = 1; images <= 3; images += 2) {
-        attention_case c = case_new((attention_sizes){images, 6, 4, 20, 1, false}, dtype_f32, dtype_i64, dtype_f64,
-                                    (layout){0}, 4);
+        attention_case c =
+            case_new((attention_sizes){images, 6, 4, 20, 1, false}, dtype_f32, dtype_i64, dtype_f64, (layout){0}, 4);
         c.cls->t.ndim = 2;
         c.cls->shape[1] = c.cls->strides[0] = c.cls->shape[0];
         c.cls->shape[0] = c.cls->strides[1] = 1;
@@ -281,8 +285,8 @@ static void tiny_vectors(void **state)
     const double scales[] = {0, 1e-12, 1e-9, 1e-8, 1e-7};
     for (int s = 0; s < COUNT(scales); s++)
         for (int which = 0; which < 3; which++) {
-            attention_case c = case_new((attention_sizes){2, 6, 4, 9, 0, true}, dtype_f32, dtype_i64, dtype_f64,
-                                        (layout){0}, 5);
+            attention_case c =
+                case_new((attention_sizes){2, 6, 4, 9, 0, true}, dtype_f32, dtype_i64, dtype_f64, (layout){0}, 5);
             for (int64_t i = 0; i < c.tokens->count; i++)
                 if (which != 1 && i % 2 == 0)
                     tensor_set(c.tokens, i, scales[s] * tensor_get(c.tokens, i));
@@ -307,7 +311,8 @@ static void low_temperatures(void **state)
     (void)state;
     const double temperatures[] = {1e-3, 1e-5, 1e-310, 10, 1e300};
     for (int t = 0; t < COUNT(temperatures); t++) {
-        attention_case c = case_new((attention_sizes){1, 3, 2, 4, 0, false}, dtype_f32, dtype_i64, dtype_f64, (layout){0}, 6);
+        attention_case c =
+            case_new((attention_sizes){1, 3, 2, 4, 0, false}, dtype_f32, dtype_i64, dtype_f64, (layout){0}, 6);
         const double tokens[] = {1, 0, 0, 0, -1, 0, 0, 0, -1, 1, 0, 0}, cls[] = {1, 0, 0, 0};
         for (int i = 0; i < 12; i++)
             tensor_set(c.tokens, i, tokens[i]);
@@ -324,7 +329,8 @@ static void low_temperatures(void **state)
             expect_number("weight", tensor_get(c.weights, 1), near, 1e-5);
             expect_number("the weights' sum", tensor_get(c.weights, 0) + tensor_get(c.weights, 1), 1, 1e-12);
             expect_number("the attention's sum",
-                          tensor_get(c.attention, 0) + tensor_get(c.attention, 1) + tensor_get(c.attention, 2), 1, 1e-12);
+                          tensor_get(c.attention, 0) + tensor_get(c.attention, 1) + tensor_get(c.attention, 2), 1,
+                          1e-12);
         }
         case_free(&c);
     }
@@ -335,7 +341,8 @@ static void low_temperatures(void **state)
 static void nan_stays_in_its_image(void **state)
 {
     (void)state;
-    attention_case c = case_new((attention_sizes){6, 5, 3, 18, 1, false}, dtype_f32, dtype_i64, dtype_f64, (layout){0}, 7);
+    attention_case c =
+        case_new((attention_sizes){6, 5, 3, 18, 1, false}, dtype_f32, dtype_i64, dtype_f64, (layout){0}, 7);
     tensor_fill(c.ids_keep, 2);
     tensor_set(c.tokens, (2 * 5 + 4) * 18 + 17, NAN);
     for (int i = 0; i < level_count; i++) {
@@ -351,7 +358,8 @@ static void nan_stays_in_its_image(void **state)
 static void what_may_be_left_out(void **state)
 {
     (void)state;
-    attention_case c = case_new((attention_sizes){3, 6, 4, 10, 1, true}, dtype_f32, dtype_i32, dtype_f64, (layout){0}, 8);
+    attention_case c =
+        case_new((attention_sizes){3, 6, 4, 10, 1, true}, dtype_f32, dtype_i32, dtype_f64, (layout){0}, 8);
     for (int i = 0; i < level_count; i++) {
         forget(&c);
         poslabel_attentive_weights_args args = args_of(&c);
@@ -408,7 +416,8 @@ static void same_bits(void **state)
                 for (int64_t b = 0; b < c.images; b++) {
                     const int64_t tokens_shape[] = {1, 40, 203}, ids_shape[] = {1, 11}, full_shape[] = {1, 40};
                     poslabel_attentive_weights_args args = args_of(&c);
-                    poslabel_tensor tokens = c.tokens->t, ids = c.ids_keep->t, full = c.attention->t, kept = c.weights->t;
+                    poslabel_tensor tokens = c.tokens->t, ids = c.ids_keep->t, full = c.attention->t,
+                                    kept = c.weights->t;
                     poslabel_tensor cls = c.cls->t;
                     tokens.data = tensor_at(c.tokens, b * 40 * 203), tokens.shape = tokens_shape;
                     ids.data = tensor_at(c.ids_keep, b * 11), ids.shape = ids_shape;
@@ -416,7 +425,8 @@ static void same_bits(void **state)
                     kept.data = tensor_at(c.weights, b * 11), kept.shape = ids_shape;
                     if (own)
                         cls.data = tensor_at(c.cls, b * 203), cls.shape = tokens_shape + 2, cls.ndim = 1;
-                    args.tokens = &tokens, args.ids_keep = &ids, args.attention = &full, args.weights = &kept, args.cls = &cls;
+                    args.tokens = &tokens, args.ids_keep = &ids, args.attention = &full, args.weights = &kept,
+                    args.cls = &cls;
                     memset(full.data, 0, 40 * 8);
                     expect_ok(levels[k], poslabel_attentive_weights(levels[k], &args));
                 }
@@ -439,8 +449,8 @@ static void same_bits(void **state)
         poslabel_attentive_weights_args args = args_of(&c);                                                            \
         change;                                                                                                        \
         forget(&c);                                                                                                    \
-        expect_error(context, poslabel_attentive_weights(context, &args), (status), "attentive_weights: ",             \
-                     __VA_ARGS__);                                                                                     \
+        expect_error(context, poslabel_attentive_weights(context, &args), (status),                                    \
+                     "attentive_weights: ", __VA_ARGS__);                                                              \
         if (!tensor_is_untouched(c.attention) || !tensor_is_untouched(c.weights))                                      \
             test_fail("%s: the call failed, but an output was written", #change);                                      \
     } while (0)
@@ -457,7 +467,8 @@ static void errors(void **state)
 {
     (void)state;
     poslabel_context *const context = context_new(POSLABEL_ISA_AUTO, 2);
-    attention_case c = case_new((attention_sizes){3, 6, 4, 5, 2, true}, dtype_f32, dtype_i64, dtype_f64, (layout){0}, 11);
+    attention_case c =
+        case_new((attention_sizes){3, 6, 4, 5, 2, true}, dtype_f32, dtype_i64, dtype_f64, (layout){0}, 11);
     assert_int_equal(poslabel_attentive_weights(NULL, NULL), INVALID);
     expect_error(context, poslabel_attentive_weights(context, NULL), INVALID, "attentive_weights: ", "args is NULL");
     REFUSED(args.struct_size = 5, INVALID, "struct_size = 5");
@@ -481,7 +492,8 @@ static void errors(void **state)
     poslabel_tensor t = shaped(c.tokens, 1, flat), empty = shaped(c.tokens, 3, no_tokens);
     poslabel_tensor cls = shaped(c.cls, 2, two_images), cls_1 = shaped(c.cls, 1, flat);
     poslabel_tensor pos = shaped(c.pos_embed, 2, few), pos_4 = shaped(c.pos_embed, 2, four);
-    poslabel_tensor kept = shaped(c.ids_keep, 2, ids), full = shaped(c.attention, 2, wide), out = shaped(c.weights, 2, ids);
+    poslabel_tensor kept = shaped(c.ids_keep, 2, ids), full = shaped(c.attention, 2, wide),
+                    out = shaped(c.weights, 2, ids);
     REFUSED(args.tokens = &t, INVALID, "tokens", "[90]");
     REFUSED(args.tokens = &empty, INVALID, "N = 0");
     REFUSED(args.cls = &cls, INVALID, "cls", "[2, 5]", "[3, 5]");
@@ -493,7 +505,8 @@ static void errors(void **state)
     REFUSED(args.weights = &out, INVALID, "weights", "[2, 6]", "[3, 4]");
     REFUSED(args.ids_keep = NULL, INVALID, "weights", "[3, 4]", "[3, 6]");
 
-    attention_case half = case_new((attention_sizes){3, 6, 4, 5, 2, true}, dtype_f16, dtype_i64, dtype_f64, (layout){0}, 12);
+    attention_case half =
+        case_new((attention_sizes){3, 6, 4, 5, 2, true}, dtype_f16, dtype_i64, dtype_f64, (layout){0}, 12);
     REFUSED(args.tokens = &c.ids_keep->t, INVALID, "tokens", "int64");
     REFUSED(args.cls = &half.cls->t, INVALID, "cls", "float16", "float32");
     REFUSED(args.pos_embed = &half.pos_embed->t, INVALID, "pos_embed", "float16", "float32");
@@ -503,8 +516,8 @@ static void errors(void **state)
     case_free(&half);
 
     tensor *const all[] = {c.tokens, c.cls, c.pos_embed, c.ids_keep, c.attention, c.weights};
-    static const char *const names[] = {"tokens is on", "cls is on", "pos_embed is on", "ids_keep is on",
-                                        "attention is on", "weights is on"};
+    static const char *const names[] = {"tokens is on",   "cls is on",       "pos_embed is on",
+                                        "ids_keep is on", "attention is on", "weights is on"};
     for (int i = 0; i < COUNT(all); i++) {
         all[i]->t.device.type = POSLABEL_DEVICE_CUDA;
         REFUSED((void)args, INVALID, names[i]);
@@ -516,8 +529,9 @@ static void errors(void **state)
     strided.strides = every_other;
     REFUSED(args.tokens = &strided, UNSUPPORTED, "tokens", "stride 2");
     tensor *const on[] = {c.attention, c.ids_keep, c.tokens, c.cls, c.pos_embed};
-    static const char *const overlaps[] = {"attention overlaps weights", "weights overlaps ids_keep", "weights overlaps tokens",
-                                           "weights overlaps cls", "weights overlaps pos_embed"};
+    static const char *const overlaps[] = {"attention overlaps weights", "weights overlaps ids_keep",
+                                           "weights overlaps tokens", "weights overlaps cls",
+                                           "weights overlaps pos_embed"};
     for (int i = 0; i < COUNT(on); i++) {
         over.data = (void *)(((uintptr_t)on[i]->t.data + 7) & ~(uintptr_t)7);
         REFUSED(args.weights = &over, INVALID, overlaps[i]);
@@ -546,11 +560,16 @@ static void errors(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(golden_vectors),   cmocka_unit_test(every_level),
-        cmocka_unit_test(realistic_sizes),  cmocka_unit_test(shared_cls_of_rank_two),
-        cmocka_unit_test(tiny_vectors),     cmocka_unit_test(low_temperatures),
-        cmocka_unit_test(nan_stays_in_its_image), cmocka_unit_test(what_may_be_left_out),
-        cmocka_unit_test(same_bits),        cmocka_unit_test(errors),
+        cmocka_unit_test(golden_vectors),
+        cmocka_unit_test(every_level),
+        cmocka_unit_test(realistic_sizes),
+        cmocka_unit_test(shared_cls_of_rank_two),
+        cmocka_unit_test(tiny_vectors),
+        cmocka_unit_test(low_temperatures),
+        cmocka_unit_test(nan_stays_in_its_image),
+        cmocka_unit_test(what_may_be_left_out),
+        cmocka_unit_test(same_bits),
+        cmocka_unit_test(errors),
     };
     return cmocka_run_group_tests_name("attention", tests, open_levels, close_levels);
 }

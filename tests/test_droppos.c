@@ -248,6 +248,39 @@ static void the_filter_with_one_hot_targets(void **state)
     }
 }
 
+/* A row that the filter takes out does not count, even if its loss is infinite. */
+static void the_filter_takes_infinite_losses_out(void **state)
+{
+    (void)state;
+    poslabel_isa levels[ISA_LEVELS];
+    const int count = isa_levels(levels);
+    for (int i = 0; i < count; i++)
+        for (int gradient = 0; gradient < 2; gradient++)
+            for (int reduction = 0; reduction < 3; reduction++) {
+                poslabel_context *context = context_new(levels[i], 1);
+                const int64_t rows = 5;
+                loss_case c = loss_case_new(LOSS_DROPPOS, (poslabel_grid){3, 4}, dtype_f32, 1, &rows, (layout){0},
+                                            reduction, 1);
+                c.sigma = 1;
+                c.confidence_filter = 1;
+                for (int64_t k = 0; k < 12; k++)
+                    tensor_set(c.logits, 12 + k, k == (int64_t)tensor_get(c.positions, 1) ? 9 : -INFINITY);
+                if (!gradient) {
+                    tensor_free(c.grad);
+                    c.grad = NULL;
+                }
+                loss_answer answer = loss_solve(&c);
+                assert_true(answer.row_weight[1] == 0);
+                test_case_is("%s, gradient %d, reduction %d", poslabel_isa_name(levels[i]), gradient, reduction);
+                expect_ok(context, loss_call(context, &c));
+                expect_answer(&c, &answer, 1e-5);
+                loss_answer_free(&answer);
+                loss_case_free(&c);
+                poslabel_context_destroy(context);
+            }
+    test_case_is("%s", "");
+}
+
 static void sigma_decays_linearly(void **state)
 {
     (void)state;
@@ -279,6 +312,7 @@ int main(void)
         cmocka_unit_test(grids_that_are_not_square),
         cmocka_unit_test(the_filter_takes_rows_out),
         cmocka_unit_test(the_filter_with_one_hot_targets),
+        cmocka_unit_test(the_filter_takes_infinite_losses_out),
         cmocka_unit_test(sigma_decays_linearly),
     };
     return cmocka_run_group_tests_name("droppos", tests, NULL, NULL);

@@ -348,6 +348,13 @@ static void overlaps(void **state)
     DROPPOS(args.flags = &flags, INVALID, "overlaps", "loss", "flags");
     flags.data = (char *)good.accuracy->t.data + 4; /* half of a double is enough */
     DROPPOS(args.flags = &flags, INVALID, "overlaps", "accuracy", "flags");
+    /* column slices that reach into the next row of the other */
+    const int64_t sliced[] = {60, 20, 1};
+    for (int64_t at = 1; at < 20; at++) {
+        logits.strides = grad.strides = sliced;
+        grad.data = room + 4 * at;
+        DROPPOS((args.logits = &logits, args.grad_logits = &grad), INVALID, "grad_logits overlaps logits");
+    }
     expect_same_tensor("logits", good.logits, before);
     for (int64_t i = 0; i < 72; i++)
         assert_true(number_load(room, dtype_f32, (size_t)i) == tensor_get(before, i));

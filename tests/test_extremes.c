@@ -245,12 +245,48 @@ static void half_precision_at_its_ends(void **state)
     test_case_is("%s", "");
 }
 
+/*
+ * Ties round to even.  Where 64 classes have equal logits and the others -inf, p = 1/64 and its products with a scale of
+ * few digits are exact, so that each gradient can be put halfway between two halves.
+ */
+static void ties_round_to_even(void **state)
+{
+    (void)state;
+    enum { EQUAL = 64, CLASSES = 67 };
+    poslabel_isa levels[ISA_LEVELS];
+    const int count = isa_levels(levels);
+    const poslabel_dtype halves[] = {dtype_f16, dtype_bf16};
+    for (int i = 0; i < count; i++)
+        for (int d = 0; d < 2; d++)
+            for (int digits = 1; digits < 40; digits++) {
+                const int64_t rows = 3;
+                loss_case c = loss_case_new(LOSS_EXPLICIT, (poslabel_grid){1, CLASSES}, halves[d], 1, &rows,
+                                            (layout){0}, POSLABEL_REDUCTION_SUM, 1);
+                for (int64_t k = 0; k < rows * CLASSES; k++)
+                    tensor_set(c.logits, k, k % CLASSES < EQUAL ? 1.5 : -INFINITY);
+                tensor_fill(c.positions, 5);
+                const double wanted = 1 + digits * dtype_epsilon(halves[d]) / 2;
+                c.grad_scale = wanted * EQUAL;
+                test_case_is("%s, %s, %g", poslabel_isa_name(levels[i]), dtype_name(halves[d]), wanted);
+                poslabel_context *context = context_new(levels[i], 1);
+                expect_ok(context, loss_call(context, &c));
+                for (int64_t k = 0; k < rows * CLASSES; k++)
+                    if (k % CLASSES != 5)
+                        expect_number("gradient", tensor_get(c.grad, k),
+                                      k % CLASSES < EQUAL ? number_round(halves[d], wanted) : 0, 0);
+                poslabel_context_destroy(context);
+                loss_case_free(&c);
+            }
+    test_case_is("%s", "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(finite_logits_of_any_size),  cmocka_unit_test(minus_infinity_is_probability_0),
         cmocka_unit_test(nan_stays_in_its_row),       cmocka_unit_test(a_nan_anywhere),
         cmocka_unit_test(half_precision_at_its_ends),
+        cmocka_unit_test(ties_round_to_even),
     };
     return cmocka_run_group_tests_name("extremes", tests, NULL, NULL);
 }

@@ -216,9 +216,11 @@ static void workspace_is_bounded(void **state)
                                     409, 410, 576, 819,  820,  1024, 1638, 1639,  4096,  10000, 65536, 65537};
     for (int s = 0; s < COUNT(sizes); s++)
         for (int i = 0; i < mask_level_count; i++)
-            for (int threads = 1; threads < 4; threads += 2) {
+            for (int k = 0; k < 4; k++) {
+                const int threads = k % 2 ? 3 : 1;
                 poslabel_context *const context = context_new(poslabel_context_isa(mask_levels[i]), threads);
-                mask_case c = mask_droppos_case((poslabel_grid){1, (int32_t)sizes[s]}, POSLABEL_PATCH_MASK_RANDOM, 2);
+                mask_case c = k < 2 ? mask_droppos_case((poslabel_grid){1, (int32_t)sizes[s]}, 0, 3)
+                                    : mask_random_case(sizes[s], 7, 0);
                 c.mask_ratio = 0;
                 mask_case_add_noise(&c, dtype_f64, (layout){0}, 3);
                 fill_noise(c.noise[PATCH_NOISE], LOGARITHMIC, 3);

@@ -18,7 +18,8 @@ static void same_bits(void **state)
     const token_sizes size = {test_is_quick() ? 66 : 90, 37, 40, 2, 97};
     for (int d = 0; d < COUNT(dtypes); d++)
         for (int positions = 0; positions < 2; positions++) {
-            token_case c = token_case_new(size, dtypes[d], token_option_sets[positions ? 7 : 6] | TOKENS_PLACES | TOKENS_DUPLICATES,
+            token_case c = token_case_new(size, dtypes[d],
+                                          token_option_sets[positions ? 7 : 6] | TOKENS_PLACES | TOKENS_DUPLICATES,
                                           (layout){.side = GUARD_BEGIN, .gap = 8}, 12);
             tensor *const outputs[] = {c.x, c.grad_tokens, c.grad_mask_token, c.grad_prefix_tokens, c.grad_pos_embed};
             tensor *first[COUNT(outputs)] = {NULL};
@@ -26,8 +27,8 @@ static void same_bits(void **state)
                 for (int t = 0; t < COUNT(thread_counts); t++) {
                     poslabel_context *context = context_new(levels[k], thread_counts[t]);
                     for (int again = 0; again < 2; again++) {
-                        test_case_is("%s, %s, %d threads, %s", dtype_name(dtypes[d]), poslabel_isa_name(levels[k]), thread_counts[t],
-                                     again ? "streamed" : "stored");
+                        test_case_is("%s, %s, %d threads, %s", dtype_name(dtypes[d]), poslabel_isa_name(levels[k]),
+                                     thread_counts[t], again ? "streamed" : "stored");
                         context->stream_bytes = again ? 0 : SIZE_MAX;
                         token_case_forget_outputs(&c);
                         expect_ok(context, token_assemble(context, &c));
@@ -75,7 +76,8 @@ static void split_batches(void **state)
     poslabel_context *const context = context_default();
     expect_ok(context, token_assemble(context, &c));
     expect_ok(context, token_backward(context, &c));
-    tensor *const x = tensor_copy(c.x, c.dtype, (layout){0}), *const grad = tensor_copy(c.grad_tokens, c.dtype, (layout){0});
+    tensor *const x = tensor_copy(c.x, c.dtype, (layout){0});
+    tensor *const grad = tensor_copy(c.grad_tokens, c.dtype, (layout){0});
     for (int64_t cut = 1; cut < size.images; cut++) {
         token_case_forget_outputs(&c);
         for (int64_t first = 0; first < size.images; first = first ? size.images : cut) {
@@ -105,7 +107,8 @@ static void split_batches(void **state)
 static void workspace_stays_within_its_bound(void **state)
 {
     (void)state;
-    static const token_sizes sizes[] = {{2, 49, 20, 1, 40}, {80, 196, 49, 1, 17}, {3, 5, 4, 2, 1}, {700, 700, 650, 0, 1}};
+    static const token_sizes sizes[] = {
+        {2, 49, 20, 1, 40}, {80, 196, 49, 1, 17}, {3, 5, 4, 2, 1}, {700, 700, 650, 0, 1}};
     for (int i = 0; i < COUNT(sizes); i++)
         for (int o = 2; o < 8; o++)
             for (int threads = 1; threads <= 5; threads += 4) {

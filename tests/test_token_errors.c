@@ -1,8 +1,8 @@
 /*
  * Every documented error of token assembly and its gradient.  SPDX-License-Identifier: Apache-2.0
  *
- * Each case changes one thing in arguments that are right.  The status must be the documented one, the message must name
- * the operation, the argument and the value, no output may be touched, and the context must work afterwards.
+ * Each case changes one thing in arguments that are right.  The status must be the documented one, the message must
+ * name the operation, the argument and the value, no output may be touched, and the context must work afterwards.
  */
 #include "test.h"
 
@@ -14,8 +14,8 @@
 static poslabel_context *context;
 static token_case good; /* whose arguments each case starts from */
 static const token_sizes sizes = {3, 6, 4, 2, 5};
-static const unsigned with_mask = TOKENS_IDS | TOKENS_MASK | TOKENS_PLACES | TOKENS_POS_EMBED | TOKENS_PREFIX_EMBED |
-                                  TOKENS_MASK_TOKEN;
+static const unsigned with_mask =
+    TOKENS_IDS | TOKENS_MASK | TOKENS_PLACES | TOKENS_POS_EMBED | TOKENS_PREFIX_EMBED | TOKENS_MASK_TOKEN;
 static const unsigned with_positions = TOKENS_IDS | TOKENS_POSITIONS | TOKENS_PLACES | TOKENS_POS_EMBED;
 
 static void begin(unsigned options)
@@ -79,8 +79,8 @@ static void null_arguments(void **state)
     assert_int_equal(poslabel_assemble_tokens(NULL, &forward), INVALID);
     assert_int_equal(poslabel_assemble_tokens_backward(NULL, &backward), INVALID);
     expect_error(context, poslabel_assemble_tokens(context, NULL), INVALID, "assemble_tokens: ", "args is NULL");
-    expect_error(context, poslabel_assemble_tokens_backward(context, NULL), INVALID, "assemble_tokens_backward: ",
-                 "args is NULL");
+    expect_error(context, poslabel_assemble_tokens_backward(context, NULL), INVALID,
+                 "assemble_tokens_backward: ", "args is NULL");
     FORWARD(args.struct_size = 3, INVALID, "struct_size = 3");
     FORWARD(args.tokens = NULL, INVALID, "tokens is NULL");
     FORWARD(args.x = NULL, INVALID, "x is NULL");
@@ -309,7 +309,8 @@ static void no_memory(void **state)
     counter.fail_at = counter.allocations + 1;
     expect_error(counted, token_assemble(counted, &good), POSLABEL_ERROR_MEMORY, "assemble_tokens: ", "workspace");
     counter.fail_at = counter.allocations + 1;
-    expect_error(counted, token_backward(counted, &good), POSLABEL_ERROR_MEMORY, "assemble_tokens_backward: ", "workspace");
+    expect_error(counted, token_backward(counted, &good), POSLABEL_ERROR_MEMORY,
+                 "assemble_tokens_backward: ", "workspace");
     check_untouched("no memory");
     expect_ok(counted, token_assemble(counted, &good));
     expect_ok(counted, token_backward(counted, &good));
@@ -323,12 +324,9 @@ static void no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(null_arguments), cmocka_unit_test(indices),
-        cmocka_unit_test(the_first_bad_index_is_reported),
-        cmocka_unit_test(shapes),         cmocka_unit_test(counts),
-        cmocka_unit_test(dtypes_and_devices),
-        cmocka_unit_test(strides),        cmocka_unit_test(overlaps),
-        cmocka_unit_test(no_memory),
+        cmocka_unit_test(null_arguments), cmocka_unit_test(indices),  cmocka_unit_test(the_first_bad_index_is_reported),
+        cmocka_unit_test(shapes),         cmocka_unit_test(counts),   cmocka_unit_test(dtypes_and_devices),
+        cmocka_unit_test(strides),        cmocka_unit_test(overlaps), cmocka_unit_test(no_memory),
     };
     return cmocka_run_group_tests_name("token_errors", tests, NULL, NULL);
 }

@@ -146,7 +146,8 @@ static void check_dtype(poslabel_dtype dtype)
             char text[160];
             snprintf(text, sizeof text, "%s, %lld channels, options %u, layout %d", dtype_name(dtype),
                      (long long)size.channels, options, how);
-            token_case c = token_case_new(size, dtype, options, layout_of(how, dtype, size.channels), (uint64_t)(k * 16 + o));
+            token_case c =
+                token_case_new(size, dtype, options, layout_of(how, dtype, size.channels), (uint64_t)(k * 16 + o));
             check_case(&c, text);
             token_case_free(&c);
         }
@@ -192,8 +193,8 @@ static void every_alignment(void **state)
 static void many_rows(void **state)
 {
     (void)state;
-    static const token_sizes sizes[] = {{3, 300, 290, 2, 5}, {150, 2100, 5, 1, 1}, {70, 4200, 4, 0, 1}, {130, 2, 2, 0, 20},
-                                        {1, 1, 1, 0, 40}};
+    static const token_sizes sizes[] = {
+        {3, 300, 290, 2, 5}, {150, 2100, 5, 1, 1}, {70, 4200, 4, 0, 1}, {130, 2, 2, 0, 20}, {1, 1, 1, 0, 40}};
     for (int i = 0; i < COUNT(sizes); i++)
         for (int o = 1; o < TOKEN_OPTION_SETS; o += 2) {
             token_sizes size = sizes[i];
@@ -265,7 +266,8 @@ static void expanded_inputs(void **state)
 static void every_mask_dtype(void **state)
 {
     (void)state;
-    const poslabel_dtype dtypes[] = {dtype_bool, dtype_u8, dtype_i32, dtype_i64, dtype_f16, dtype_bf16, dtype_f32, dtype_f64};
+    const poslabel_dtype dtypes[] = {dtype_bool, dtype_u8,   dtype_i32, dtype_i64,
+                                     dtype_f16,  dtype_bf16, dtype_f32, dtype_f64};
     const token_sizes size = {3, 8, 6, 1, 7};
     for (int d = 0; d < COUNT(dtypes); d++) {
         token_case c = token_case_new(size, dtype_f32, token_option_sets[2], (layout){0}, 7);
@@ -338,8 +340,8 @@ static void empty_batches(void **state)
                                         {0, 0, 0, 0, 9}, {3, 5, 4, 0, 9}, {2, 6, 4, 1, 0}};
     for (int i = 0; i < COUNT(sizes); i++)
         for (int streamed = 0; streamed < 2; streamed++) {
-            token_case c = token_case_new(sizes[i], dtype_f32, TOKENS_IDS | TOKENS_MASK | TOKENS_PLACES | TOKENS_POS_EMBED,
-                                          (layout){0}, 10);
+            token_case c = token_case_new(sizes[i], dtype_f32,
+                                          TOKENS_IDS | TOKENS_MASK | TOKENS_PLACES | TOKENS_POS_EMBED, (layout){0}, 10);
             test_case_is("sizes %d", i);
             for (int k = 0; k < level_count; k++) {
                 levels[k]->stream_bytes = streamed ? 0 : SIZE_MAX;
@@ -392,14 +394,15 @@ static void nans_and_infinities(void **state)
     (void)state;
     const poslabel_dtype dtypes[] = {dtype_f32, dtype_f16, dtype_bf16};
     const uint32_t smallest_nan[] = {0x7f800001u, 0x7c01u, 0x7f81u};
-    const double values[][2] = {{NAN, 1}, {1, NAN}, {INFINITY, 1}, {-INFINITY, 2}, {INFINITY, -INFINITY}, {-1, INFINITY}};
+    const double values[][2] = {{NAN, 1},      {1, NAN}, {INFINITY, 1}, {-INFINITY, 2}, {INFINITY, -INFINITY},
+                                {-1, INFINITY}};
     for (int d = 0; d < COUNT(dtypes); d++)
         for (int k = 0; k < level_count; k++)
             for (int streamed = 0; streamed < 2; streamed++) {
                 /* one token, twice: a sum of two on the way back as well */
                 const token_sizes size = {1, 1, 2, 0, 67};
-                token_case c = token_case_new(size, dtypes[d], TOKENS_IDS | TOKENS_DUPLICATES | TOKENS_POS_EMBED,
-                                              (layout){0}, 15);
+                token_case c =
+                    token_case_new(size, dtypes[d], TOKENS_IDS | TOKENS_DUPLICATES | TOKENS_POS_EMBED, (layout){0}, 15);
                 for (int64_t i = 0; i < size.channels; i++)
                     for (int of = 0; of < 2; of++) {
                         tensor *const values_of = of ? c.pos_embed : c.tokens;
@@ -408,7 +411,8 @@ static void nans_and_infinities(void **state)
                         tensor_set(c.grad_x, of * size.channels + i, value);
                         if (isnan(value)) {
                             memcpy(tensor_at(values_of, i), &smallest_nan[d], dtype_size(dtypes[d]));
-                            memcpy(tensor_at(c.grad_x, of * size.channels + i), &smallest_nan[d], dtype_size(dtypes[d]));
+                            memcpy(tensor_at(c.grad_x, of * size.channels + i), &smallest_nan[d],
+                                   dtype_size(dtypes[d]));
                         }
                     }
                 test_case_is("%s, %s, %s", dtype_name(dtypes[d]), name_of(levels[k]), streamed ? "streamed" : "stored");

@@ -11,9 +11,9 @@
 typedef struct attention_run {
     const plb_attention_job *job;
     plb_similarity_kernel *kernel;
-    char *scratch;       /* for each thread: similarities, then what the kernel wants */
+    char *scratch; /* for each thread: similarities, then what the kernel wants */
     size_t scratch_size;
-    int together;        /* images that the kernel is given at once */
+    int together; /* images that the kernel is given at once */
 } attention_run;
 
 /* row[r] = softmax over r of similarity[id(r)] / temperature, with id(r) = r where there are no ids. */
@@ -86,9 +86,10 @@ poslabel_status plb_cpu_attentive_weights(const plb_call *call, const plb_attent
         .job = job,
         .kernel = plb_cpu_simd(call->context)->similarity_rows[job->features.dtype],
         .scratch_size = plb_size_add(plb_size_mul(numbers, PLB_SIMILARITY_IMAGES * sizeof(double)), 63) / 64 * 64,
-        /* for the sake of the embeddings; class tokens of their own take up room in the L1 cache */
-        .together = !job->pos_embed.data ? 1 : job->cls.count == 1 ? PLB_SIMILARITY_IMAGES : PLB_SIMILARITY_IMAGES / 2,
+        .together = 1,
     };
+    if (job->pos_embed.data) /* for the sake of the embeddings; class tokens of their own need room in the L1 cache */
+        run.together = job->cls.count == 1 ? PLB_SIMILARITY_IMAGES : PLB_SIMILARITY_IMAGES / 2;
     void *workspace;
     poslabel_status status = plb_check_ids(call, &job->ids_keep, 0, job->tokens);
     if (status == POSLABEL_OK)

@@ -81,8 +81,8 @@ INLINE void similarity_rows(const plb_similarity_rows *rows, plb_dtype dtype)
         const char *const embedding = rows->embedding ? rows->embedding + k * rows->embedding_step : NULL;
         for (int image = 0; image < rows->images; image++) {
             const char *const token = rows->token[image] + k * rows->token_step;
-            const token_sums sums = embedding ? multiply(c[image], token, embedding, n, dtype)
-                                              : multiply(c[image], token, NULL, n, dtype);
+            const token_sums sums =
+                embedding ? multiply(c[image], token, embedding, n, dtype) : multiply(c[image], token, NULL, n, dtype);
             const double length = sqrt(sums.square);
             rows->similarity[image * rows->count + k] =
                 sums.product / (cls_norm[image] * (length < PLB_SIMILARITY_EPS ? PLB_SIMILARITY_EPS : length));

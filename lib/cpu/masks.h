@@ -88,11 +88,6 @@ static inline uint64_t plb_sortable(uint64_t bits, int width)
     return bits & sign ? bits ^ all : bits | sign;
 }
 
-static inline int plb_noise_width(plb_dtype dtype)
-{
-    return 8 * plb_dtype_size[dtype];
-}
-
 /* Number i of the noise as an integer that sorts like it. */
 static inline uint64_t plb_noise_key(const void *noise, plb_dtype dtype, int64_t i)
 {

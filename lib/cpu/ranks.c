@@ -17,7 +17,7 @@ static plb_noise_range range_of(double low, double high)
     return range;
 }
 
-/* The range of what is finite. */
+/* The range of what is finite, and some more, because the next images will have other extremes. */
 static plb_noise_range range_of_noise(const plb_ranking *ranking)
 {
     const char *noise = ranking->noise;
@@ -29,19 +29,21 @@ static plb_noise_range range_of_noise(const plb_ranking *ranking)
         low = x < low ? x : low;
         high = x > high ? x : high;
     }
-    return low <= high ? range_of(low, high) : range_of(0, 1);
+    if (low > high)
+        return range_of(0, 1);
+    const double margin = (high - low) / 4;
+    return isfinite(low - margin) && isfinite(high + margin) ? range_of(low - margin, high + margin)
+                                                             : range_of(low, high);
 }
 
-/* Sorts stably by 8 bits at a time: any noise, in a time proportional to its length. */
-static void rank_by_digits(plb_ranking *ranking)
+static inline __attribute__((always_inline)) void rank_dtype_by_digits(plb_ranking *ranking, plb_dtype dtype, int width)
 {
     const int64_t n = ranking->length;
     const void *const noise = ranking->noise;
-    const plb_dtype dtype = ranking->dtype;
     int32_t *order = ranking->order, *next = ranking->scratch;
     for (int64_t i = 0; i < n; i++)
         order[i] = (int32_t)i;
-    for (int shift = 0; shift < plb_noise_width(dtype); shift += 8) {
+    for (int shift = 0; shift < width; shift += 8) {
         uint32_t place[256] = {0}, sum = 0;
         for (int64_t i = 0; i < n; i++)
             place[plb_noise_key(noise, dtype, i) >> shift & 255]++;
@@ -62,6 +64,25 @@ static void rank_by_digits(plb_ranking *ranking)
         memcpy(ranking->order, order, (size_t)n * sizeof *order);
     for (int64_t p = 0; p < n; p++)
         ranking->rank[ranking->order[p]] = (int32_t)p;
+}
+
+/* Sorts stably by 8 bits at a time: any noise, in a time proportional to its length. */
+static void rank_by_digits(plb_ranking *ranking)
+{
+    switch (ranking->dtype) {
+    case PLB_I32:
+        rank_dtype_by_digits(ranking, PLB_I32, 32);
+        break;
+    case PLB_F32:
+        rank_dtype_by_digits(ranking, PLB_F32, 32);
+        break;
+    case PLB_F64:
+        rank_dtype_by_digits(ranking, PLB_F64, 64);
+        break;
+    default:
+        rank_dtype_by_digits(ranking, PLB_F16, 16);
+        break;
+    }
 }
 
 void plb_rank(const plb_mask_kernels *kernels, plb_ranking *rows, int count, plb_noise_range *range)

@@ -80,10 +80,10 @@ enum { PLB_TOKEN_BATCH = 256 };
 typedef struct plb_token_rows {
     int64_t channels;
     int count;
-    bool stream;                          /* store x past the caches                                            */
+    bool stream;                            /* store x past the caches                                          */
     const void *token[PLB_TOKEN_BATCH];
-    const void *embedding[PLB_TOKEN_BATCH]; /* NULL: the token as it is                                           */
-    void *x[PLB_TOKEN_BATCH];               /* token + embedding                                                  */
+    const void *embedding[PLB_TOKEN_BATCH]; /* NULL: the token as it is                                         */
+    void *x[PLB_TOKEN_BATCH];               /* token + embedding                                                */
 } plb_token_rows;
 
 typedef void plb_token_kernel(const plb_token_rows *rows);
@@ -92,10 +92,10 @@ typedef void plb_token_kernel(const plb_token_rows *rows);
 typedef struct plb_token_grads {
     int64_t channels;
     int count;
-    bool stream;                     /* store the copies past the caches                                        */
-    const void *grad[PLB_TOKEN_BATCH]; /* NULL: zeros, and no sum                                                 */
-    void *to[PLB_TOKEN_BATCH];         /* NULL: not copied                                                        */
-    double *sum[PLB_TOKEN_BATCH];      /* plb_sum_pitch(channels) numbers; NULL: not added                        */
+    bool stream;                       /* store the copies past the caches                                      */
+    const void *grad[PLB_TOKEN_BATCH]; /* NULL: zeros, and no sum                                               */
+    void *to[PLB_TOKEN_BATCH];         /* NULL: not copied                                                      */
+    double *sum[PLB_TOKEN_BATCH];      /* plb_sum_pitch(channels) numbers; NULL: not added                      */
 } plb_token_grads;
 
 typedef void plb_token_grad_kernel(const plb_token_grads *rows);
@@ -116,15 +116,15 @@ enum { PLB_SIMILARITY_IMAGES = 4 };
 
 typedef struct plb_similarity_rows {
     int64_t channels;
-    int64_t count;                           /* tokens of an image                                              */
+    int64_t count;                            /* tokens of an image                                             */
     int images;
-    int64_t token_step, embedding_step;      /* bytes from row to row                                           */
-    const char *token[PLB_SIMILARITY_IMAGES]; /* the first row of each                                           */
-    const char *embedding;                   /* the first row, or NULL                                          */
+    int64_t token_step, embedding_step;       /* bytes from row to row                                          */
+    const char *token[PLB_SIMILARITY_IMAGES]; /* the first row of each                                          */
+    const char *embedding;                    /* the first row, or NULL                                         */
     const char *cls[PLB_SIMILARITY_IMAGES];
-    const char *cls_embedding;               /* or NULL                                                         */
-    double *scratch;                         /* PLB_SIMILARITY_IMAGES * channels                                */
-    double *similarity;                      /* out: images * count                                             */
+    const char *cls_embedding;                /* or NULL                                                        */
+    double *scratch;                          /* PLB_SIMILARITY_IMAGES * channels                               */
+    double *similarity;                       /* out: images * count                                            */
 } plb_similarity_rows;
 
 typedef void plb_similarity_kernel(const plb_similarity_rows *rows);
@@ -132,7 +132,7 @@ typedef void plb_similarity_kernel(const plb_similarity_rows *rows);
 typedef struct plb_simd {
     poslabel_isa isa;
     plb_loss_kernel *loss_rows[PLB_F64 + 1]; /* by dtype: float32, float16, bfloat16, float64 */
-    plb_token_kernel *token_rows[PLB_BF16 + 1];       /* float32, float16, bfloat16 */
+    plb_token_kernel *token_rows[PLB_BF16 + 1]; /* float32, float16, bfloat16 */
     plb_token_grad_kernel *token_grads[PLB_BF16 + 1];
     plb_round_kernel *round_sum[PLB_BF16 + 1];
     plb_similarity_kernel *similarity_rows[PLB_F64 + 1];

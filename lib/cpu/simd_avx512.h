@@ -170,7 +170,8 @@ static inline void v_stream_done(void)
 
 static inline void vf_add_to_doubles(double *sum, vf a)
 {
-    const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(a)), high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1));
+    const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(a));
+    const __m512d high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1));
     _mm512_storeu_pd(sum, _mm512_add_pd(_mm512_loadu_pd(sum), low));
     _mm512_storeu_pd(sum + 8, _mm512_add_pd(_mm512_loadu_pd(sum + 8), high));
 }

@@ -151,8 +151,8 @@ INLINE void add_to_sum(double *sum, const char *a, size_t bytes, plb_dtype dtype
         vf_add_to_doubles(sum + i, load_n(a, i, dtype, (int)(n - i)));
 }
 
-INLINE void stream_copy(stream *out, char *x, const char *grad, double *sum, size_t bytes,
-                        const rows_ahead *next, plb_dtype dtype)
+INLINE void stream_copy(stream *out, char *x, const char *grad, double *sum, size_t bytes, const rows_ahead *next,
+                        plb_dtype dtype)
 {
     const size_t size = dtype == PLB_F32 ? 4 : 2, head = line_head(x, bytes);
     size_t at = head;

@@ -84,7 +84,8 @@ poslabel_status plb_cpu_assemble_tokens(const plb_call *call, const plb_assemble
     const size_t row_bytes = (size_t)layout->channels * plb_dtype_size[job->x.dtype];
     const size_t bytes = (size_t)(layout->images * (layout->prefix + layout->visible)) * row_bytes;
     const size_t index_bytes = plb_token_index_bytes(layout);
-    const size_t threads = (size_t)plb_parallel_threads(call->context, index_bytes > 2 * bytes ? index_bytes : 2 * bytes);
+    const size_t threads =
+        (size_t)plb_parallel_threads(call->context, index_bytes > 2 * bytes ? index_bytes : 2 * bytes);
     /* a line of its own for each thread */
     const size_t pitch = layout->places.data ? ((size_t)layout->visible + 15) / 16 * 16 : 0;
     void *workspace;

@@ -7,8 +7,8 @@
  * grad_mask_token collects from everywhere: each tile leaves a partial sum, and those are added in the order of the
  * tiles.  Tiles depend on P + N alone, so the bits do not depend on the threads.
  *
- * Which visible tokens stand at a position is looked up in lists, which are built for a chunk of images at a time.  Chunks
- * are large because each ends with all threads waiting for the slowest.
+ * Which visible tokens stand at a position is looked up in lists, which are built for a chunk of images at a time.
+ * Chunks are large because each ends with all threads waiting for the slowest.
  */
 #include "tokens.h"
 

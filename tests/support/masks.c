@@ -4,7 +4,8 @@
 #include "test.h"
 
 const char *const mask_output_names[MASK_OUTPUTS] = {
-    "ids_keep", "ids_remove", "ids_restore", "mask", "ids_keep_pos", "ids_restore_pos", "mask_pos", "positions", "places"};
+    "ids_keep",        "ids_remove", "ids_restore", "mask",  "ids_keep_pos",
+    "ids_restore_pos", "mask_pos",   "positions",   "places"};
 
 /* Which operation chooses the patches. */
 static int patch_mask_of(const mask_case *c)

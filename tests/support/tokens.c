@@ -89,10 +89,10 @@ token_case token_case_new(token_sizes size, poslabel_dtype dtype, unsigned optio
 
 void token_case_free(token_case *c)
 {
-    tensor *const all[] = {c->ids_keep,    c->mask_pos,  c->positions,   c->places,
-                           c->tokens,      c->pos_embed, c->mask_token,  c->prefix_tokens,
-                           c->x,           c->grad_x,    c->grad_tokens, c->grad_mask_token,
-                           c->grad_prefix_tokens,        c->grad_pos_embed};
+    tensor *const all[] = {
+        c->ids_keep,           c->mask_pos,      c->positions, c->places, c->tokens,      c->pos_embed,
+        c->mask_token,         c->prefix_tokens, c->x,         c->grad_x, c->grad_tokens, c->grad_mask_token,
+        c->grad_prefix_tokens, c->grad_pos_embed};
     for (int i = 0; i < COUNT(all); i++)
         tensor_free(all[i]);
     *c = (token_case){.size = {0}};
@@ -180,7 +180,7 @@ void token_case_check_outputs(const token_case *c)
 
 void token_case_protect_inputs(token_case *c, bool on)
 {
-    tensor *const all[INPUTS] = {c->ids_keep, c->mask_pos,  c->positions,  c->places, c->tokens,
+    tensor *const all[INPUTS] = {c->ids_keep, c->mask_pos,  c->positions,  c->places,       c->tokens,
                                  c->grad_x,   c->pos_embed, c->mask_token, c->prefix_tokens};
     for (int i = 0; i < INPUTS; i++)
         if (all[i])
@@ -221,7 +221,8 @@ static void expect_rounded(const char *file, int line, const char *what, const t
                            double want, double slack)
 {
     const poslabel_dtype dtype = got->t.dtype;
-    const double value = at(got, row, i), low = number_round(dtype, want - slack), high = number_round(dtype, want + slack);
+    const double value = at(got, row, i), low = number_round(dtype, want - slack),
+                 high = number_round(dtype, want + slack);
     if (!(value >= low && value <= high))
         test_fail_at(file, line, "%s, row %lld, channel %lld: got %.17g, want %.17g, which rounds to %.17g", what,
                      (long long)row, (long long)i, value, want, number_round(dtype, want));
