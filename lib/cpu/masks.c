@@ -84,19 +84,17 @@ static void rank_noise(desk *d, const plb_rows *noise, uint32_t stream, plb_nois
         plb_rank(d->kernels, d->rows, count, range);
 }
 
-static void keep_patch(plb_ranking *row, int32_t place, int64_t patch)
-{
-    row->order[place] = (int32_t)patch;
-    row->rank[patch] = place;
-}
-
-/* Those that were not chosen follow by index; their rank is still -1. */
+/* Those that were not chosen follow by index.  Their rank is still -1: no branch asks, as its answer is random. */
 static void append_removed(plb_ranking *row, int64_t tokens, int64_t keep)
 {
     int32_t place = (int32_t)keep;
+    for (int64_t n = 0; n < tokens; n++) {
+        const int32_t removed = (int32_t)((uint32_t)row->rank[n] >> 31);
+        row->rank[n] += (place + 1) & -removed;
+        place += removed;
+    }
     for (int64_t n = 0; n < tokens; n++)
-        if (row->rank[n] < 0)
-            keep_patch(row, place++, n);
+        row->order[row->rank[n]] = (int32_t)n;
 }
 
 /* One patch of each cell of 2 x 2, or of what the border leaves of it. */
@@ -109,9 +107,9 @@ static void choose_regular(const desk *d, plb_ranking *row, int64_t image)
     d->kernels->draw_words(&draw, row->values, d->job->keep);
     for (int64_t y = 0; y < h; y += 2)
         for (int64_t x = 0; x < w; x += 2) {
-            const uint32_t width = x + 1 < w ? 2 : 1, height = y + 1 < h ? 2 : 1;
-            const uint32_t choice = plb_random_below(*word++, width * height);
-            keep_patch(row, place++, (y + choice / width) * w + x + choice % width);
+            const uint32_t wide = x + 1 < w, high = y + 1 < h; /* one patch or two on a side */
+            const uint32_t choice = plb_random_below(*word++, 1u << (wide + high));
+            row->rank[(y + (choice >> wide)) * w + x + (choice & wide)] = place++;
         }
 }
 
@@ -128,7 +126,7 @@ static void choose_block(const desk *d, plb_ranking *row, int64_t image)
     const int64_t left = plb_random_below(words[1], (uint32_t)(grid.width - side) + 1);
     for (int64_t y = top; y < top + side; y++)
         for (int64_t x = left; x < left + side; x++)
-            keep_patch(row, place++, y * grid.width + x);
+            row->rank[y * grid.width + x] = place++;
 }
 
 static void store_ids(const desk *d, const plb_rows *ids, int64_t image, const int32_t *from)
