@@ -259,8 +259,8 @@ static void the_filter_takes_infinite_losses_out(void **state)
             for (int reduction = 0; reduction < 3; reduction++) {
                 poslabel_context *context = context_new(levels[i], 1);
                 const int64_t rows = 5;
-                loss_case c = loss_case_new(LOSS_DROPPOS, (poslabel_grid){3, 4}, dtype_f32, 1, &rows, (layout){0},
-                                            reduction, 1);
+                loss_case c =
+                    loss_case_new(LOSS_DROPPOS, (poslabel_grid){3, 4}, dtype_f32, 1, &rows, (layout){0}, reduction, 1);
                 c.sigma = 1;
                 c.confidence_filter = 1;
                 for (int64_t k = 0; k < 12; k++)

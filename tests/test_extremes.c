@@ -246,8 +246,8 @@ static void half_precision_at_its_ends(void **state)
 }
 
 /*
- * Ties round to even.  Where 64 classes have equal logits and the others -inf, p = 1/64 and its products with a scale of
- * few digits are exact, so that each gradient can be put halfway between two halves.
+ * Ties round to even.  Where 64 classes have equal logits and the others -inf, p = 1/64 and its products with a scale
+ * of few digits are exact, so that each gradient can be put halfway between two halves.
  */
 static void ties_round_to_even(void **state)
 {
@@ -285,8 +285,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(finite_logits_of_any_size),  cmocka_unit_test(minus_infinity_is_probability_0),
         cmocka_unit_test(nan_stays_in_its_row),       cmocka_unit_test(a_nan_anywhere),
-        cmocka_unit_test(half_precision_at_its_ends),
-        cmocka_unit_test(ties_round_to_even),
+        cmocka_unit_test(half_precision_at_its_ends), cmocka_unit_test(ties_round_to_even),
     };
     return cmocka_run_group_tests_name("extremes", tests, NULL, NULL);
 }

@@ -494,7 +494,8 @@ static void rows_of_weight_zero_are_not_read(void **state)
                 }
 }
 
-/* Rows 4 GiB apart: offsets in elements and in bytes that no 32-bit number holds.  Only a few pages are ever touched. */
+/* Rows 4 GiB apart: offsets in elements and in bytes that no 32-bit number holds.  Only a few pages are ever touched.
+ */
 static void offsets_beyond_32_bits(void **state)
 {
     (void)state;

@@ -1,12 +1,15 @@
 /*
  * Cosine similarity of tokens with the class tokens of their images.  SPDX-License-Identifier: Apache-2.0
  *
- * One read of each token gives both its product with the class token and its length.  Images take turns, so that an
- * embedding comes from the L1 cache for all but the first of them.  Sums are formed in float32 over short blocks and in
- * double precision over the blocks, so that their error does not grow with the channels.
+ * One read of each token gives both its product with the class token and its length.  The same token of a few images is
+ * worked on at once, so that its embedding is loaded, and widened, once.  Sums are formed in float32 over short blocks
+ * and in double precision over the blocks, so that their error does not grow with the channels.
  */
 
-enum { SIMILARITY_BLOCK = 64 * VF_LANES };
+enum {
+    SIMILARITY_BLOCK = 48 * VF_LANES,
+    SIMILARITY_ROWS_AT_ONCE = VF_LANES == 16 ? 4 : 2 /* as their sums fit the registers */
+};
 
 typedef struct token_sums {
     double product, square;
@@ -23,36 +26,50 @@ INLINE vf load_sum_n(const char *a, const char *b, int64_t i, plb_dtype dtype, i
     return b ? vf_add(load_n(a, i, dtype, n), load_n(b, i, dtype, n)) : load_n(a, i, dtype, n);
 }
 
-/* c . t and t . t for t = a + b */
-INLINE token_sums multiply(const float *c, const char *a, const char *b, int64_t n, plb_dtype dtype)
+/* The two sums of some rows over a block; each row's are added up in the same order however many there are. */
+typedef struct block_sums {
+    vf product[2], square[2];
+} block_sums;
+
+INLINE void add_product(block_sums *sums, int part, vf c, vf t)
 {
-    token_sums sums = {0, 0};
-    int64_t i = 0;
-    while (i < n) {
+    sums->product[part] = vf_fma(c, t, sums->product[part]);
+    sums->square[part] = vf_fma(t, t, sums->square[part]);
+}
+
+/* c . t and t . t for t = a + b, for `count` rows a with a common b. */
+INLINE void multiply(token_sums *sums, const float *const *c, const char *const *a, const char *b, int64_t n,
+                     plb_dtype dtype, int count)
+{
+    for (int row = 0; row < count; row++)
+        sums[row] = (token_sums){0, 0};
+    for (int64_t i = 0; i < n;) {
         const int64_t end = n - i < SIMILARITY_BLOCK ? n : i + SIMILARITY_BLOCK;
-        vf product[4] = {vf_set(0), vf_set(0), vf_set(0), vf_set(0)};
-        vf square[4] = {vf_set(0), vf_set(0), vf_set(0), vf_set(0)};
-        for (; i + 4 * VF_LANES <= end; i += 4 * VF_LANES)
-            for (int k = 0; k < 4; k++) {
-                const vf t = load_sum(a, b, i + k * VF_LANES, dtype);
-                product[k] = vf_fma(vf_load(c + i + k * VF_LANES), t, product[k]);
-                square[k] = vf_fma(t, t, square[k]);
+        block_sums block[SIMILARITY_ROWS_AT_ONCE];
+        for (int row = 0; row < count; row++)
+            block[row] = (block_sums){{vf_set(0), vf_set(0)}, {vf_set(0), vf_set(0)}};
+        for (; i + 2 * VF_LANES <= end; i += 2 * VF_LANES)
+            for (int part = 0; part < 2; part++) {
+                const int64_t at = i + part * VF_LANES;
+                const vf embedding = b ? load(b, at, dtype) : vf_set(0);
+                for (int row = 0; row < count; row++) {
+                    const vf token = load(a[row], at, dtype);
+                    add_product(&block[row], part, vf_load(c[row] + at), b ? vf_add(token, embedding) : token);
+                }
             }
-        for (; i + VF_LANES <= end; i += VF_LANES) {
-            const vf t = load_sum(a, b, i, dtype);
-            product[0] = vf_fma(vf_load(c + i), t, product[0]);
-            square[0] = vf_fma(t, t, square[0]);
+        for (int part = 0; i < end; part++, i += VF_LANES) /* at most two more, the last of them not whole */
+            for (int row = 0; row < count; row++)
+                if (i + VF_LANES <= end)
+                    add_product(&block[row], part, vf_load(c[row] + i), load_sum(a[row], b, i, dtype));
+                else
+                    add_product(&block[row], part, vf_load_n(c[row] + i, (int)(end - i)),
+                                load_sum_n(a[row], b, i, dtype, (int)(end - i)));
+        i = end;
+        for (int row = 0; row < count; row++) {
+            sums[row].product += vf_sum(vf_add(block[row].product[0], block[row].product[1]));
+            sums[row].square += vf_sum(vf_add(block[row].square[0], block[row].square[1]));
         }
-        if (i < end) {
-            const vf t = load_sum_n(a, b, i, dtype, (int)(end - i));
-            product[1] = vf_fma(vf_load_n(c + i, (int)(end - i)), t, product[1]);
-            square[1] = vf_fma(t, t, square[1]);
-            i = end;
-        }
-        sums.product += vf_sum(vf_add(vf_add(product[0], product[1]), vf_add(product[2], product[3])));
-        sums.square += vf_sum(vf_add(vf_add(square[0], square[1]), vf_add(square[2], square[3])));
     }
-    return sums;
 }
 
 /* c = cls + embedding; gives its norm */
@@ -63,30 +80,57 @@ INLINE double read_cls(float *c, const char *cls, const char *embedding, int64_t
         vf_store(c + i, load_sum(cls, embedding, i, dtype));
     if (i < n)
         vf_store_n(c + i, load_sum_n(cls, embedding, i, dtype, (int)(n - i)), (int)(n - i));
-    const double length = sqrt(multiply(c, (const char *)c, NULL, n, PLB_F32).square);
+    const float *const whole = c;
+    const char *const itself = (const char *)c;
+    token_sums sums;
+    multiply(&sums, &whole, &itself, NULL, n, PLB_F32, 1);
+    const double length = sqrt(sums.square);
     return length < PLB_SIMILARITY_EPS ? PLB_SIMILARITY_EPS : length;
+}
+
+/* The similarities of `count` images, from `image` on, at token k. */
+INLINE void similarity_of(const plb_similarity_rows *rows, const float *const *c, const double *cls_norm, int image,
+                          int64_t k, plb_dtype dtype, int count)
+{
+    const char *const embedding = rows->embedding ? rows->embedding + k * rows->embedding_step : NULL;
+    const char *token[SIMILARITY_ROWS_AT_ONCE];
+    token_sums sums[SIMILARITY_ROWS_AT_ONCE];
+    for (int row = 0; row < count; row++)
+        token[row] = rows->token[image + row] + k * rows->token_step;
+    if (embedding)
+        multiply(sums, c + image, token, embedding, rows->channels, dtype, count);
+    else
+        multiply(sums, c + image, token, NULL, rows->channels, dtype, count);
+    for (int row = 0; row < count; row++) {
+        const double length = sqrt(sums[row].square);
+        rows->similarity[(image + row) * rows->count + k] =
+            sums[row].product / (cls_norm[image + row] * (length < PLB_SIMILARITY_EPS ? PLB_SIMILARITY_EPS : length));
+    }
 }
 
 INLINE void similarity_rows(const plb_similarity_rows *rows, plb_dtype dtype)
 {
     const int64_t n = rows->channels;
-    float *c[PLB_SIMILARITY_IMAGES];
+    const float *c[PLB_SIMILARITY_IMAGES];
     double cls_norm[PLB_SIMILARITY_IMAGES];
     for (int image = 0; image < rows->images; image++) {
-        const bool is_shared = image > 0 && rows->cls[image] == rows->cls[0];
-        c[image] = is_shared ? c[0] : (float *)rows->scratch + image * n;
-        cls_norm[image] = read_cls(c[image], rows->cls[image], rows->cls_embedding, n, dtype);
+        if (image > 0 && rows->cls[image] == rows->cls[0]) {
+            c[image] = c[0];
+            cls_norm[image] = cls_norm[0];
+            continue;
+        }
+        float *const own = (float *)rows->scratch + image * n;
+        cls_norm[image] = read_cls(own, rows->cls[image], rows->cls_embedding, n, dtype);
+        c[image] = own;
     }
     for (int64_t k = 0; k < rows->count; k++) {
-        const char *const embedding = rows->embedding ? rows->embedding + k * rows->embedding_step : NULL;
-        for (int image = 0; image < rows->images; image++) {
-            const char *const token = rows->token[image] + k * rows->token_step;
-            const token_sums sums =
-                embedding ? multiply(c[image], token, embedding, n, dtype) : multiply(c[image], token, NULL, n, dtype);
-            const double length = sqrt(sums.square);
-            rows->similarity[image * rows->count + k] =
-                sums.product / (cls_norm[image] * (length < PLB_SIMILARITY_EPS ? PLB_SIMILARITY_EPS : length));
-        }
+        int image = 0;
+        for (; image + SIMILARITY_ROWS_AT_ONCE <= rows->images; image += SIMILARITY_ROWS_AT_ONCE)
+            similarity_of(rows, c, cls_norm, image, k, dtype, SIMILARITY_ROWS_AT_ONCE);
+        for (; image + 2 <= rows->images; image += 2)
+            similarity_of(rows, c, cls_norm, image, k, dtype, 2);
+        for (; image < rows->images; image++)
+            similarity_of(rows, c, cls_norm, image, k, dtype, 1);
     }
 }
 
