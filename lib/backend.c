@@ -1,30 +1,22 @@
 /* Which backends there are.  SPDX-License-Identifier: Apache-2.0 */
 #include "backend.h"
 
+#include "module.h"
+
 #include <stdio.h>
 
-static void give_reason(char *reason, size_t size, const char *text)
+const plb_backend *plb_backend_for(poslabel_device_type type, char *reason, size_t reason_size)
 {
-    if (reason && size)
-        snprintf(reason, size, "%s", text);
+    if (reason && reason_size)
+        *reason = 0;
+    return type == POSLABEL_DEVICE_CPU ? &plb_cpu_backend : plb_load_cuda(reason, reason_size);
 }
 
 poslabel_status poslabel_device_supported(poslabel_device_type type, char *reason, size_t reason_size)
 {
-    switch (type) {
-    case POSLABEL_DEVICE_CPU:
-        give_reason(reason, reason_size, "");
-        return POSLABEL_OK;
-    case POSLABEL_DEVICE_CUDA:
-        give_reason(reason, reason_size, "this version of libposlabel has no CUDA backend");
-        return POSLABEL_ERROR_UNSUPPORTED;
-    }
-    give_reason(reason, reason_size, "no such device type; 1 is the CPU, 2 is CUDA");
+    if (type == POSLABEL_DEVICE_CPU || type == POSLABEL_DEVICE_CUDA)
+        return plb_backend_for(type, reason, reason_size) ? POSLABEL_OK : POSLABEL_ERROR_UNSUPPORTED;
+    if (reason && reason_size)
+        snprintf(reason, reason_size, "no such device type; 1 is the CPU, 2 is CUDA");
     return POSLABEL_ERROR_INVALID;
-}
-
-const plb_backend *plb_backend_for(poslabel_device device)
-{
-    (void)device;
-    return &plb_cpu_backend;
 }

@@ -10,6 +10,10 @@
 
 #include "tensor.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* ---- labels ---- */
 
 typedef struct plb_labels_job {
@@ -116,13 +120,20 @@ typedef struct plb_scale_job {
 
 /* ---- the table ---- */
 
-enum { PLB_BACKEND_VERSION = 1 };
+enum { PLB_BACKEND_VERSION = 2 };
 
 typedef struct plb_backend {
     uint32_t version; /* PLB_BACKEND_VERSION of the headers it was compiled with */
     const char *name;
-    void (*open)(poslabel_context *context); /* settles context->threads and ->isa */
-    void (*close)(poslabel_context *context);
+    /* Settles context->threads and ->isa, and keeps what it needs in ->backend_state; or says why it cannot. */
+    poslabel_status (*open)(poslabel_context *context, const poslabel_context_options *options, char *reason,
+                            size_t reason_size);
+    void (*close)(poslabel_context *context); /* the workspace has been released */
+    /* Memory for the workspace, where the backend computes. */
+    poslabel_status (*allocate)(const plb_call *call, size_t size, void **data);
+    void (*release)(poslabel_context *context, void *data, size_t size);
+    poslabel_status (*set_stream)(const plb_call *call, void *stream);
+    poslabel_status (*synchronize)(const plb_call *call);
     poslabel_status (*absolute_labels)(const plb_call *call, const plb_labels_job *job);
     poslabel_status (*relative_labels)(const plb_call *call, const plb_labels_job *job);
     poslabel_status (*smoothing_map)(const plb_call *call, const plb_smoothing_map_job *job);
@@ -134,9 +145,27 @@ typedef struct plb_backend {
     poslabel_status (*scale_gradient)(const plb_call *call, const plb_scale_job *job);
 } plb_backend;
 
+/* What a backend in a module of its own needs of the library. */
+typedef struct plb_services {
+    poslabel_status (*fail)(const plb_call *call, poslabel_status status, const char *format, ...)
+        __attribute__((format(printf, 3, 4)));
+    poslabel_status (*workspace)(const plb_call *call, size_t size, void **data);
+} plb_services;
+
+/*
+ * The one symbol of such a module.  NULL, with a reason, when it was built for another version of the library or when
+ * this machine cannot run it.
+ */
+typedef const plb_backend *plb_module_entry(uint32_t version, const char *library, const plb_services *services,
+                                            char *reason, size_t reason_size);
+#define PLB_MODULE_ENTRY "plb_module"
+
 extern const plb_backend plb_cpu_backend;
 
-/* The backend of a device that poslabel_device_supported() has approved. */
-const plb_backend *plb_backend_for(poslabel_device device);
+/* The backend of a type of device; NULL, with a reason, when it is not to be had. */
+const plb_backend *plb_backend_for(poslabel_device_type type, char *reason, size_t reason_size);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

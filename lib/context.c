@@ -64,9 +64,10 @@ poslabel_status plb_workspace(const plb_call *call, size_t size, void **data)
 {
     poslabel_context *context = call->context;
     if (size > context->workspace_size) {
-        void *larger = size == SIZE_MAX ? NULL : context->allocator.allocate(context->allocator.user, size, 64);
-        if (!larger)
-            return plb_fail(call, POSLABEL_ERROR_MEMORY, "no memory for a workspace of %zu bytes", size);
+        void *larger;
+        const poslabel_status status = context->backend->allocate(call, size, &larger);
+        if (status != POSLABEL_OK)
+            return status;
         poslabel_context_trim(context);
         context->workspace = larger;
         context->workspace_size = size;
@@ -79,7 +80,7 @@ void poslabel_context_trim(poslabel_context *context)
 {
     if (!context || !context->workspace)
         return;
-    context->allocator.release(context->allocator.user, context->workspace, context->workspace_size);
+    context->backend->release(context, context->workspace, context->workspace_size);
     context->workspace = NULL;
     context->workspace_size = 0;
 }
@@ -128,10 +129,12 @@ static poslabel_status check_options(const poslabel_context_options *options)
     if (!options->allocator.allocate != !options->allocator.release)
         return refuse(options, POSLABEL_ERROR_INVALID, "allocator needs both allocate and release, or neither");
 
-    poslabel_status status =
-        poslabel_device_supported((poslabel_device_type)options->device.type, reason, sizeof reason);
-    if (status != POSLABEL_OK)
-        return refuse(options, status, "device type %d: %s", (int)options->device.type, reason);
+    if (!options->device_allocator.allocate != !options->device_allocator.release)
+        return refuse(options, POSLABEL_ERROR_INVALID, "device_allocator needs both allocate and release, or neither");
+
+    if (options->device.type != POSLABEL_DEVICE_CPU && options->device.type != POSLABEL_DEVICE_CUDA)
+        return refuse(options, POSLABEL_ERROR_INVALID, "device type %d: no such device type; 1 is the CPU, 2 is CUDA",
+                      (int)options->device.type);
     if (options->device.type == POSLABEL_DEVICE_CPU) {
         if (options->device.id != 0)
             return refuse(options, POSLABEL_ERROR_INVALID, "device id = %d, must be 0 on the CPU",
@@ -139,7 +142,7 @@ static poslabel_status check_options(const poslabel_context_options *options)
         if (options->stream)
             return refuse(options, POSLABEL_ERROR_INVALID, "stream must be NULL on the CPU");
     }
-    status = poslabel_isa_supported((poslabel_isa)options->isa, reason, sizeof reason);
+    const poslabel_status status = poslabel_isa_supported((poslabel_isa)options->isa, reason, sizeof reason);
     if (status != POSLABEL_OK)
         return refuse(options, status, "isa = %d: %s", (int)options->isa, reason);
     return POSLABEL_OK;
@@ -157,6 +160,11 @@ poslabel_status poslabel_context_create(const poslabel_context_options *given, p
         return status;
     if (!out)
         return refuse(&options, POSLABEL_ERROR_INVALID, "context is NULL");
+    char reason[400];
+    const plb_backend *const backend =
+        plb_backend_for((poslabel_device_type)options.device.type, reason, sizeof reason);
+    if (!backend)
+        return refuse(&options, POSLABEL_ERROR_UNSUPPORTED, "device type %d: %s", (int)options.device.type, reason);
 
     if (!options.allocator.allocate) {
         options.allocator.allocate = default_allocate;
@@ -173,8 +181,13 @@ poslabel_status poslabel_context_create(const poslabel_context_options *given, p
     context->allocator = options.allocator;
     context->log = options.log;
     context->log_user = options.log_user;
-    context->backend = plb_backend_for(options.device);
-    context->backend->open(context);
+    context->device_allocator = options.device_allocator;
+    context->backend = backend;
+    status = backend->open(context, &options, reason, sizeof reason);
+    if (status != POSLABEL_OK) {
+        options.allocator.release(options.allocator.user, context, sizeof *context);
+        return refuse(&options, status, "%s", reason);
+    }
 
     if (context->log) {
         char text[128];
@@ -191,8 +204,8 @@ void poslabel_context_destroy(poslabel_context *context)
 {
     if (!context)
         return;
-    context->backend->close(context);
     poslabel_context_trim(context);
+    context->backend->close(context);
     const poslabel_allocator allocator = context->allocator;
     allocator.release(allocator.user, context, sizeof *context);
 }
@@ -221,4 +234,23 @@ poslabel_isa poslabel_context_isa(const poslabel_context *context)
 size_t poslabel_context_workspace(const poslabel_context *context)
 {
     return context ? context->workspace_size : 0;
+}
+
+poslabel_status poslabel_context_reserve(poslabel_context *context, size_t size)
+{
+    void *data;
+    const plb_call call = {context, "context_reserve"};
+    return context ? plb_workspace(&call, size, &data) : POSLABEL_ERROR_INVALID;
+}
+
+poslabel_status poslabel_context_set_stream(poslabel_context *context, void *stream)
+{
+    const plb_call call = {context, "context_set_stream"};
+    return context ? context->backend->set_stream(&call, stream) : POSLABEL_ERROR_INVALID;
+}
+
+poslabel_status poslabel_context_synchronize(poslabel_context *context)
+{
+    const plb_call call = {context, "context_synchronize"};
+    return context ? context->backend->synchronize(&call) : POSLABEL_ERROR_INVALID;
 }

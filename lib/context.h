@@ -6,6 +6,10 @@
 #include <stdarg.h>
 #include <stdbool.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 struct plb_backend;
 
 struct poslabel_context {
@@ -17,6 +21,7 @@ struct poslabel_context {
     int threads;
     poslabel_isa isa;
     poslabel_allocator allocator;
+    poslabel_device_allocator device_allocator;
     poslabel_log_callback log;
     void *log_user;
     void *workspace; /* kept from call to call, grown when a call needs more */
@@ -57,4 +62,7 @@ static inline size_t plb_size_add(size_t a, size_t b)
     return __builtin_add_overflow(a, b, &sum) ? SIZE_MAX : sum;
 }
 
+#ifdef __cplusplus
+}
+#endif
 #endif

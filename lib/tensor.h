@@ -9,6 +9,10 @@
 
 #include "context.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef enum plb_dtype {
     PLB_F32,
     PLB_F16,
@@ -112,4 +116,7 @@ poslabel_status plb_check_grid(const plb_call *call, poslabel_grid grid);
 
 bool plb_grid_is_valid(poslabel_grid grid);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -13,6 +13,11 @@ extern "C" {
  * A context holds what would otherwise be global: the device, the number of threads, the instruction set, the
  * allocator, the log callback, the workspace and the message of the last failure.
  *
+ * On the CPU a call returns when its work is done.  On CUDA it checks its arguments, queues its work on the context's
+ * stream and returns; it does not wait for the device, copies nothing to the host, and allocates nothing once the
+ * workspace is large enough, so that it can be captured in a CUDA graph.  What only the device can see - an id out of
+ * range, a NaN among the noise, a fault of the device - surfaces later: see poslabel_context_synchronize().
+ *
  * Use a context from one thread at a time.  Different contexts are independent and may run at the same time.
  * A context may be used in a forked child; calls there run on one thread, because an OpenMP pool does not
  * survive fork().
@@ -52,6 +57,20 @@ typedef struct poslabel_allocator {
     void (*release)(void *user, void *data, size_t size);
 } poslabel_allocator;
 
+/*
+ * Where device memory comes from: the workspace of a CUDA context and the kilobyte it keeps for itself.  Set both
+ * functions or neither.  `allocate` returns `size` bytes of the context's device aligned to 256, fit for use on `stream`
+ * (a cudaStream_t) at once, or NULL, which the call then reports as POSLABEL_ERROR_MEMORY.  `release` gets back the
+ * pointer and the size while work that uses the memory may still be queued on `stream`, so the memory may be given to
+ * others only in that stream's order: what a framework's caching allocator does.  Neither is called while the stream is
+ * being captured.
+ */
+typedef struct poslabel_device_allocator {
+    void *user;
+    void *(*allocate)(void *user, size_t size, void *stream);
+    void (*release)(void *user, void *data, size_t size, void *stream);
+} poslabel_device_allocator;
+
 typedef struct poslabel_context_options {
     size_t struct_size;           /* sizeof(poslabel_context_options), set by the macro below                   */
     poslabel_device device;       /* default: the CPU                                                           */
@@ -63,12 +82,13 @@ typedef struct poslabel_context_options {
     void *log_user;               /* passed to log                                                               */
     char *message;                /* where poslabel_context_create() writes why it failed; may be NULL           */
     size_t message_size;          /* bytes at message; a longer text is cut and still ends in a zero             */
+    poslabel_device_allocator device_allocator; /* on CUDA; default: cudaMallocAsync(), cudaFreeAsync()            */
 } poslabel_context_options;
 
 #define POSLABEL_CONTEXT_OPTIONS_INIT                                                                                  \
     {                                                                                                                  \
         sizeof(poslabel_context_options), {POSLABEL_DEVICE_CPU, 0}, 0, POSLABEL_ISA_AUTO, NULL, {NULL, NULL, NULL},    \
-            NULL, NULL, NULL, 0                                                                                        \
+            NULL, NULL, NULL, 0, {NULL, NULL, NULL}                                                                    \
     }
 
 /*
@@ -79,12 +99,39 @@ typedef struct poslabel_context_options {
  *
  * Starts no thread and touches no GPU unless options->device asks for one.  Asking for a device that cannot be
  * had is an error that gives the reason; there is no silent fall-back to the CPU.
+ *
+ * The CUDA backend is the module libposlabel-cuda.so, loaded at the first request for it: the file that the environment
+ * variable POSLABEL_CUDA_MODULE names, else the one beside libposlabel.
  * POSLABEL_ERROR_INVALID: context is NULL, threads is negative or above 1024, one of the two allocator functions
  * is missing, an unknown isa or device, a stream on the CPU.  POSLABEL_ERROR_UNSUPPORTED: the device or the isa
  * is not to be had.  POSLABEL_ERROR_MEMORY.  Since 0.1.
  */
 POSLABEL_API poslabel_status poslabel_context_create(const poslabel_context_options *options,
                                                      poslabel_context **context);
+
+/*
+ * Gives a CUDA context another stream; NULL is CUDA's default stream.  Work queued on the new stream waits for what the
+ * context queued on the old one, which must still exist, unless one of the two is being captured: then the caller orders
+ * them.  POSLABEL_ERROR_INVALID: context is NULL, or a stream on the CPU.  POSLABEL_ERROR_DEVICE.  Since 0.1.
+ */
+POSLABEL_API poslabel_status poslabel_context_set_stream(poslabel_context *context, void *stream);
+
+/*
+ * Waits until everything that the context queued is done, and tells what became of it.  On the CPU nothing is ever
+ * queued, and every error was the status of its own call.  On CUDA:
+ *
+ *   POSLABEL_OK             all went well.
+ *   POSLABEL_ERROR_INVALID  a kernel met values that are not allowed: ids out of range, weights that are negative or not
+ *                           finite, NaN noise, places that are no permutation.  The message says what, how many, and
+ *                           where the first was; what the outputs then hold is documented at each operation.  The
+ *                           count starts anew after this call.
+ *   POSLABEL_ERROR_DEVICE   the device reported a fault, of this context's work or of any other in the process.  The
+ *                           context is lost: every later call on it returns this status, and outputs in flight are
+ *                           undefined.  A fault may also surface as the status of any later call.
+ *
+ * Also POSLABEL_ERROR_INVALID: context is NULL, or the stream is being captured.  Since 0.1.
+ */
+POSLABEL_API poslabel_status poslabel_context_synchronize(poslabel_context *context);
 
 /* Frees the context and its workspace.  NULL is allowed.  Since 0.1. */
 POSLABEL_API void poslabel_context_destroy(poslabel_context *context);
@@ -104,8 +151,14 @@ POSLABEL_API poslabel_isa poslabel_context_isa(const poslabel_context *context);
 /*
  * Workspace.  An operation that needs scratch memory takes it from the context, which keeps the largest block it
  * ever needed for the next call; each operation documents its bound.  _workspace gives the bytes held now;
- * _trim gives them back to the allocator.  Since 0.1.
+ * _trim gives them back to the allocator; _reserve takes at least `size` bytes now, with the statuses
+ * POSLABEL_ERROR_INVALID (context is NULL) and POSLABEL_ERROR_MEMORY.
+ *
+ * A captured CUDA graph refers to the workspace as it was.  The workspace cannot grow during a capture (the call fails
+ * with POSLABEL_ERROR_INVALID and says how much to reserve) and must neither grow nor be trimmed while the graph is in
+ * use: reserve enough, or make the largest call once, before the capture.  Since 0.1.
  */
+POSLABEL_API poslabel_status poslabel_context_reserve(poslabel_context *context, size_t size);
 POSLABEL_API size_t poslabel_context_workspace(const poslabel_context *context);
 POSLABEL_API void poslabel_context_trim(poslabel_context *context);
 

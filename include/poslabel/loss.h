@@ -63,8 +63,9 @@ extern "C" {
  *
  * Statuses.  POSLABEL_ERROR_INVALID: context, args or logits NULL; neither loss nor grad_logits; a wrong rank, shape,
  * dtype or device; an unknown reduction; grad_scale NaN or infinite; an overlap that is not allowed; and on the CPU an
- * id out of range or a weight that is negative or NaN.  POSLABEL_ERROR_UNSUPPORTED: strides that do not fold.
- * POSLABEL_ERROR_MEMORY.
+ * id out of range or a weight that is negative, NaN or infinite.  POSLABEL_ERROR_UNSUPPORTED: strides that do not fold.
+ * POSLABEL_ERROR_MEMORY.  On CUDA the host does not see ids and weights: rows in which they are not allowed count as rows
+ * of weight 0, set POSLABEL_LOSS_INVALID, and are counted and reported by poslabel_context_synchronize().
  */
 typedef enum poslabel_reduction {
     POSLABEL_REDUCTION_MEAN = 0,
@@ -73,7 +74,8 @@ typedef enum poslabel_reduction {
 } poslabel_reduction;
 
 typedef enum poslabel_loss_flag {
-    POSLABEL_LOSS_EMPTY = 1 /* the weight sum, or the normalizer, is 0: loss, gradient and accuracy are 0 */
+    POSLABEL_LOSS_EMPTY = 1,  /* the weight sum, or the normalizer, is 0: loss, gradient and accuracy are 0        */
+    POSLABEL_LOSS_INVALID = 2 /* on CUDA: rows had an id out of range or a weight that is not allowed; see above   */
 } poslabel_loss_flag;
 
 /*

@@ -77,8 +77,10 @@ const plb_simd *plb_cpu_simd(const poslabel_context *context)
     return context->backend_state;
 }
 
-static void cpu_open(poslabel_context *context)
+static poslabel_status cpu_open(poslabel_context *context, const poslabel_context_options *options, char *reason,
+                                size_t reason_size)
 {
+    (void)options, (void)reason, (void)reason_size; /* a CPU is always to be had */
     for (size_t i = 0; i < sizeof levels / sizeof *levels; i++)
         if (context->isa == POSLABEL_ISA_AUTO ? !missing_for(levels[i]->isa) : context->isa == levels[i]->isa) {
             context->backend_state = (void *)levels[i];
@@ -95,6 +97,7 @@ static void cpu_open(poslabel_context *context)
 #else
     context->threads = 1;
 #endif
+    return POSLABEL_OK;
 }
 
 static void cpu_close(poslabel_context *context)
@@ -102,11 +105,40 @@ static void cpu_close(poslabel_context *context)
     (void)context;
 }
 
+static poslabel_status cpu_allocate(const plb_call *call, size_t size, void **data)
+{
+    const poslabel_allocator *const allocator = &call->context->allocator;
+    *data = size == SIZE_MAX ? NULL : allocator->allocate(allocator->user, size, 64);
+    if (!*data)
+        return plb_fail(call, POSLABEL_ERROR_MEMORY, "no memory for a workspace of %zu bytes", size);
+    return POSLABEL_OK;
+}
+
+static void cpu_release(poslabel_context *context, void *data, size_t size)
+{
+    context->allocator.release(context->allocator.user, data, size);
+}
+
+static poslabel_status cpu_set_stream(const plb_call *call, void *stream)
+{
+    return stream ? plb_fail(call, POSLABEL_ERROR_INVALID, "stream must be NULL on the CPU") : POSLABEL_OK;
+}
+
+static poslabel_status cpu_synchronize(const plb_call *call)
+{
+    (void)call; /* a call returns when its work is done */
+    return POSLABEL_OK;
+}
+
 const plb_backend plb_cpu_backend = {
     .version = PLB_BACKEND_VERSION,
     .name = "cpu",
     .open = cpu_open,
     .close = cpu_close,
+    .allocate = cpu_allocate,
+    .release = cpu_release,
+    .set_stream = cpu_set_stream,
+    .synchronize = cpu_synchronize,
     .absolute_labels = plb_cpu_absolute_labels,
     .relative_labels = plb_cpu_relative_labels,
     .smoothing_map = plb_cpu_smoothing_map,

@@ -24,12 +24,17 @@ FIELD(poslabel_grid, height, 0) FIELD(poslabel_grid, width, 4)
 SIZE(poslabel_allocator, 24)
 FIELD(poslabel_allocator, user, 0) FIELD(poslabel_allocator, allocate, 8) FIELD(poslabel_allocator, release, 16)
 
-SIZE(poslabel_context_options, 88)
+SIZE(poslabel_device_allocator, 24)
+FIELD(poslabel_device_allocator, user, 0) FIELD(poslabel_device_allocator, allocate, 8)
+FIELD(poslabel_device_allocator, release, 16)
+
+SIZE(poslabel_context_options, 112)
 FIELD(poslabel_context_options, struct_size, 0) FIELD(poslabel_context_options, device, 8)
 FIELD(poslabel_context_options, threads, 16) FIELD(poslabel_context_options, isa, 20)
 FIELD(poslabel_context_options, stream, 24) FIELD(poslabel_context_options, allocator, 32)
 FIELD(poslabel_context_options, log, 56) FIELD(poslabel_context_options, log_user, 64)
 FIELD(poslabel_context_options, message, 72) FIELD(poslabel_context_options, message_size, 80)
+FIELD(poslabel_context_options, device_allocator, 88)
 
 SIZE(poslabel_absolute_labels_args, 24)
 FIELD(poslabel_absolute_labels_args, struct_size, 0) FIELD(poslabel_absolute_labels_args, grid, 8)

@@ -46,7 +46,7 @@ _Log = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p)
 
 
 class ContextOptions(ctypes.Structure):
-    """poslabel_context_options; the allocator stays the library's own."""
+    """poslabel_context_options; the allocators stay the library's own."""
 
     _fields_ = [
         ("struct_size", ctypes.c_size_t),
@@ -59,6 +59,7 @@ class ContextOptions(ctypes.Structure):
         ("log_user", ctypes.c_void_p),
         ("message", ctypes.c_void_p),
         ("message_size", ctypes.c_size_t),
+        ("device_allocator", ctypes.c_void_p * 3),
     ]
 
 
@@ -71,6 +72,9 @@ _threads = bind("poslabel_context_threads", ctypes.c_int32, _POINTER)
 _isa = bind("poslabel_context_isa", ctypes.c_int, _POINTER)
 _workspace = bind("poslabel_context_workspace", ctypes.c_size_t, _POINTER)
 _trim = bind("poslabel_context_trim", None, _POINTER)
+_reserve = bind("poslabel_context_reserve", ctypes.c_int, _POINTER, ctypes.c_size_t)
+_set_stream = bind("poslabel_context_set_stream", ctypes.c_int, _POINTER, ctypes.c_void_p)
+_synchronize = bind("poslabel_context_synchronize", ctypes.c_int, _POINTER)
 _device_supported = bind("poslabel_device_supported", ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t)
 _isa_supported = bind("poslabel_isa_supported", ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t)
 _isa_name = bind("poslabel_isa_name", ctypes.c_char_p, ctypes.c_int)
@@ -213,6 +217,28 @@ class Context:
         self._enter()
         try:
             _trim(self._open_handle())
+        finally:
+            self._release()
+
+    def reserve(self, size: int) -> None:
+        """Takes at least `size` bytes of scratch memory now: before a CUDA graph is captured, say."""
+        self._call(_reserve, size)
+
+    def set_stream(self, stream: Optional[int]) -> None:
+        """Goes on on another CUDA stream, given by its address; work there waits for what was queued before."""
+        self._call(_set_stream, stream)
+
+    def synchronize(self) -> None:
+        """Waits for all work of a CUDA context and raises what went wrong with it; nothing to wait for on the CPU."""
+        self._call(_synchronize)
+
+    def _call(self, function: Any, *arguments: Any) -> None:
+        self._enter()
+        try:
+            handle = self._open_handle()
+            status = function(handle, *arguments)
+            if status:
+                raise failure(status, _message(handle).decode(errors="replace"))
         finally:
             self._release()
 

@@ -24,6 +24,7 @@ class LossFlag(enum.IntFlag):
     """poslabel_loss_flag: what LossResult.flags can hold."""
 
     EMPTY = 1
+    INVALID = 2
 
 
 REDUCTIONS = choices(Reduction)

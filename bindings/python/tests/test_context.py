@@ -24,6 +24,15 @@ def loss_of(rows=64, **arguments):
 
 
 class Contexts(TestCase):
+    def test_stream_and_workspace(self) -> None:
+        with poslabel.Context() as context:
+            context.reserve(12345)
+            self.assertGreaterEqual(context.workspace, 12345)
+            context.synchronize()
+            context.set_stream(None)
+            with self.assertRaisesRegex(poslabel.InvalidError, "context_set_stream: stream must be NULL on the CPU"):
+                context.set_stream(64)
+
     def test_properties(self):
         with poslabel.Context(threads=2, isa="reference") as ctx:
             self.assertEqual((ctx.device, ctx.isa, ctx.message), ("cpu", "reference", ""))
