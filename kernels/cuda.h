@@ -1,0 +1,126 @@
+/*
+ * The inside of the CUDA module.  SPDX-License-Identifier: Apache-2.0
+ *
+ * An operation is one host function that takes a job, launches kernels on the context's stream and returns.  It reads
+ * no tensor, waits for nothing, and allocates nothing but through plb_cuda_workspace().  It runs with the context's
+ * device made current.
+ */
+#ifndef PLB_CUDA_H
+#define PLB_CUDA_H
+
+#include "backend.h"
+#include "device.h"
+
+/* Values that only a kernel sees, and that are not allowed.  poslabel_context_synchronize() reports them. */
+enum plb_finding {
+    PLB_FOUND_POSITIONS,     /* of a loss: ids out of range                          */
+    PLB_FOUND_WEIGHTS,       /* of a loss: negative or not finite                    */
+    PLB_FOUND_PATCH_NOISE,   /* NaN                                                  */
+    PLB_FOUND_POS_NOISE,     /* NaN                                                  */
+    PLB_FOUND_SHUFFLE_NOISE, /* NaN                                                  */
+    PLB_FOUND_IDS_KEEP,      /* of tokens and attention: out of range                */
+    PLB_FOUND_TOKEN_IDS,     /* the positions of assemble_tokens(): out of range     */
+    PLB_FOUND_PLACES,        /* no permutation                                       */
+    PLB_FINDINGS
+};
+
+/* How often a kernel met such a value, and ~index of the first: all zero when there was none. */
+struct plb_findings {
+    unsigned long long count[PLB_FINDINGS];
+    unsigned long long first[PLB_FINDINGS];
+};
+
+/* What a context keeps on the device besides its workspace, zero at first. */
+struct plb_device_state {
+    plb_findings findings;
+    unsigned arrived;    /* at a barrier of the whole grid; back at 0 after each launch */
+    unsigned generation; /* how many such barriers there were                           */
+    unsigned done;       /* blocks that are done with their rows; back at 0 after each launch */
+};
+
+/* A context's backend_state. */
+struct plb_cuda {
+    cudaStream_t stream;
+    cudaEvent_t event; /* orders two streams */
+    int device, multiprocessors;
+    void *cublas;      /* a cublasHandle_t, made by the first operation that needs it */
+    void (*close_cublas)(void *handle);
+    cudaError_t fault; /* what was lost: every later call fails */
+    plb_device_state *state;
+};
+
+static inline plb_cuda *plb_cuda_of(const plb_call *call)
+{
+    return (plb_cuda *)call->context->backend_state;
+}
+
+/* The services of the library. */
+poslabel_status plb_cuda_fail(const plb_call *call, poslabel_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Device memory of at least `size` bytes, aligned to 256, until the next call of this function on the context. */
+poslabel_status plb_cuda_workspace(const plb_call *call, size_t size, void **data);
+
+/* POSLABEL_OK, or the status and message of a failed CUDA function.  `what` is what it was to do: "the launch". */
+poslabel_status plb_cuda_check(const plb_call *call, cudaError_t error, const char *what);
+
+/* How many blocks of a kernel the device holds at once, at least 1. */
+template <typename... Parameters>
+static int plb_resident_blocks(const plb_cuda *cuda, void (*kernel)(Parameters...), int threads, size_t shared)
+{
+    int blocks = 0;
+    if (cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, threads, shared) != cudaSuccess || blocks < 1)
+        blocks = 1;
+    return blocks * cuda->multiprocessors;
+}
+
+enum plb_launch_kind {
+    PLB_INDEPENDENT, /* blocks run in any order            */
+    PLB_COOPERATIVE  /* all blocks are on the device at once and may wait for one another */
+};
+
+/* Launches a kernel on the context's stream.  Nothing is launched when there are no blocks. */
+template <typename... Parameters, typename... Arguments>
+static poslabel_status plb_launch(const plb_call *call, plb_launch_kind kind, void (*kernel)(Parameters...),
+                                  long long blocks, int threads, size_t shared, Arguments... arguments)
+{
+    if (blocks == 0)
+        return POSLABEL_OK;
+    cudaLaunchAttribute attribute = {};
+    attribute.id = cudaLaunchAttributeCooperative;
+    attribute.val.cooperative = 1;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = dim3((unsigned)blocks);
+    config.blockDim = dim3((unsigned)threads);
+    config.dynamicSmemBytes = shared;
+    config.stream = plb_cuda_of(call)->stream;
+    config.attrs = &attribute;
+    config.numAttrs = kind == PLB_COOPERATIVE ? 1 : 0;
+    return plb_cuda_check(call, cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...), "the launch");
+}
+
+#ifdef __CUDACC__
+#define PLB_DEVICE __device__ __forceinline__
+#else
+#define PLB_DEVICE inline
+#endif
+
+/* Tells the host of a value that is not allowed; `index` is its row-major index in its tensor. */
+PLB_DEVICE void plb_found(plb_device_state *state, plb_finding finding, long long index)
+{
+    atomicAdd(&state->findings.count[finding], 1ull);
+    atomicMax(&state->findings.first[finding], ~(unsigned long long)index);
+}
+
+/* The operations. */
+poslabel_status plb_cuda_absolute_labels(const plb_call *call, const plb_labels_job *job);
+poslabel_status plb_cuda_relative_labels(const plb_call *call, const plb_labels_job *job);
+poslabel_status plb_cuda_smoothing_map(const plb_call *call, const plb_smoothing_map_job *job);
+poslabel_status plb_cuda_masks(const plb_call *call, const plb_masks_job *job);
+poslabel_status plb_cuda_assemble_tokens(const plb_call *call, const plb_assemble_job *job);
+poslabel_status plb_cuda_assemble_tokens_backward(const plb_call *call, const plb_assemble_backward_job *job);
+poslabel_status plb_cuda_attentive_weights(const plb_call *call, const plb_attention_job *job);
+poslabel_status plb_cuda_row_loss(const plb_call *call, const plb_loss_job *job);
+poslabel_status plb_cuda_scale_gradient(const plb_call *call, const plb_scale_job *job);
+
+#endif
