@@ -1,0 +1,30 @@
+/*
+ * What a kernel is written in.  SPDX-License-Identifier: Apache-2.0
+ *
+ * Under nvcc this is CUDA.  With PLB_EMULATED the same sources are compiled by the host's C++ compiler over a header of
+ * the tests that runs threads as fibers, so that kernels can be checked where there is no GPU.  Only two things have to
+ * be written differently for that, since the host compiler would take them for ordinary variables and a barrier without
+ * a place: shared memory and barriers.
+ *
+ *     PLB_SHARED(float, partial, 32);         __shared__ float partial[32];
+ *     PLB_SHARED_BYTES(memory);               extern __shared__ unsigned char memory[];  (one a kernel, aligned to 16)
+ *     PLB_BARRIER();                          __syncthreads();
+ *
+ * Kernels are launched with cudaLaunchKernelEx(), which is plain C++.
+ */
+#ifndef PLB_DEVICE_H
+#define PLB_DEVICE_H
+
+#ifdef PLB_EMULATED
+#include "emulation.h"
+#else
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#define PLB_SHARED(type, name, count) __shared__ type name[count]
+#define PLB_SHARED_BYTES(name) extern __shared__ __align__(16) unsigned char name[]
+#define PLB_BARRIER() __syncthreads()
+#endif
+
+#endif
