@@ -70,8 +70,7 @@ void Fiber::create(Fiber &home, Work work, void *data)
     data_ = data;
 #ifdef __x86_64__
     void **top = reinterpret_cast<void **>(mapping_ + all);
-    *--top = nullptr;
-    *--top = nullptr; /* where begin() would return to: the end for who walks the stack */
+    *--top = nullptr; /* where begin() would return to: the end for who walks the stack, and what aligns it */
     *--top = reinterpret_cast<void *>(&Fiber::begin);
     for (int saved = 0; saved < 6; saved++)
         *--top = nullptr;
