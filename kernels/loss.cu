@@ -62,16 +62,6 @@ template <typename real> static poslabel_status fill_table(const plb_loss_launch
 
 /* ---- parameters ---- */
 
-/* How many elements after a 16-byte boundary a row may begin. */
-static int most_shift(const plb_rows *rows)
-{
-    static const int sizes[PLB_DTYPES] = {4, 2, 2, 8, 4, 8, 1, 1};
-    const int size = sizes[rows->dtype];
-    const bool one_level = rows->inner == rows->count;
-    const bool alike = rows->inner_stride * size % 16 == 0 && (one_level || rows->outer_stride * size % 16 == 0);
-    return (alike || rows->count <= 1 ? (int)((uintptr_t)rows->data % 16) : 16 - size) / size;
-}
-
 static plb_loss_parameters parameters_of(const plb_call *call, const plb_loss_job *job)
 {
     plb_loss_parameters p = {};
@@ -123,13 +113,9 @@ poslabel_status plb_cuda_row_loss(const plb_call *call, const plb_loss_job *job)
                                               : job->logits.dtype == PLB_BF16 ? plb_loss_rows_bf16
                                                                               : plb_loss_rows_f64;
     const bool is_double = job->logits.dtype == PLB_F64;
-    plb_loss_launch launch = {call, parameters_of(call, job), most_shift(&job->logits),
+    plb_loss_launch launch = {call, parameters_of(call, job),
                               job->target == PLB_TARGET_GAUSSIAN};
     plb_loss_parameters *const p = &launch.parameters;
-    if (job->classes > INT32_MAX - 4096)
-        return plb_cuda_fail(call, POSLABEL_ERROR_UNSUPPORTED, "logits have %lld classes, must be at most 2^31 - 4097 on CUDA",
-                             (long long)job->classes);
-
     const size_t entries = launch.is_soft ? plb_gaussian_entries(job->grid) : 0;
     const size_t table = entries * (is_double ? sizeof(double) : sizeof(float));
     const bool has_table = table + (launch.is_soft ? plb_gaussian_scratch(job->grid) : 0) > MOST_SHARED_TABLE;

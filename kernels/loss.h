@@ -46,7 +46,6 @@ struct plb_loss_parameters {
 struct plb_loss_launch {
     const plb_call *call;
     plb_loss_parameters parameters;
-    int most_shift; /* elements that rows may begin after a 16-byte boundary */
     bool is_soft;
 };
 

@@ -4,7 +4,7 @@
  * Fused: weights and their sum, log-softmax, targets, loss, top-1 accuracy, gradient, and the sums over all rows.  Memory
  * sees one read of the logits and one write of the gradient.
  *
- * A team of WARPS warps has a row at a time and keeps it in registers, SLOTS slots of 16 bytes a lane, so that the maximum,
+ * A team of WARPS warps has a row at a time and keeps it in registers, SLOTS slots of four a lane, so that the maximum,
  * the sum of exponentials and the gradient are three walks over registers.  Rows too long for that are walked in memory,
  * where the second and third walk find them in a cache (SLOTS = 0).  The grid is as large as the device holds at once and
  * strides over the rows.
@@ -59,8 +59,8 @@ PLB_DEVICE double plb_lowest(double)
 /* ---- weights and labels ---- */
 
 /* Label and weight of row r; a row whose id or weight is not allowed has weight 0 and is_bad. */
-template <typename real> struct plb_row_use {
-    real weight;
+struct plb_row_use {
+    double weight;
     int label;
     bool is_bad;
 };
@@ -72,13 +72,11 @@ PLB_DEVICE int plb_relative_label(const plb_loss_parameters &p, long long pair)
     return (i / p.width - j / p.width + p.height - 1) * (2 * p.width - 1) + (i % p.width - j % p.width + p.width - 1);
 }
 
-template <typename real>
-PLB_DEVICE plb_row_use<real> plb_use_of_row(const plb_loss_parameters &p, long long r, bool report)
+PLB_DEVICE plb_row_use plb_use_of_row(const plb_loss_parameters &p, long long r, bool report)
 {
     const long long n = (long long)p.height * p.width;
-    plb_row_use<real> use = {1, 0, false};
-    if (p.mask.data && plb_is_zero(plb_view_row(p.mask, r), p.mask.dtype))
-        use.weight = 0;
+    plb_row_use use = {1, 0, false};
+    bool is_left_out = p.mask.data && plb_is_zero(plb_view_row(p.mask, r), p.mask.dtype);
     if (p.target == PLB_TARGET_ABSOLUTE)
         use.label = (int)((p.first_row + r) % n);
     else if (p.target == PLB_TARGET_RELATIVE)
@@ -86,7 +84,7 @@ PLB_DEVICE plb_row_use<real> plb_use_of_row(const plb_loss_parameters &p, long l
     else {
         const long long id = plb_load_id(plb_view_row(p.ids, r), p.ids.dtype);
         if (p.has_ignore_index && id == p.ignore_index)
-            use.weight = 0;
+            is_left_out = true;
         else if (id < 0 || id >= p.classes) {
             use.is_bad = true;
             if (report)
@@ -101,9 +99,9 @@ PLB_DEVICE plb_row_use<real> plb_use_of_row(const plb_loss_parameters &p, long l
             if (report)
                 plb_found(p.state, PLB_FOUND_WEIGHTS, r);
         } else
-            use.weight *= (real)weight;
+            use.weight = weight;
     }
-    if (use.is_bad)
+    if (use.is_bad || is_left_out)
         use.weight = 0;
     return use;
 }
@@ -173,9 +171,9 @@ template <int WARPS> PLB_DEVICE bool plb_team_any(bool flag, plb_team_board *boa
  * its values.
  */
 template <typename T, typename real, int WARPS, int SLOTS> struct plb_row_walk {
-    enum { WIDTH = plb_slot<T>::WIDTH, HELD = SLOTS > 0 ? SLOTS : 1, TEAM = WARPS * 32 };
+    enum { HELD = SLOTS > 0 ? SLOTS : 1, TEAM = WARPS * 32 };
     plb_slotted<T> row;
-    real kept[HELD][WIDTH];
+    real kept[HELD][PLB_SLOT];
 
     PLB_DEVICE void open(char *at, int classes)
     {
@@ -193,29 +191,31 @@ template <typename T, typename real, int WARPS, int SLOTS> struct plb_row_walk {
             for (int k = 0; k < HELD; k++)
                 act(k, plb_team_thread<WARPS>() + k * TEAM, kept[k]);
         } else {
-            for (int s = plb_team_thread<WARPS>(); s * WIDTH < row.end; s += TEAM) {
-                plb_load_slot(kept[0], row, s);
-                act(0, s, kept[0]);
+            /* until the warp is past the end, for its lanes store together */
+            const int lane = (int)threadIdx.x % 32;
+            for (int s = plb_team_thread<WARPS>() - lane; (long long)s * PLB_SLOT < row.classes; s += TEAM) {
+                plb_load_slot(kept[0], row, s + lane);
+                act(0, s + lane, kept[0]);
             }
         }
     }
 };
 
-/* The Gaussian targets of the classes of a slot, for classes that are there; 0 for others. */
-template <typename real, int WIDTH>
-PLB_DEVICE void plb_targets_of_slot(real (&t)[WIDTH], const plb_gaussian_around<real> &around, int first, int classes,
+/* The Gaussian targets of the classes of a slot; 0 past the end. */
+template <typename real>
+PLB_DEVICE void plb_targets_of_slot(real (&t)[PLB_SLOT], const plb_gaussian_around<real> &around, int first, int classes,
                                     int width)
 {
-    int y = first < 0 ? 0 : (int)((unsigned)first / (unsigned)width), x = first < 0 ? first : first - y * width;
+    int y = (int)((unsigned)first / (unsigned)width), x = first - y * width;
     real factor = first < classes ? around.y[y] : (real)0;
 #pragma unroll
-    for (int e = 0; e < WIDTH; e++, x++) {
+    for (int e = 0; e < PLB_SLOT; e++, x++) {
         if (x == width) {
             x = 0;
             y++;
             factor = first + e < classes ? around.y[y] : (real)0;
         }
-        t[e] = first + e >= 0 && first + e < classes ? factor * around.x[x] : (real)0;
+        t[e] = first + e < classes ? factor * around.x[x] : (real)0;
     }
 }
 
@@ -240,9 +240,9 @@ PLB_DEVICE plb_row_result plb_loss_of_row(const plb_loss_parameters &p, char *lo
                                           const real *table, bool wants_top, plb_team_board *board, int *turn)
 {
     typedef plb_row_walk<T, real, WARPS, SLOTS> row_walk;
-    enum { WIDTH = row_walk::WIDTH, KEEPS_TARGETS = SOFT && SLOTS > 0 && SLOTS * WIDTH <= 16 };
+    enum { KEEPS_TARGETS = SOFT && SLOTS > 0 && SLOTS <= 4 };
     row_walk walk;
-    real targets[KEEPS_TARGETS ? SLOTS : 1][WIDTH];
+    real targets[KEEPS_TARGETS ? SLOTS : 1][PLB_SLOT];
     const int classes = p.classes, width = p.width;
     const bool is_smoothed = !SOFT && p.base != 0;
     plb_gaussian_around<real> around = {};
@@ -252,27 +252,26 @@ PLB_DEVICE plb_row_result plb_loss_of_row(const plb_loss_parameters &p, char *lo
     walk.open(logits, classes);
     const real z_label = plb_widen(((const T *)logits)[label]);
     real max = -(real)INFINITY;
-    walk.walk([&](int, int, real(&z)[WIDTH]) {
+    walk.walk([&](int, int, real(&z)[PLB_SLOT]) {
 #pragma unroll
-        for (int e = 0; e < WIDTH; e++)
+        for (int e = 0; e < PLB_SLOT; e++)
             max = plb_highest(max, z[e]);
     });
     max = plb_team_highest<WARPS>(max, board, *turn);
     *turn ^= 1;
 
-    const int shift = walk.row.shift;
     real sum = 0, differences = 0; /* the latter a quarter of sum_j t_j (z_j - max), but for the peak's */
     bool is_beaten = z_label != max;
-    walk.walk([&](int k, int s, real(&z)[WIDTH]) {
-        real(&t)[WIDTH] = targets[KEEPS_TARGETS ? k : 0];
+    walk.walk([&](int k, int s, real(&z)[PLB_SLOT]) {
+        real(&t)[PLB_SLOT] = targets[KEEPS_TARGETS ? k : 0];
         if (SOFT)
-            plb_targets_of_slot(t, around, s * WIDTH - shift, classes, width);
+            plb_targets_of_slot(t, around, s * PLB_SLOT, classes, width);
 #pragma unroll
-        for (int e = 0; e < WIDTH; e++) {
-            const int c = s * WIDTH + e - shift;
+        for (int e = 0; e < PLB_SLOT; e++) {
+            const int c = s * PLB_SLOT + e;
             if (SOFT)
                 differences += t[e] * plb_quarter_difference(z[e], max);
-            else if (is_smoothed && c >= 0 && c < classes)
+            else if (is_smoothed && c < classes)
                 differences += (real)p.base * (z[e] * (real)0.25 - max * (real)0.25);
             if (wants_top && c < label && z[e] == max) /* of equal maxima the first counts */
                 is_beaten = true;
@@ -299,19 +298,16 @@ PLB_DEVICE plb_row_result plb_loss_of_row(const plb_loss_parameters &p, char *lo
 
     const plb_slotted<T> to = plb_slots_of<T>(grad, classes);
     const real a = scale * total / sum, b = scale * (real)p.base, at_label = scale * top;
-    walk.walk([&](int k, int s, real(&z)[WIDTH]) {
-        real(&t)[WIDTH] = targets[KEEPS_TARGETS ? k : 0];
+    walk.walk([&](int k, int s, real(&z)[PLB_SLOT]) {
+        real(&t)[PLB_SLOT] = targets[KEEPS_TARGETS ? k : 0];
         if (SOFT && !KEEPS_TARGETS)
-            plb_targets_of_slot(t, around, s * WIDTH - shift, classes, width);
+            plb_targets_of_slot(t, around, s * PLB_SLOT, classes, width);
 #pragma unroll
-        for (int e = 0; e < WIDTH; e++) {
+        for (int e = 0; e < PLB_SLOT; e++) {
             const real x = SLOTS > 0 ? z[e] : plb_exp(z[e] - max);
-            z[e] = x * a - (SOFT ? scale * t[e] : s * WIDTH + e - shift == label ? at_label : b);
+            z[e] = x * a - (SOFT ? scale * t[e] : s * PLB_SLOT + e == label ? at_label : b);
         }
-        if (to.shift == shift)
-            plb_store_slot(to, s, z);
-        else
-            plb_store_shifted(to, walk.row, s, z);
+        plb_store_slot(to, s, z);
     });
     return result;
 }
@@ -319,12 +315,10 @@ PLB_DEVICE plb_row_result plb_loss_of_row(const plb_loss_parameters &p, char *lo
 template <typename T, typename real, int WARPS> PLB_DEVICE void plb_zero_row(char *grad, int classes)
 {
     const plb_slotted<T> to = plb_slots_of<T>(grad, classes);
-    real zeros[plb_slot<T>::WIDTH];
-#pragma unroll
-    for (int e = 0; e < plb_slot<T>::WIDTH; e++)
-        zeros[e] = 0;
-    for (int s = plb_team_thread<WARPS>(); s * plb_slot<T>::WIDTH < to.end; s += WARPS * 32)
-        plb_store_slot(to, s, zeros);
+    const real zeros[PLB_SLOT] = {0, 0, 0, 0};
+    const int lane = (int)threadIdx.x % 32;
+    for (int s = plb_team_thread<WARPS>() - lane; (long long)s * PLB_SLOT < classes; s += WARPS * 32)
+        plb_store_slot(to, s + lane, zeros);
 }
 
 /* ---- the passes of a launch ---- */
@@ -335,7 +329,7 @@ PLB_DEVICE plb_loss_sums plb_weigh(const plb_loss_parameters &p)
     const long long step = (long long)gridDim.x * blockDim.x;
     plb_loss_sums sums = {0, 0, 0, 0};
     for (long long r = (long long)blockIdx.x * blockDim.x + threadIdx.x; r < p.rows; r += step) {
-        const plb_row_use<double> use = plb_use_of_row<double>(p, r, true);
+        const plb_row_use use = plb_use_of_row(p, r, true);
         sums.weight += use.weight;
         sums.bad += use.is_bad;
     }
@@ -398,14 +392,14 @@ PLB_DEVICE plb_loss_sums plb_loss_pass(const plb_loss_parameters &p, const real 
     plb_loss_sums sums = {0, 0, 0, 0};
     int turn = 0;
     for (long long r = (long long)blockIdx.x * teams + team; r < p.rows; r += step) {
-        const plb_row_use<real> use = plb_use_of_row<real>(p, r, report && first_lane);
-        real weight = use.weight;
+        const plb_row_use use = plb_use_of_row(p, r, report && first_lane);
+        double weight = use.weight;
         if (scale.nothing || (p.filter && !filter && !p.counts[r]))
             weight = 0;
         char *const grad = gradient ? plb_view_row(p.grad, r) : NULL;
         plb_row_result result = {0, false, false};
         if (weight != 0) {
-            real row_scale = upstream * weight;
+            real row_scale = upstream * (real)weight;
             if (grad && p.row_grad_loss.data)
                 row_scale *= (real)plb_load_number(plb_view_row(p.row_grad_loss, r), p.row_grad_loss.dtype);
             result = plb_loss_of_row<T, real, WARPS, SLOTS, SOFT>(p, plb_view_row(p.logits, r), grad, use.label, row_scale,
@@ -511,23 +505,22 @@ static poslabel_status plb_loss_of_kind(plb_loss_launch *launch, bool only_block
                            : plb_loss_start<T, real, WARPS, SLOTS, false>(launch, only_blocks, blocks);
 }
 
-/* The fewest lanes that hold a row in registers, at most 32 elements each. */
+/* The fewest registers that hold a row: a warp up to 1024 classes, a block up to 8192. */
 template <typename T> static poslabel_status plb_loss_of_dtype(plb_loss_launch *launch, bool only_blocks, int *blocks)
 {
-    enum { WIDTH = plb_slot<T>::WIDTH, MOST = 32 / WIDTH };
-    const long long slots = ((long long)launch->parameters.classes + launch->most_shift + WIDTH - 1) / WIDTH;
-    if (slots <= 32)
+    const int classes = launch->parameters.classes;
+    if (classes <= 128)
         return plb_loss_of_kind<T, float, 1, 1>(launch, only_blocks, blocks);
-    if (slots <= 64)
+    if (classes <= 256)
         return plb_loss_of_kind<T, float, 1, 2>(launch, only_blocks, blocks);
-    if (slots <= 128)
+    if (classes <= 512)
         return plb_loss_of_kind<T, float, 1, 4>(launch, only_blocks, blocks);
-    if (MOST == 8 && slots <= 256)
-        return plb_loss_of_kind<T, float, 1, MOST>(launch, only_blocks, blocks);
-    if (slots <= 2 * PLB_LOSS_THREADS)
+    if (classes <= 1024)
+        return plb_loss_of_kind<T, float, 1, 8>(launch, only_blocks, blocks);
+    if (classes <= 2048)
         return plb_loss_of_kind<T, float, PLB_LOSS_WARPS, 2>(launch, only_blocks, blocks);
-    if (slots <= MOST * PLB_LOSS_THREADS)
-        return plb_loss_of_kind<T, float, PLB_LOSS_WARPS, MOST>(launch, only_blocks, blocks);
+    if (classes <= 8192)
+        return plb_loss_of_kind<T, float, PLB_LOSS_WARPS, 8>(launch, only_blocks, blocks);
     return plb_loss_of_kind<T, float, PLB_LOSS_WARPS, 0>(launch, only_blocks, blocks);
 }
 
