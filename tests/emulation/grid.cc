@@ -14,7 +14,7 @@ namespace emulation
 thread_local Thread *here;
 
 /* So many turns in which threads only slept or spun on an atomic mean that nothing will ever come of it. */
-static constexpr unsigned long MAX_IDLE = 20000000;
+static constexpr unsigned long MAX_IDLE = 5000000;
 static constexpr unsigned ATOMICS_IN_A_TURN = 32;
 
 namespace
@@ -97,19 +97,19 @@ void release(Thread &thread)
     machine.ready.push_back(&thread);
 }
 
-void sleep()
+void sleep(Place place)
 {
     Thread &thread = running();
     if (++machine.idle > MAX_IDLE)
-        stop(Place("(a loop that sleeps or spins)", 0), "what the threads wait for never comes");
+        stop(place, "sleeps or spins here for what never comes");
     machine.ready.push_back(&thread);
     thread.fiber.leave_for(machine.scheduler);
 }
 
-void interleave()
+void interleave(Place place)
 {
     if (++running().atomics % ATOMICS_IN_A_TURN == 0)
-        sleep();
+        sleep(place);
 }
 
 /* One thread of a kernel from beginning to end. */

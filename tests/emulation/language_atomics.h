@@ -14,7 +14,7 @@ namespace emulation
 template <typename T, typename Change> inline T atomically(T *address, Place place, Change change)
 {
     expect_aligned(address, sizeof(T), place);
-    interleave();
+    interleave(place);
     const T old = __atomic_load_n(address, __ATOMIC_SEQ_CST);
     __atomic_store_n(address, change(old), __ATOMIC_SEQ_CST);
     return old;
@@ -88,9 +88,9 @@ inline void __threadfence_system()
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
-inline void __nanosleep(unsigned)
+inline void __nanosleep(unsigned, emulation::Place place = emulation::Place())
 {
-    emulation::sleep();
+    emulation::sleep(place);
 }
 
 [[noreturn]] inline void emulation_trap(emulation::Place place = emulation::Place())
