@@ -154,7 +154,10 @@ const struct {
     void (*kernel)(float *, int);
     unsigned threads;
 } kernels[] = {
-#define KERNEL(name, threads) {#name, name, threads}
+#define KERNEL(name, threads)                                                                                          \
+    {                                                                                                                  \
+#name, name, threads                                                                                           \
+    }
     KERNEL(missing_barrier, 64),
     KERNEL(shared_overrun, 64),
     KERNEL(dynamic_overrun, 64),
