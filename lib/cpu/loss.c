@@ -1,6 +1,5 @@
 /*
- * The row-loss engine: weights, normalisation, blocks and threads around the kernels.  SPDX-License-Identifier:
- * Apache-2.0
+ * The row-loss engine: weights, normalisation, blocks and threads around the kernels.  SPDX-License-Identifier: Apache-2.0
  *
  * Rows are cut into blocks by their number alone.  Each block leaves partial sums in double precision, which are added
  * in the order of the blocks: the results do not depend on the threads.  A call makes up to three passes: a check of
@@ -138,6 +137,9 @@ static void loss_blocks(void *argument, int thread, int threads)
 {
     const plb_loss_run *run = argument;
     const plb_loss_job *job = run->job;
+    if (thread >= run->threads)
+        return;
+    threads = threads < run->threads ? threads : run->threads;
     const int64_t end_row = run->first + run->count, first_block = run->first / run->block_rows;
     double weight[PLB_ROW_BATCH];
     plb_loss_rows batch;
@@ -207,7 +209,7 @@ static size_t pass_traffic(const plb_loss_job *job, int64_t rows)
 }
 
 /* Cuts the memory up, unless it is NULL, and gives its size: what must be aligned to a line comes first. */
-static size_t cut_memory(plb_loss_run *run, int64_t rows, char *memory)
+static size_t cut_memory(plb_loss_run *run, int threads, char *memory)
 {
     const plb_loss_job *job = run->job;
     run->block_rows = ((job->rows + MOST_BLOCKS - 1) / MOST_BLOCKS + PLB_ROW_BATCH - 1) / PLB_ROW_BATCH * PLB_ROW_BATCH;
@@ -215,9 +217,9 @@ static size_t cut_memory(plb_loss_run *run, int64_t rows, char *memory)
 
     /* a line between the scratch of two threads keeps their prefetchers apart */
     const bool is_soft = job->target == PLB_TARGET_GAUSSIAN;
-    const size_t threads = (size_t)plb_parallel_threads(run->call->context, pass_traffic(job, rows));
     run->scratch_size = plb_size_add(plb_loss_scratch(job->classes), 63 + 64) / 64 * 64;
-    const size_t scratch = plb_size_mul(threads, run->scratch_size);
+    const size_t scratch = plb_size_mul((size_t)threads, run->scratch_size);
+    run->threads = threads;
     const size_t sums = plb_size_mul((size_t)run->blocks, sizeof(block_sums));
     const size_t factors = is_soft ? plb_size_add(plb_gaussian_size(job->grid), 63) / 64 * 64 : 0;
     const size_t counts = job->confidence_filter ? (size_t)job->rows : 0;
@@ -231,13 +233,18 @@ static size_t cut_memory(plb_loss_run *run, int64_t rows, char *memory)
     return plb_size_add(plb_size_add(scratch, sums), plb_size_add(factors, counts));
 }
 
-size_t plb_loss_memory(const plb_call *call, const plb_loss_job *job, int64_t rows)
+size_t plb_loss_memory(const plb_loss_job *job, int threads)
 {
-    plb_loss_run run = {.call = call, .job = job};
-    return cut_memory(&run, rows, NULL);
+    plb_loss_run run = {.job = job};
+    return cut_memory(&run, threads, NULL);
 }
 
-poslabel_status plb_loss_begin(plb_loss_run *run, const plb_call *call, const plb_loss_job *job, int64_t rows,
+int plb_loss_threads(const plb_call *call, const plb_loss_job *job, int64_t rows)
+{
+    return plb_parallel_threads(call->context, pass_traffic(job, rows));
+}
+
+poslabel_status plb_loss_begin(plb_loss_run *run, const plb_call *call, const plb_loss_job *job, int threads,
                                void *memory)
 {
     *run = (plb_loss_run){
@@ -247,7 +254,7 @@ poslabel_status plb_loss_begin(plb_loss_run *run, const plb_call *call, const pl
         .has_weights = job->mask.data || job->weights.data || job->has_ignore_index,
         .weight_sum = (double)job->rows,
     };
-    cut_memory(run, rows, memory);
+    cut_memory(run, threads, memory);
     if (run->has_weights || job->ids.data) {
         plb_parallel(call->context, (size_t)job->rows * 16, weigh_blocks, run);
         const block_sums all = add_blocks(run);
@@ -299,8 +306,9 @@ poslabel_status plb_cpu_row_loss(const plb_call *call, const plb_loss_job *job)
 {
     plb_loss_run run;
     void *memory;
-    poslabel_status status = plb_workspace(call, plb_loss_memory(call, job, job->rows), &memory);
-    if (status != POSLABEL_OK || (status = plb_loss_begin(&run, call, job, job->rows, memory)) != POSLABEL_OK)
+    const int threads = plb_loss_threads(call, job, job->rows);
+    poslabel_status status = plb_workspace(call, plb_loss_memory(job, threads), &memory);
+    if (status != POSLABEL_OK || (status = plb_loss_begin(&run, call, job, threads, memory)) != POSLABEL_OK)
         return status;
     if (job->grad_logits.data || !run.counts) { /* else the filter's pass has made the losses */
         forget_blocks(&run);

@@ -21,6 +21,7 @@ typedef struct plb_loss_run {
     struct plb_block_sums *sums;
     char *scratch;
     size_t scratch_size;  /* of one thread                                                              */
+    int threads;          /* that have scratch                                                          */
     uint8_t *counts;      /* with the confidence filter: 1 for rows that count                          */
     bool has_weights;     /* rows may have weights other than 1                                         */
     bool filter;          /* this pass decides `counts`                                                 */
@@ -32,11 +33,14 @@ typedef struct plb_loss_run {
     const int64_t *rows;  /* rows 0 .. count - 1 of the job's; if not NULL, these rows of the arguments */
 } plb_loss_run;
 
-/* The bytes of memory, aligned to 64, that a run needs when none of its passes takes more than `rows` rows. */
-size_t plb_loss_memory(const plb_call *call, const plb_loss_job *job, int64_t rows);
+/* The bytes of memory, aligned to 64, that a run on up to `threads` threads needs. */
+size_t plb_loss_memory(const plb_loss_job *job, int threads);
+
+/* The most threads that are of use to a pass over `rows` rows. */
+int plb_loss_threads(const plb_call *call, const plb_loss_job *job, int64_t rows);
 
 /* Checks ids and weights and settles the normaliser.  Writes no output.  `run` and `job` must stay where they are. */
-poslabel_status plb_loss_begin(plb_loss_run *run, const plb_call *call, const plb_loss_job *job, int64_t rows,
+poslabel_status plb_loss_begin(plb_loss_run *run, const plb_call *call, const plb_loss_job *job, int threads,
                                void *memory);
 
 /* The weight of row r of the arguments: 0 if it does not count. */
