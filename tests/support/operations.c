@@ -60,7 +60,9 @@ CALL(assemble_tokens)
 CALL(assemble_tokens_backward)
 CALL(attentive_weights)
 CALL(position_cross_entropy)
+#ifdef TEST_HAVE_CBLAS
 CALL(linear_position_loss)
+#endif
 CALL(droppos_loss)
 CALL(scale_gradient)
 CALL(sigma_schedule)
