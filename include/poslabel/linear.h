@@ -15,64 +15,62 @@ extern "C" {
  *     z = W x + b,   l = the position cross-entropy of z (poslabel/position.h),   G = dloss/dz
  *     grad_features = G W,   grad_weight = G^T X,   grad_bias = the sum of the rows of G
  *
- * The whole logits of a batch, and their gradient, are often the largest tensors of such a task: 64 images of 14 x 14
- * patches make 64 * 196 * 196 float32 of each, 9.4 MiB; 16 images of 49 x 49 pairs on the 97 x 97 offsets of that grid
- * make 1.4 GiB of each.  Here they take what workspace_limit allows.
+ * The logits of a batch and their gradient are often the largest tensors of such a task: 64 images of 32 x 32 patches
+ * make 256 MiB of each in float32.  Here they take what workspace_limit allows.
  *
- *   grid, labels, positions, ignore_index, label_smoothing, mask, weights, reduction, grad_scale, grad_loss, normalizer,
- *   accuracy, weight_sum, flags
+ *   grid, labels, positions, ignore_index, label_smoothing, mask, weights, reduction, grad_scale, grad_loss,
+ *   normalizer, accuracy, weight_sum, flags
  *                   as in poslabel/position.h and poslabel/loss.h, where "the leading shape of logits" is that of
  *                   features.  (`weights` are those of the rows, `weight` is the matrix.)
  *   features        [..., D], rank >= 1, float16, bfloat16, float32 or float64; rows may be strided.
- *   weight          [C, D], dtype of features; rows may be strided.
+ *   weight          [C, D], dtype of features; rows may be strided.  C and D are 1 to 2^30.
  *   bias            [C], dtype of weight or float32 (float64 for float64).  NULL: zeros.
- *                   C and D are 1 to 2^30.
- *   loss            out, as in poslabel/loss.h; or NULL.  At least one of loss, grad_features, grad_weight and
- *                   grad_bias must be given.
+ *   accumulate      0: grad_weight and grad_bias are overwritten.  1: they are added to, as trainers do that make one
+ *                   step of several batches.  grad_features is overwritten either way.  The default is 0.
+ *   workspace_limit bytes; the call takes no more workspace than this.  0: 64 MiB, or what chunks of 256 rows need if
+ *                   that is more.
+ *   loss            out, as in poslabel/loss.h, or NULL.  At least one of loss, grad_features, grad_weight and
+ *                   grad_bias must be given; the gradients that are not given are not computed.
  *   grad_features   out, shape and dtype of features; rows may be strided.  Or NULL.
  *   grad_weight     out, [C, D], dtype of weight or float32 (float64 for float64); rows may be strided.  Or NULL.
- *   grad_bias       out, [C], dtype of weight or float32 (float64 for float64); with or without a bias.  Or NULL.
- *                   Only gradients that are given are computed.
- *   accumulate      0: grad_weight and grad_bias are overwritten.  1: they are added to, as trainers do that make a
- *                   step of several batches.  grad_features is overwritten either way.  The default is 0.
- *   workspace_limit bytes.  The call takes no more workspace than this.  0: 64 MiB, or what chunks of 256 rows need if
- *                   that is more.
+ *   grad_bias       out, [C], dtype of weight or float32 (float64 for float64), with or without a bias.  Or NULL.
  *
- * Outputs overlap nothing.  Matrices may have leading dimensions of size 1.
+ * Outputs overlap nothing.  weight, bias and their gradients may have leading dimensions of size 1.
  *
- * Rows of weight 0 are not read and cost next to nothing: whatever they hold, their loss and their grad_features are 0,
- * and they add nothing to grad_weight and grad_bias.  So does every row when W (or the normalizer) is 0.  Any other row
- * with a NaN makes the loss NaN, and all gradients that it has a part in.
+ * Rows of weight 0 are not read and cost next to nothing: whatever they hold, their loss and grad_features are 0, and
+ * they add nothing to grad_weight and grad_bias.  When W (or the normalizer) is 0 no row counts.  In any other row a
+ * NaN makes the loss NaN, and every element of a gradient that the row has a part in.
  *
- * Precision.  float16, bfloat16 and float32: products in float32, each sum of them formed by the CBLAS; logits and
- * their gradient are float32 between the products, where PyTorch would round them to 16 bits.  grad_weight is summed in
- * float32, grad_bias in float64, losses as in poslabel/loss.h; grad_features, grad_weight and grad_bias are rounded once
- * to their dtype.  (With accumulate the sum is added first, and a float32 grad_weight is added to chunk by chunk.)
- * Before that rounding an element's error is at most n * 2^-24 times the sum of the absolute values of the n products it
- * is made of, besides what the errors of the logits, of the same kind, and of the loss (1e-5) bring with them.  float64:
- * all in float64.
+ * Precision.  float16, bfloat16 and float32 tensors: matrix products in float32, by the CBLAS.  The logits stay
+ * float32, where a framework would round them to 16 bits.  Losses are summed as poslabel/loss.h says, grad_bias in
+ * float64, grad_weight in float32.  Each gradient is rounded once to its dtype, after what it is added to with
+ * accumulate (but a float32 grad_weight is added to chunk by chunk).  Before that rounding an element that is a sum of
+ * n products is wrong by at most about n * 2^-24 of the sum of their absolute values; the logits are wrong in the same
+ * way, which the loss inherits, beside its own 1e-5.  float64 tensors: all in float64.
  *
- * Determinism.  The same bits for every number of threads and every repetition, as long as the CBLAS gives the same bits
- * for the same product on one thread, as OpenBLAS does.  Sums over chunks are formed in the order of the rows.  Another
- * workspace_limit, split of the batch or CBLAS, a mask that leaves out other rows: another grouping of the sums, the
- * same result within the precision above.
+ * Determinism.  The same bits for every number of threads and every repetition, provided that the CBLAS gives the same
+ * bits for the same product on one thread, as OpenBLAS does.  Another workspace_limit, split of the batch or CBLAS, or
+ * other rows that do not count, group the sums in another way: the results differ within the precision above.
  *
- * Threads.  The matrix products are shared out over the context's threads, each of which calls the CBLAS for parts of
- * its own and keeps an OpenMP CBLAS from starting more: give the library a serial one or one that is built with OpenMP
- * (Debian: libopenblas0-openmp), so that there is one pool of threads.  OpenBLAS built with pthreads starts a pool of its
- * own when it is loaded and uses it here, too; OPENBLAS_NUM_THREADS=1 keeps it from that.  In a forked child calls run
- * on one thread, whatever the CBLAS may have run on in the parent.
+ * Threads.  The matrix products are shared out over the context's threads.  Each of these calls the CBLAS for parts of
+ * its own, and an OpenMP CBLAS is kept from starting more: give the library a serial one or one built with OpenMP
+ * (Debian: libopenblas0-openmp), so that there is one pool of threads.  OpenBLAS built with pthreads starts a pool of
+ * its own when it is loaded, and uses it here, too, unless OPENBLAS_NUM_THREADS=1.  In a forked child a call runs on
+ * one thread, whatever ran in the parent.
  *
- * Workspace on the CPU, all within workspace_limit: what poslabel/loss.h says; 8 * C for grad_bias and 4 * C for a bias;
- * 4 * C * D each for a weight or a grad_weight of 16 bits (or whose rows overlap); and for each row of a chunk 4 * C, and
- * 4 * D + 8 if there are mask, weights or explicit labels, 4 * D if features or grad_features have 16 bits or rows on two
- * levels (x[:, 1:, :]).  float64 takes 8 in place of 4; C and D are rounded up to 16.  A limit that does not allow chunks
- * of some 256 rows costs speed.  What the CBLAS takes for itself is not counted.
+ * Workspace on the CPU, all of it within workspace_limit:
+ *   - what poslabel/loss.h says, for at most 64 threads, and fewer where more would take over a quarter of the limit;
+ *   - 4 * C * D for the weight and as much for grad_weight, where they have 16 bits (or rows that overlap);
+ *   - 4 * C for the bias, 8 * C for grad_bias;
+ *   - for each row of a chunk 4 * C; and 4 * D if there are a mask, weights or explicit labels (which take 8 bytes
+ *     more), or if features or grad_features have 16 bits, or rows on two levels, as x[:, 1:, :] has.
+ * float64 takes 8 in place of 4; C and D count as multiples of 16.  What the CBLAS takes for itself is not counted.
+ * Chunks of fewer than some 256 rows cost speed.
  *
  * POSLABEL_ERROR_INVALID: context, args, features or weight NULL; no output; accumulate neither 0 nor 1; a
- * workspace_limit too small for chunks of one row; C or D out of range; an overlap; and all that poslabel/position.h and
- * poslabel/loss.h name.  POSLABEL_ERROR_UNSUPPORTED: the library was built without a CBLAS (the message says how to get
- * one); strides that do not fold.  POSLABEL_ERROR_MEMORY.  Since 0.1.
+ * workspace_limit too small for chunks of one row (the message says what is needed); C or D out of range; an overlap;
+ * and what poslabel/position.h and poslabel/loss.h name.  POSLABEL_ERROR_UNSUPPORTED: the library was built without a
+ * CBLAS (the message says how to get one); strides that do not fold.  POSLABEL_ERROR_MEMORY.  Since 0.1.
  */
 typedef struct poslabel_linear_position_loss_args {
     size_t struct_size;

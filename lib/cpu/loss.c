@@ -1,5 +1,6 @@
 /*
- * The row-loss engine: weights, normalisation, blocks and threads around the kernels.  SPDX-License-Identifier: Apache-2.0
+ * The row-loss engine: weights, normalisation, blocks and threads around the kernels.
+ * SPDX-License-Identifier: Apache-2.0
  *
  * Rows are cut into blocks by their number alone.  Each block leaves partial sums in double precision, which are added
  * in the order of the blocks: the results do not depend on the threads.  A call makes up to three passes: a check of
