@@ -329,6 +329,7 @@ static const plb_backend backend = {
     with_device<plb_attention_job, plb_cuda_attentive_weights>,
     with_device<plb_loss_job, plb_cuda_row_loss>,
     with_device<plb_scale_job, plb_cuda_scale_gradient>,
+    with_device<plb_linear_job, plb_cuda_linear_loss>,
 };
 
 extern "C" __attribute__((visibility("default"))) const plb_backend *

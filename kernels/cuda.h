@@ -142,6 +142,7 @@ poslabel_status plb_cuda_assemble_tokens(const plb_call *call, const plb_assembl
 poslabel_status plb_cuda_assemble_tokens_backward(const plb_call *call, const plb_assemble_backward_job *job);
 poslabel_status plb_cuda_attentive_weights(const plb_call *call, const plb_attention_job *job);
 poslabel_status plb_cuda_row_loss(const plb_call *call, const plb_loss_job *job);
+poslabel_status plb_cuda_linear_loss(const plb_call *call, const plb_linear_job *job);
 poslabel_status plb_cuda_scale_gradient(const plb_call *call, const plb_scale_job *job);
 
 #endif
