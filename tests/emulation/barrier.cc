@@ -5,11 +5,6 @@
 
 namespace emulation
 {
-static bool same(Place a, Place b)
-{
-    return a.line == b.line && (a.file == b.file || strcmp(a.file, b.file) == 0);
-}
-
 /*
  * The hardware counts arrivals; a kernel that arrives at two barriers of the source at once is wrong even where that
  * happens to work, and one that arrives after a thread has left may hang on some devices.
@@ -31,6 +26,7 @@ int barrier(Place place, Vote vote, bool predicate)
     }
     block.votes += predicate;
     if (++block.arrived < block.running) {
+        thread.warp->at_barrier |= 1u << thread.lane;
         wait(thread, State::barrier, place);
         return block.verdict;
     }
@@ -38,6 +34,8 @@ int barrier(Place place, Vote vote, bool predicate)
                     : vote == Vote::all ? block.votes == block.arrived
                                         : static_cast<int>(block.votes);
     block.arrived = block.votes = 0;
+    for (Warp &warp : block.warps)
+        warp.at_barrier = 0;
     /* The last to arrive goes on first; the others from anywhere in the block's order. */
     const std::size_t count = block.order.size(), begin = shuffle_next(static_cast<unsigned>(count));
     for (std::size_t i = 0; i < count; i++) {

@@ -10,6 +10,7 @@
 #include "machine.h"
 
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <vector>
 
@@ -20,16 +21,31 @@ constexpr unsigned LANES = 32;
 enum class State { ready, barrier, warp, done };
 
 struct Block;
+struct Thread;
+
+/* Lanes that wait for each other in one operation. */
+struct Meeting {
+    unsigned mask, arrived;
+    Exchange operation;
+    Place place; /* of the first to come */
+};
+
+struct Warp {
+    Thread **threads = nullptr;
+    unsigned lanes = 0, exited = 0, at_barrier = 0; /* masks */
+    unsigned meetings = 0;
+    Meeting meeting[LANES] = {};
+};
+
 struct Thread {
     uint3 thread_index = {}, block_index = {};
     Block *block = nullptr;
-    unsigned warp = 0, lane = 0;
+    Warp *warp = nullptr;
+    unsigned lane = 0;
     State state = State::done;
     unsigned atomics = 0;
     Place place = Place("", 0); /* where it waits */
     /* What it asks of its warp. */
-    Exchange operation = Exchange::sync;
-    unsigned mask = 0;
     std::uint64_t value = 0, result = 0;
     int source = 0;
 
@@ -38,7 +54,11 @@ struct Thread {
 };
 
 /* The running thread; NULL while the host runs. */
-extern thread_local Thread *here;
+extern __thread Thread *here EMULATION_STATIC_TLS;
+inline bool same(Place a, Place b)
+{
+    return a.line == b.line && (a.file == b.file || std::strcmp(a.file, b.file) == 0);
+}
 
 /* Freed as it was made, so that the sanitizers see its bounds. */
 struct Shared {
@@ -49,6 +69,7 @@ struct Shared {
 
 struct Block {
     std::vector<Thread *> threads;
+    std::vector<Warp> warps;
     std::vector<unsigned> order; /* in which its threads are let go */
     unsigned running = 0;
     Thread *exited = nullptr; /* any one */

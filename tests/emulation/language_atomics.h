@@ -14,7 +14,7 @@ namespace emulation
 template <typename T, typename Change> inline T atomically(T *address, Place place, Change change)
 {
     expect_aligned(address, sizeof(T), place);
-    interleave();
+    interleave(place);
     const T old = __atomic_load_n(address, __ATOMIC_SEQ_CST);
     __atomic_store_n(address, change(old), __ATOMIC_SEQ_CST);
     return old;
@@ -46,9 +46,9 @@ EMULATION_ATOMIC(atomicMax, int, old > value ? old : value)
 EMULATION_ATOMIC(atomicMax, unsigned, old > value ? old : value)
 EMULATION_ATOMIC(atomicMax, long long, old > value ? old : value)
 EMULATION_ATOMIC(atomicMax, unsigned long long, old > value ? old : value)
-EMULATION_ATOMIC(atomicAnd, int, old & value)
-EMULATION_ATOMIC(atomicAnd, unsigned, old & value)
-EMULATION_ATOMIC(atomicAnd, unsigned long long, old & value)
+EMULATION_ATOMIC(atomicAnd, int, old &value)
+EMULATION_ATOMIC(atomicAnd, unsigned, old &value)
+EMULATION_ATOMIC(atomicAnd, unsigned long long, old &value)
 EMULATION_ATOMIC(atomicOr, int, old | value)
 EMULATION_ATOMIC(atomicOr, unsigned, old | value)
 EMULATION_ATOMIC(atomicOr, unsigned long long, old | value)
@@ -75,22 +75,22 @@ double atomicAdd(double *, double) = delete;
 
 inline void __threadfence()
 {
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    __asm__ volatile("" ::: "memory"); /* for the compiler: a grid runs on one host thread */
 }
 
 inline void __threadfence_block()
 {
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    __asm__ volatile("" ::: "memory"); /* for the compiler: a grid runs on one host thread */
 }
 
 inline void __threadfence_system()
 {
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    __asm__ volatile("" ::: "memory"); /* for the compiler: a grid runs on one host thread */
 }
 
-inline void __nanosleep(unsigned)
+inline void __nanosleep(unsigned, emulation::Place place = emulation::Place())
 {
-    emulation::sleep();
+    emulation::sleep(place);
 }
 
 [[noreturn]] inline void emulation_trap(emulation::Place place = emulation::Place())

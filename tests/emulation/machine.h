@@ -51,8 +51,8 @@ std::uint64_t exchange(Place place, Exchange operation, unsigned mask, std::uint
 int lane();
 
 /* Lets the others run: now, or every so many calls (an atomic operation, which may be what a loop spins on). */
-void sleep();
-void interleave();
+void sleep(Place place);
+void interleave(Place place);
 
 /* The block's shared memory: that of a declaration, known by `key`; and the dynamic one. */
 void *shared_memory(const void *key, std::size_t size, std::size_t alignment, Place place);

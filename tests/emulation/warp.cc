@@ -5,128 +5,147 @@
  */
 #include "grid.h"
 
-#include <cstring>
-
 namespace emulation
 {
 static const char *name_of(Exchange operation)
 {
-    static const char *const names[] = {"__syncwarp", "shuffle", "__ballot_sync", "__any_sync", "__all_sync",
-                                        "__match_any_sync"};
+    static const char *const names[] = {"__syncwarp", "shuffle",    "__ballot_sync",
+                                        "__any_sync", "__all_sync", "__match_any_sync"};
     return names[static_cast<int>(operation)];
-}
-
-/* The thread of a lane, NULL beyond the block's end. */
-static Thread *lane_of(const Thread &thread, unsigned lane)
-{
-    const std::size_t index = static_cast<std::size_t>(thread.warp) * LANES + lane;
-    return index < thread.block->threads.size() ? thread.block->threads[index] : nullptr;
 }
 
 void expect_unawaited(Thread &thread, Place place, const char *deed)
 {
-    for (unsigned lane = 0; lane < LANES; lane++) {
-        const Thread *other = lane_of(thread, lane);
-        if (other != nullptr && other->state == State::warp && (other->mask >> thread.lane & 1) != 0)
-            stop(other->place, "%s (%s:%d), while lane %u waits for it here in %s, mask 0x%08x", deed, place.file,
-                 place.line, lane, name_of(other->operation), other->mask);
+    const Warp &warp = *thread.warp;
+    for (unsigned i = 0; i < warp.meetings; i++) {
+        const Meeting &meeting = warp.meeting[i];
+        if ((meeting.mask >> thread.lane & 1) != 0)
+            stop(meeting.place, "%s (%s:%d), while lane %d waits for it here in %s, mask 0x%08x", deed, place.file,
+                 place.line, __builtin_ctz(meeting.arrived), name_of(meeting.operation), meeting.mask);
     }
 }
 
-/* That a lane of the mask can still come, and that what it waits for already is the same. */
-static void expect_agreement(const Thread &thread, const Thread *other, unsigned lane, Place place)
+/* That all lanes of the mask can come. */
+static void expect_possible(const Thread &thread, const char *name, unsigned mask, Place place)
 {
-    const char *name = name_of(thread.operation);
-    if (other == nullptr)
-        stop(place, "%s, mask 0x%08x: the block has no lane %u", name, thread.mask, lane);
-    if (other->state == State::done)
-        stop(place, "%s, mask 0x%08x: lane %u has exited", name, thread.mask, lane);
-    if (other->state == State::barrier)
-        stop(place, "%s, mask 0x%08x: lane %u waits at the barrier of %s:%d", name, thread.mask, lane,
-             other->place.file, other->place.line);
-    if (other->state != State::warp)
-        return;
-    if (other->mask != thread.mask) {
-        if ((other->mask >> thread.lane & 1) != 0)
-            stop(place, "%s, mask 0x%08x: lane %u waits with mask 0x%08x", name, thread.mask, lane, other->mask);
-    } else if (other->operation != thread.operation ||
-               (thread.operation != Exchange::sync &&
-                (other->place.line != place.line || strcmp(other->place.file, place.file) != 0)))
-        stop(place, "%s, mask 0x%08x: lane %u waits in %s of %s:%d", name, thread.mask, lane,
-             name_of(other->operation), other->place.file, other->place.line);
+    const Warp &warp = *thread.warp;
+    if ((mask >> thread.lane & 1) == 0)
+        stop(place, "%s, mask 0x%08x: without the caller, lane %u", name, mask, thread.lane);
+    if ((mask & ~warp.lanes) != 0)
+        stop(place, "%s, mask 0x%08x: the block has no lane %d", name, mask, __builtin_ctz(mask & ~warp.lanes));
+    if ((mask & warp.exited) != 0)
+        stop(place, "%s, mask 0x%08x: lane %d has exited", name, mask, __builtin_ctz(mask & warp.exited));
+    if ((mask & warp.at_barrier) != 0) {
+        const int other = __builtin_ctz(mask & warp.at_barrier);
+        const Place barrier = warp.threads[other]->place;
+        stop(place, "%s, mask 0x%08x: lane %d waits at the barrier of %s:%d", name, mask, other, barrier.file,
+             barrier.line);
+    }
+}
+
+/*
+ * The meeting that a lane comes to.  Lanes that wait for each other must ask the same; lanes of one warp that do not
+ * are free to be at different places.
+ */
+static Meeting &meeting_of(const Thread &thread, Exchange operation, unsigned mask, Place place)
+{
+    Warp &warp = *thread.warp;
+    for (unsigned i = 0; i < warp.meetings; i++) {
+        Meeting &meeting = warp.meeting[i];
+        const int first = __builtin_ctz(meeting.arrived);
+        if (meeting.mask != mask) {
+            if ((meeting.mask >> thread.lane & 1) != 0 && (meeting.arrived & mask) != 0)
+                stop(place, "%s, mask 0x%08x: lane %d waits with mask 0x%08x", name_of(operation), mask,
+                     __builtin_ctz(meeting.arrived & mask), meeting.mask);
+            continue;
+        }
+        if (meeting.operation != operation || (operation != Exchange::sync && !same(meeting.place, place)))
+            stop(place, "%s, mask 0x%08x: lane %d waits in %s of %s:%d", name_of(operation), mask, first,
+                 name_of(meeting.operation), meeting.place.file, meeting.place.line);
+        return meeting;
+    }
+    return warp.meeting[warp.meetings++] = {mask, 0, operation, place};
+}
+
+/* Calls with each lane of a mask. */
+template <typename Do> static void each(unsigned mask, Do what)
+{
+    for (; mask != 0; mask &= mask - 1)
+        what(static_cast<unsigned>(__builtin_ctz(mask)));
+}
+
+static unsigned ballot(Thread *const *threads, unsigned mask)
+{
+    unsigned lanes = 0;
+    each(mask, [&](unsigned lane) { lanes |= static_cast<unsigned>(threads[lane]->value != 0) << lane; });
+    return lanes;
+}
+
+static std::uint64_t shuffled(Thread *const *threads, unsigned mask, Thread &thread)
+{
+    if (thread.source < 0 || thread.source >= static_cast<int>(LANES) || (mask >> thread.source & 1) == 0) {
+        here = &thread;
+        stop(thread.place, "shuffle from lane %d, which is not in mask 0x%08x", thread.source, mask);
+    }
+    return threads[thread.source]->value;
+}
+
+static std::uint64_t matches(Thread *const *threads, unsigned mask, const Thread &thread)
+{
+    unsigned lanes = 0;
+    each(mask, [&](unsigned lane) { lanes |= static_cast<unsigned>(threads[lane]->value == thread.value) << lane; });
+    return lanes;
 }
 
 /* All have come. */
-static void answer(Thread &last)
+static void answer(Thread *const *threads, unsigned mask, Exchange operation)
 {
-    unsigned ballot = 0;
-    Thread *lanes[LANES];
-    for (unsigned lane = 0; lane < LANES; lane++) {
-        lanes[lane] = (last.mask >> lane & 1) != 0 ? lane_of(last, lane) : nullptr;
-        if (lanes[lane] != nullptr && lanes[lane]->value != 0)
-            ballot |= 1u << lane;
-    }
-    for (unsigned lane = 0; lane < LANES; lane++) {
-        if (lanes[lane] == nullptr)
-            continue;
-        Thread &thread = *lanes[lane];
-        switch (last.operation) {
+    const unsigned votes = operation == Exchange::sync ? 0 : ballot(threads, mask);
+    each(mask, [&](unsigned lane) {
+        Thread &thread = *threads[lane];
+        switch (operation) {
         case Exchange::sync:
             break;
         case Exchange::shuffle:
-            if (thread.source < 0 || thread.source >= static_cast<int>(LANES) || lanes[thread.source] == nullptr) {
-                here = &thread;
-                stop(thread.place, "shuffle from lane %d, which is not in mask 0x%08x", thread.source, thread.mask);
-            }
-            thread.result = lanes[thread.source]->value;
+            thread.result = shuffled(threads, mask, thread);
             break;
         case Exchange::ballot:
-            thread.result = ballot;
+            thread.result = votes;
             break;
         case Exchange::any:
-            thread.result = ballot != 0;
+            thread.result = votes != 0;
             break;
         case Exchange::all:
-            thread.result = ballot == last.mask;
+            thread.result = votes == mask;
             break;
         case Exchange::match:
-            thread.result = 0;
-            for (unsigned other = 0; other < LANES; other++)
-                if (lanes[other] != nullptr && lanes[other]->value == thread.value)
-                    thread.result |= 1u << other;
+            thread.result = matches(threads, mask, thread);
             break;
         }
-    }
-    const unsigned begin = shuffle_next(LANES);
-    for (unsigned i = 0; i < LANES; i++) {
-        Thread *thread = lanes[(begin + i) % LANES];
-        if (thread != nullptr && thread != &last)
-            release(*thread);
-    }
+    });
 }
 
 std::uint64_t exchange(Place place, Exchange operation, unsigned mask, std::uint64_t value, int source)
 {
     Thread &thread = running();
-    thread.operation = operation;
-    thread.mask = mask;
+    Warp &warp = *thread.warp;
     thread.value = value;
     thread.source = source;
     thread.place = place;
-    if ((mask >> thread.lane & 1) == 0)
-        stop(place, "%s, mask 0x%08x: without the caller, lane %u", name_of(operation), mask, thread.lane);
-    bool complete = true;
-    for (unsigned lane = 0; lane < LANES; lane++) {
-        if ((mask >> lane & 1) == 0 || lane == thread.lane)
-            continue;
-        const Thread *other = lane_of(thread, lane);
-        expect_agreement(thread, other, lane, place);
-        complete &= other->state == State::warp && other->mask == mask;
-    }
-    if (complete)
-        answer(thread);
-    else
+    expect_possible(thread, name_of(operation), mask, place);
+    Meeting &meeting = meeting_of(thread, operation, mask, place);
+    meeting.arrived |= 1u << thread.lane;
+    if (meeting.arrived != mask) {
         wait(thread, State::warp, place);
+        return thread.result;
+    }
+    meeting = warp.meeting[--warp.meetings];
+    answer(warp.threads, mask, operation);
+    /* The last to come goes on; the others from any lane on. */
+    const unsigned others = mask & ~(1u << thread.lane), begin = shuffle_next(LANES);
+    const auto let_go = [&](unsigned lane) { release(*warp.threads[lane]); };
+    each(others & ~0u << begin, let_go);
+    each(others & ~(~0u << begin), let_go);
     return thread.result;
 }
 
