@@ -130,7 +130,7 @@ PLB_DEVICE void copy_outputs(const plb_mask_plan &plan, long long image, const i
 }
 
 /* A block makes the masks of an image. */
-static __global__ void __launch_bounds__(PLB_BLOCK_THREADS) mask_images(const __grid_constant__ plb_mask_plan plan)
+static __global__ void __launch_bounds__(PLB_BLOCK_THREADS, 2) mask_images(const __grid_constant__ plb_mask_plan plan)
 {
     PLB_SHARED_BYTES(memory);
     plb_key *const keys = (plb_key *)memory;
@@ -179,7 +179,7 @@ PLB_DEVICE void hand_on(const plb_mask_plan &plan, const plb_warp_part &part, lo
 }
 
 /* A block sorts a run of PLB_BLOCK_KEYS numbers, or the last of a ranking. */
-static __global__ void __launch_bounds__(PLB_BLOCK_THREADS)
+static __global__ void __launch_bounds__(PLB_BLOCK_THREADS, 2)
     sort_runs(const __grid_constant__ plb_mask_plan plan, unsigned stage, unsigned blocks, bool is_last)
 {
     PLB_SHARED(plb_key, keys, PLB_BLOCK_KEYS);

@@ -11,7 +11,7 @@
 #ifndef PLB_CUDA_MASKS_H
 #define PLB_CUDA_MASKS_H
 
-#include "../lib/random.h"
+#include "random.h"
 #include "ranks.h"
 #include "rows.h"
 
@@ -110,7 +110,7 @@ PLB_DEVICE void plb_noise_keys(const plb_mask_plan &plan, const plb_warp_part &p
 PLB_DEVICE void plb_word_keys(const plb_mask_plan &plan, const plb_warp_part &part, plb_key *keys)
 {
     const unsigned length = plan.rankings[part.which].length;
-#pragma unroll 1
+#pragma unroll
     for (unsigned i = threadIdx.x % 32 * 4; i < PLB_WARP_KEYS; i += 4 * 32) {
         unsigned words[4];
         plb_draw_words(plan, part, POSLABEL_STREAM_PATCH_MASK + (unsigned)part.which, (part.at + i) / 4, words);
@@ -143,7 +143,7 @@ PLB_DEVICE void plb_chosen_keys(const plb_mask_plan &plan, const plb_warp_part &
         top = plb_random_below(words[0], plan.height - plan.side + 1);
         left = plb_random_below(words[1], plan.width - plan.side + 1);
     }
-#pragma unroll 1
+#pragma unroll 2
     for (unsigned i = threadIdx.x % 32; i < PLB_WARP_KEYS; i += 32) {
         const unsigned n = part.at + i;
         plb_key key = PLB_NO_KEY;

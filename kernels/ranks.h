@@ -117,11 +117,11 @@ PLB_DEVICE void plb_merge(const plb_key *keys, unsigned at, unsigned width, unsi
     /* how many of the first `before` keys come from the first run */
     unsigned low = before > end - middle ? before - (end - middle) : 0, high = min(before, middle - begin);
     while (low < high) {
-        const unsigned half = (low + high) / 2;
-        if (plb_key_at<shared>(keys, begin + half) < plb_key_at<shared>(keys, middle + before - 1 - half))
-            low = half + 1;
+        const unsigned guess = (low + high) / 2;
+        if (plb_key_at<shared>(keys, begin + guess) < plb_key_at<shared>(keys, middle + before - 1 - guess))
+            low = guess + 1;
         else
-            high = half;
+            high = guess;
     }
     unsigned a = begin + low, b = middle + before - low;
     plb_key of_a = a < middle ? plb_key_at<shared>(keys, a) : PLB_NO_KEY;

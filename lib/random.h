@@ -10,7 +10,8 @@
 #define PLB_HOST_DEVICE
 #endif
 
-PLB_HOST_DEVICE static inline void plb_philox(uint64_t seed, uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3, uint32_t words[4])
+PLB_HOST_DEVICE static inline void plb_philox(uint64_t seed, uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3,
+                                              uint32_t words[4])
 {
     uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
     for (int round = 0; round < 10; round++) {
