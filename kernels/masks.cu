@@ -8,10 +8,9 @@
  * of DropPos take three warps, each with a ranking in its registers.
  *
  * Larger images take a launch for the runs of PLB_BLOCK_KEYS, one for each pass that merges them, and one to copy out.
- * The batch is cut so that the keys stay within the second level cache and the workspace within a bound.
- *
- * Order and rank: order[p] is the index of the number of rank p, and rank is its inverse.
+ * The batch is cut so that keys take about as much memory as the second level cache has, which bounds the workspace too.
  */
+#include "mask_outputs.h"
 #include "masks.h"
 
 enum {
@@ -45,90 +44,6 @@ PLB_DEVICE void settle(const plb_mask_plan &plan, const plb_warp_part &part, con
     }
 }
 
-/* Which items of each output a thread copies. */
-struct items {
-    unsigned first, step;
-};
-
-PLB_DEVICE void copy_ids(const plb_view_rows &ids, long long image, const int *from, unsigned count, items my)
-{
-    if (!ids.data)
-        return;
-    char *const row = plb_view_row(ids, image);
-    if (ids.dtype == PLB_I32)
-        for (unsigned i = my.first; i < count; i += my.step)
-            ((int *)row)[i] = from[i];
-    else
-        for (unsigned i = my.first; i < count; i += my.step)
-            ((long long *)row)[i] = from[i];
-}
-
-template <typename Bits>
-PLB_DEVICE void copy_bits(char *row, const int *rank, unsigned keep, unsigned count, Bits one, items my)
-{
-    for (unsigned i = my.first; i < count; i += my.step)
-        ((Bits *)row)[i] = (unsigned)rank[i] >= keep ? one : (Bits)0;
-}
-
-/* 1 where rank >= keep: as bits of the size of an element, whatever its type. */
-PLB_DEVICE void copy_mask(const plb_view_rows &mask, long long image, const int *rank, unsigned keep, unsigned count,
-                          items my)
-{
-    if (!mask.data)
-        return;
-    char *const row = plb_view_row(mask, image);
-    switch (mask.dtype) {
-    case PLB_F32:
-        return copy_bits(row, rank, keep, count, 0x3f800000u, my);
-    case PLB_I32:
-        return copy_bits(row, rank, keep, count, 1u, my);
-    case PLB_F64:
-        return copy_bits(row, rank, keep, count, 0x3ff0000000000000ull, my);
-    case PLB_I64:
-        return copy_bits(row, rank, keep, count, 1ull, my);
-    case PLB_F16:
-        return copy_bits(row, rank, keep, count, (unsigned short)0x3c00, my);
-    case PLB_BF16:
-        return copy_bits(row, rank, keep, count, (unsigned short)0x3f80, my);
-    default:
-        return copy_bits(row, rank, keep, count, (unsigned char)1, my);
-    }
-}
-
-/* Whose embedding each visible token gets: its own, or that of the one that lost its position before it. */
-PLB_DEVICE void copy_positions(const plb_mask_plan &plan, long long image, const int *visible, const int *order,
-                               const int *rank, items my)
-{
-    if (!plan.positions.data)
-        return;
-    char *const row = plb_view_row(plan.positions, image);
-    const bool pass_on = plan.wrong_positions && plan.keep - plan.keep_pos > 1;
-    for (unsigned r = my.first; r < plan.keep; r += my.step) {
-        const unsigned p = (unsigned)rank[r];
-        int position = -1;
-        if (p < plan.keep_pos)
-            position = visible[r];
-        else if (pass_on)
-            position = visible[order[p > plan.keep_pos ? p - 1 : plan.keep - 1]];
-        plb_store_id(row + (size_t)r * (plan.positions.dtype == PLB_I32 ? 4 : 8), plan.positions.dtype, position);
-    }
-}
-
-/* All outputs of an image.  `order` and `rank` have its three rankings. */
-PLB_DEVICE void copy_outputs(const plb_mask_plan &plan, long long image, const int *order, const int *rank, items my)
-{
-    const long long positions = plan.rankings[PLB_RANK_POSITIONS].start, places = plan.rankings[PLB_RANK_PLACES].start;
-    copy_ids(plan.ids_keep, image, order, plan.keep, my);
-    copy_ids(plan.ids_remove, image, order + plan.keep, plan.tokens - plan.keep, my);
-    copy_ids(plan.ids_restore, image, rank, plan.tokens, my);
-    copy_mask(plan.mask, image, rank, plan.keep, plan.tokens, my);
-    copy_ids(plan.ids_keep_pos, image, order + positions, plan.keep_pos, my);
-    copy_ids(plan.ids_restore_pos, image, rank + positions, plan.keep, my);
-    copy_mask(plan.mask_pos, image, rank + positions, plan.keep_pos, plan.keep, my);
-    copy_positions(plan, image, order, order + positions, rank + positions, my);
-    copy_ids(plan.places, image, rank + places, plan.keep, my);
-}
-
 /* A block makes the masks of an image. */
 static __global__ void __launch_bounds__(PLB_BLOCK_THREADS, 2) mask_images(const __grid_constant__ plb_mask_plan plan)
 {
@@ -149,7 +64,7 @@ static __global__ void __launch_bounds__(PLB_BLOCK_THREADS, 2) mask_images(const
         settle(plan, part, k, before + start, order + start, rank + start);
         PLB_BARRIER(); /* the orders are complete */
     }
-    copy_outputs(plan, part.image, order, rank, items{threadIdx.x, blockDim.x});
+    plb_copy_outputs(plan, part.image, order, rank, plb_items{threadIdx.x, blockDim.x});
 }
 
 /* Orders and ranks of larger images are where the last pass did not read keys. */
@@ -225,8 +140,8 @@ static __global__ void __launch_bounds__(COPY_THREADS)
 {
     const unsigned slice = blockIdx.x / blocks, block = blockIdx.x - slice * blocks;
     const long long start = slice * plan.pitch;
-    copy_outputs(plan, plan.first_image + slice, orders_of(plan, from) + start, ranks_of(plan, from) + start,
-                 items{block * COPY_THREADS + threadIdx.x, blocks * COPY_THREADS});
+    plb_copy_outputs(plan, plan.first_image + slice, orders_of(plan, from) + start, ranks_of(plan, from) + start,
+                     plb_items{block * COPY_THREADS + threadIdx.x, blocks * COPY_THREADS});
 }
 
 /* ---- host ---- */
