@@ -8,7 +8,7 @@
  * of DropPos take three warps, each with a ranking in its registers.
  *
  * Larger images take a launch for the runs of PLB_BLOCK_KEYS, one for each pass that merges them, and one to copy out.
- * The batch is cut so that keys take about as much memory as the second level cache has, which bounds the workspace too.
+ * The batch is cut so that keys take about as much memory as the second level cache has, which bounds the workspace.
  */
 #include "mask_outputs.h"
 #include "masks.h"
