@@ -240,7 +240,7 @@ PLB_DEVICE plb_row_result plb_loss_of_row(const plb_loss_parameters &p, char *lo
                                           const real *table, bool wants_top, plb_team_board *board, int *turn)
 {
     typedef plb_row_walk<T, real, WARPS, SLOTS> row_walk;
-    enum { KEEPS_TARGETS = SOFT && SLOTS > 0 && SLOTS <= 4 };
+    enum { KEEPS_TARGETS = SOFT && SLOTS > 0 && SLOTS <= 2 };
     row_walk walk;
     real targets[KEEPS_TARGETS ? SLOTS : 1][PLB_SLOT];
     const int classes = p.classes, width = p.width;
@@ -323,11 +323,17 @@ template <typename T, typename real, int WARPS> PLB_DEVICE void plb_zero_row(cha
 
 /* ---- the passes of a launch ---- */
 
+/* What a thread adds up. */
+struct plb_thread_sums {
+    double weight, loss, correct;
+    int bad;
+};
+
 /* The weights of the rows r = first, first + step, ...: a thread's share of their sum. */
-PLB_DEVICE plb_loss_sums plb_weigh(const plb_loss_parameters &p)
+PLB_DEVICE plb_thread_sums plb_weigh(const plb_loss_parameters &p)
 {
     const long long step = (long long)gridDim.x * blockDim.x;
-    plb_loss_sums sums = {0, 0, 0, 0};
+    plb_thread_sums sums = {0, 0, 0, 0};
     for (long long r = (long long)blockIdx.x * blockDim.x + threadIdx.x; r < p.rows; r += step) {
         const plb_row_use use = plb_use_of_row(p, r, true);
         sums.weight += use.weight;
@@ -382,14 +388,14 @@ PLB_DEVICE plb_loss_scale plb_scale_of(const plb_loss_parameters &p, double weig
 
 /* One pass over the rows of this team.  With `filter` it only decides which rows count. */
 template <typename T, typename real, int WARPS, int SLOTS, bool SOFT>
-PLB_DEVICE plb_loss_sums plb_loss_pass(const plb_loss_parameters &p, const real *table, const plb_loss_scale &scale,
+PLB_DEVICE plb_thread_sums plb_loss_pass(const plb_loss_parameters &p, const real *table, const plb_loss_scale &scale,
                                        bool filter, bool report, plb_team_board *board)
 {
     const int teams = PLB_LOSS_WARPS / WARPS, team = (int)threadIdx.x / (WARPS * 32);
     const long long step = (long long)gridDim.x * teams;
     const bool gradient = p.grad.data && !filter, first_lane = plb_team_thread<WARPS>() == 0;
     const real upstream = (real)scale.upstream;
-    plb_loss_sums sums = {0, 0, 0, 0};
+    plb_thread_sums sums = {0, 0, 0, 0};
     int turn = 0;
     for (long long r = (long long)blockIdx.x * teams + team; r < p.rows; r += step) {
         const plb_row_use use = plb_use_of_row(p, r, report && first_lane);
@@ -423,8 +429,13 @@ PLB_DEVICE plb_loss_sums plb_loss_pass(const plb_loss_parameters &p, const real 
     return sums;
 }
 
+/* How many blocks a multiprocessor should hold: rows in flight hide the memory's latency, and registers limit them. */
+template <int SLOTS, bool SOFT> struct plb_loss_blocks {
+    enum { LEAST = SLOTS == 0 ? 3 : SLOTS == 1 ? 4 : SLOTS == 2 ? 4 - SOFT : SLOTS == 4 ? 3 - SOFT : 2 };
+};
+
 template <typename T, typename real, int WARPS, int SLOTS, bool SOFT>
-__global__ void __launch_bounds__(PLB_LOSS_THREADS) plb_loss_kernel(const plb_loss_parameters p)
+__global__ void __launch_bounds__(PLB_LOSS_THREADS, plb_loss_blocks<SLOTS, SOFT>::LEAST) plb_loss_kernel(const plb_loss_parameters p)
 {
     PLB_SHARED(plb_team_board, board, 1);
     PLB_SHARED(double, partial, PLB_LOSS_WARPS);
@@ -438,7 +449,7 @@ __global__ void __launch_bounds__(PLB_LOSS_THREADS) plb_loss_kernel(const plb_lo
         table = own;
     }
 
-    plb_loss_sums sums = {0, 0, 0, 0};
+    plb_thread_sums sums = {0, 0, 0, 0};
     double weight = (double)p.rows, bad = 0;
     if (p.weigh_first) {
         const plb_loss_scale one = {1, false};
