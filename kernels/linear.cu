@@ -58,7 +58,7 @@ struct linear_run {
     cudaDataType_t type;      /* of features and weight */
     cublasComputeType_t compute;
     bool is_double, is_short; /* 64 and 16 bits */
-    bool copies_features, copies_grad_features, sums_apart; /* sums_apart: of grad_weight */
+    bool copies_features, copies_grad_features, copies_weight, sums_apart; /* sums_apart: of grad_weight */
     long long pitch;          /* of a row of logits: a multiple of 16 */
     long long channels_pitch; /* of a row of copied features */
     long long chunk;          /* rows */
@@ -68,7 +68,7 @@ struct linear_run {
     /* in the workspace */
     double *weight_sum, *weigh_partial, *bias_sums;
     plb_loss_sums *totals, *sums;
-    char *bias, *weight_sums, *logits, *short_grad, *features, *grad_features, *cublas_workspace;
+    char *bias, *weight, *weight_sums, *logits, *short_grad, *features, *grad_features, *cublas_workspace;
     size_t cublas_size;
 };
 
@@ -97,6 +97,7 @@ static size_t cut(linear_run *run, long long rows, char *base)
     run->sums = (plb_loss_sums *)take(base, &used, (size_t)run->blocks * (sizeof(plb_loss_sums) + sizeof(double)));
     run->bias = job->bias.data ? take(base, &used, classes * real) : NULL;
     run->bias_sums = job->grad_bias.data ? (double *)take(base, &used, classes * sizeof(double)) : NULL;
+    run->weight = run->copies_weight ? take(base, &used, plb_size_mul(classes, (size_t)job->channels * size)) : NULL;
     run->weight_sums =
         run->sums_apart ? take(base, &used, plb_size_mul(classes, (size_t)job->channels) * real) : NULL;
     run->cublas_workspace = take(base, &used, run->cublas_size);
@@ -116,7 +117,8 @@ static poslabel_status prepare(linear_run *run)
     const uint64_t given = job->workspace_limit;
     const long long rows = job->loss.rows < 1 ? 1 : job->loss.rows;
     size_t limit = given && given < SIZE_MAX ? (size_t)given : given ? SIZE_MAX : (size_t)DEFAULT_LIMIT;
-    run->cublas_size = limit / 8 < MOST_CUBLAS_WORKSPACE ? limit / 8 / 256 * 256 : (size_t)MOST_CUBLAS_WORKSPACE;
+    const size_t most = MOST_CUBLAS_WORKSPACE;
+    run->cublas_size = limit / 8 < most ? limit / 8 / 256 * 256 : most;
     size_t least = cut(run, given || rows < FEWEST_ROWS ? 1 : FEWEST_ROWS, NULL);
     if (given && least > limit) {
         run->cublas_size = 0;
@@ -132,7 +134,8 @@ static poslabel_status prepare(linear_run *run)
     if (many != SIZE_MAX && many > one)
         run->chunk += (long long)(room / ((many - one) / 4096 + 1));
     run->chunk = run->chunk > rows ? rows : run->chunk;
-    run->chunk = run->chunk > MOST_ROWS ? MOST_ROWS : run->chunk;
+    if (run->chunk > MOST_ROWS)
+        run->chunk = MOST_ROWS;
     while (run->chunk > 1 && cut(run, run->chunk, NULL) > limit)
         run->chunk -= run->chunk / 64 + 1; /* what rounding to lines took */
     void *memory;
@@ -176,6 +179,13 @@ static poslabel_status multiply(const linear_run *run, bool a_transposed, bool b
                  "a matrix product");
 }
 
+/* The weight matrix where cuBLAS can take it. */
+static const char *weight_of(const linear_run *run, long long *pitch)
+{
+    *pitch = run->copies_weight ? run->job->channels : pitch_of(&run->job->weight);
+    return run->copies_weight ? run->weight : run->job->weight.data;
+}
+
 /* The row losses of a chunk: how many blocks they take, or the launch. */
 static poslabel_status chunk_losses(linear_run *run, bool only_blocks)
 {
@@ -205,6 +215,8 @@ static poslabel_status chunk_gradients(const linear_run *run, long long first, l
     const long long classes = job->loss.classes, channels = job->channels;
     const cudaDataType_t sum_type = run->is_double ? CUDA_R_64F : CUDA_R_32F;
     const char *gradient = run->logits;
+    long long weight_pitch;
+    const char *const weight = weight_of(run, &weight_pitch);
     const double alpha = run->is_short ? 1 / (double)run->narrow : 1;
     poslabel_status status = POSLABEL_OK;
     if (job->grad_bias.data)
@@ -219,8 +231,7 @@ static poslabel_status chunk_gradients(const linear_run *run, long long first, l
         const plb_rows *const to = &job->grad_features;
         const long long size = run->is_short ? 2 : (long long)real_size(run);
         char *const direct = to->data + first * to->inner_stride * size;
-        status = multiply(run, false, false, rows, channels, classes, alpha, gradient, run->pitch, job->weight.data,
-                          pitch_of(&job->weight), 0, run->copies_grad_features ? run->grad_features : direct,
+        status = multiply(run, false, false, rows, channels, classes, alpha, gradient, run->pitch, weight, weight_pitch, 0, run->copies_grad_features ? run->grad_features : direct,
                           run->type, run->copies_grad_features ? run->channels_pitch : pitch_of(to));
         if (status == POSLABEL_OK && run->copies_grad_features)
             status = plb_linear_scatter(run->call, to, first, rows, run->grad_features, run->channels_pitch);
@@ -238,11 +249,12 @@ static poslabel_status run_chunk(linear_run *run, long long first, long long row
 {
     const plb_linear_job *const job = run->job;
     const char *features;
-    long long features_pitch;
+    long long features_pitch, weight_pitch;
+    const char *const weight = weight_of(run, &weight_pitch);
     poslabel_status status = chunk_features(run, first, rows, &features, &features_pitch);
     if (status == POSLABEL_OK)
         status = multiply(run, false, true, rows, job->loss.classes, job->channels, 1, features, features_pitch,
-                          job->weight.data, pitch_of(&job->weight), 0, run->logits,
+                          weight, weight_pitch, 0, run->logits,
                           run->is_double ? CUDA_R_64F : CUDA_R_32F, run->pitch);
     run->parameters.first_row = first;
     run->parameters.rows = rows;
@@ -278,6 +290,8 @@ static poslabel_status begin(linear_run *run)
     /* what lies between two rows of logits is multiplied by nothing, but it is converted */
     if (status == POSLABEL_OK && run->is_short)
         status = zero(run, run->logits, (size_t)run->chunk * (size_t)run->pitch * sizeof(float));
+    if (status == POSLABEL_OK && run->copies_weight)
+        status = plb_linear_gather(run->call, NULL, &job->weight, 0, (long long)classes, run->weight, job->channels);
     if (status == POSLABEL_OK && job->bias.data)
         status = plb_linear_widen(run->call, &job->bias, run->bias, run->is_double, (int)classes);
     if (status == POSLABEL_OK)
@@ -337,17 +351,13 @@ poslabel_status plb_cuda_linear_loss(const plb_call *call, const plb_linear_job 
     run.narrow = narrow_scale(job);
     run.parameters = plb_loss_parameters_of(call, loss);
     /* a row that does not count may hold anything, but 0 times that must be 0 */
-    const bool may_not_count = loss->mask.data || loss->weights.data || loss->ids.data;
+    const bool may_not_count = loss->mask.data || loss->weights.data || loss->ids.data ||
+                               (loss->normalizer.data && loss->reduction == POSLABEL_REDUCTION_MEAN);
     run.copies_features = !is_matrix(&job->features) || may_not_count;
     run.copies_grad_features = job->grad_features.data && !is_matrix(&job->grad_features);
     run.sums_apart = job->grad_weight.data && (job->grad_weight.dtype != (run.is_double ? PLB_F64 : PLB_F32) ||
                                                loss->rows == 0 || !is_matrix(&job->grad_weight));
-    if (!is_matrix(&job->weight))
-        return plb_cuda_fail(call, POSLABEL_ERROR_UNSUPPORTED,
-                             "weight has rows %lld elements apart, on CUDA they must lie at least D and at most 2^31 - 1 "
-                             "elements apart",
-                             (long long)job->weight.inner_stride);
-
+    run.copies_weight = !is_matrix(&job->weight);
     run.parameters.logits.dtype = run.is_double ? PLB_F64 : PLB_F32;
     poslabel_status status = chunk_losses(&run, true);
     if (status != POSLABEL_OK || (status = prepare(&run)) != POSLABEL_OK || (status = open_cublas(&run)) != POSLABEL_OK ||

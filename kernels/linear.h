@@ -17,8 +17,11 @@ static inline long long plb_blocks_for(const plb_call *call, long long items)
 poslabel_status plb_linear_weigh(const plb_call *call, const plb_loss_parameters *p, double *sum, double *partial,
                                  int blocks);
 
-/* to[r] = features of row first + r, or zeros where the row has no weight; rows of `pitch` elements. */
-poslabel_status plb_linear_gather(const plb_call *call, const plb_loss_parameters *p, const plb_rows *features,
+/*
+ * to[r] = row first + r of `from`, rows of `pitch` elements.  With `p` the rows are features, and zeros where a row does
+ * not count: its weight is 0, or the normaliser of a mean is.
+ */
+poslabel_status plb_linear_gather(const plb_call *call, const plb_loss_parameters *p, const plb_rows *from,
                                   long long first, long long rows, void *to, long long pitch);
 
 /* The rows of `from`, `pitch` elements each, to grad_features, which has rows on two levels. */

@@ -28,14 +28,15 @@ poslabel_status plb_linear_weigh(const plb_call *call, const plb_loss_parameters
 }
 
 /* One warp a row. */
-__global__ void linear_gather_kernel(const plb_loss_parameters p, const plb_view_rows features, long long first,
-                                     long long rows, long long channels, char *to, long long pitch)
+__global__ void linear_gather_kernel(const plb_loss_parameters p, bool all_count, const plb_view_rows matrix,
+                                     long long first, long long rows, long long channels, char *to, long long pitch)
 {
-    const int size = plb_element_size(features.dtype);
+    const bool none_counts = !all_count && plb_scale_of(p, 1).nothing;
+    const int size = plb_element_size(matrix.dtype);
     const long long step = (long long)gridDim.x * (blockDim.x / 32);
     for (long long r = (long long)blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32; r < rows; r += step) {
-        const bool counts = plb_use_of_row(p, first + r, false).weight != 0;
-        const char *const from = plb_view_row(features, first + r);
+        const bool counts = all_count || (!none_counts && plb_use_of_row(p, first + r, false).weight != 0);
+        const char *const from = plb_view_row(matrix, first + r);
         char *const row = to + r * pitch * size;
         for (long long i = threadIdx.x % 32; i < channels; i += 32) {
             if (size == 2)
@@ -48,11 +49,12 @@ __global__ void linear_gather_kernel(const plb_loss_parameters p, const plb_view
     }
 }
 
-poslabel_status plb_linear_gather(const plb_call *call, const plb_loss_parameters *p, const plb_rows *features,
+poslabel_status plb_linear_gather(const plb_call *call, const plb_loss_parameters *p, const plb_rows *from,
                                   long long first, long long rows, void *to, long long pitch)
 {
-    return plb_launch(call, PLB_INDEPENDENT, linear_gather_kernel, plb_blocks_for(call, rows * 32), 256, 0, *p,
-                      plb_view_of(features), first, rows, features->length, (char *)to, pitch);
+    const plb_loss_parameters none = {};
+    return plb_launch(call, PLB_INDEPENDENT, linear_gather_kernel, plb_blocks_for(call, rows * 32), 256, 0,
+                      p ? *p : none, p == NULL, plb_view_of(from), first, rows, from->length, (char *)to, pitch);
 }
 
 __global__ void linear_scatter_kernel(const plb_view_rows to, long long first, long long rows, long long channels,
