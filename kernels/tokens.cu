@@ -19,7 +19,8 @@ struct assemble_run {
     const char *mask_token;
     plb_sharing sharing;
     long long checks; /* blocks that look at places */
-    int window, channels;
+    long long channels;
+    int window;
 };
 
 /* What is added up where; x NULL: nothing is. */
@@ -131,7 +132,7 @@ poslabel_status plb_cuda_assemble_tokens(const plb_call *call, const plb_assembl
     run.sharing = plb_sharing_of(plb_pieces_in(layout->channels, plb_dtype_bytes(job->x.dtype)));
     run.checks = layout->places.data ? layout->images : 0;
     run.window = plb_places_window(&run.view);
-    run.channels = (int)layout->channels;
+    run.channels = layout->channels;
     const bool aligned = bytes % PLB_PIECE == 0 && (uintptr_t)run.mask_token % PLB_PIECE == 0 &&
                          plb_images_are_aligned(&run.tokens) && plb_images_are_aligned(&run.x) &&
                          plb_images_are_aligned(&run.prefix_tokens) && plb_images_are_aligned(&run.pos_embed);
