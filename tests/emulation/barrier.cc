@@ -1,0 +1,94 @@
+/* Barriers of a block, and its shared memory.  SPDX-License-Identifier: Apache-2.0 */
+#include "grid.h"
+
+#include <cstring>
+
+namespace emulation
+{
+/*
+ * The hardware counts arrivals; a kernel that arrives at two barriers of the source at once is wrong even where that
+ * happens to work, and one that arrives after a thread has left may hang on some devices.
+ */
+int barrier(Place place, Vote vote, bool predicate)
+{
+    Thread &thread = running();
+    Block &block = *thread.block;
+    if (block.exited != nullptr)
+        stop(place, "a barrier that %s will not reach: it has exited", name_of(*block.exited));
+    expect_unawaited(thread, place, "comes to a barrier");
+    if (block.arrived == 0) {
+        block.first_at_barrier = &thread;
+        thread.place = place;
+    } else if (!same(block.first_at_barrier->place, place)) {
+        const Place other = block.first_at_barrier->place;
+        stop(place, "a barrier, while %s waits at the one of %s:%d", name_of(*block.first_at_barrier), other.file,
+             other.line);
+    }
+    block.votes += predicate;
+    if (++block.arrived < block.running) {
+        thread.warp->at_barrier |= 1u << thread.lane;
+        wait(thread, State::barrier, place);
+        return block.verdict;
+    }
+    block.verdict = vote == Vote::any   ? block.votes != 0
+                    : vote == Vote::all ? block.votes == block.arrived
+                                        : static_cast<int>(block.votes);
+    block.arrived = block.votes = 0;
+    for (Warp &warp : block.warps)
+        warp.at_barrier = 0;
+    /* The last to arrive goes on first; the others from anywhere in the block's order. */
+    const std::size_t count = block.order.size(), begin = shuffle_next(static_cast<unsigned>(count));
+    for (std::size_t i = 0; i < count; i++) {
+        Thread &other = *block.threads[block.order[(begin + i) % count]];
+        if (other.state == State::barrier)
+            release(other);
+    }
+    return block.verdict;
+}
+
+void expect_no_barrier(Thread &thread)
+{
+    const Block &block = *thread.block;
+    if (block.arrived != 0)
+        stop(block.first_at_barrier->place, "exits, while %s waits for it at this barrier",
+             name_of(*block.first_at_barrier));
+}
+
+/* At its exact size, so that AddressSanitizer sees an overrun; and of bytes that read as NaN until they are written. */
+static void *allocate(Block &block, const void *key, std::size_t size, std::size_t alignment, Place place)
+{
+    void *memory = nullptr;
+    if (posix_memalign(&memory, alignment < 16 ? 16 : alignment, size) != 0)
+        stop(place, "no memory for %zu bytes of shared memory", size);
+    memset(memory, 0xFF, size);
+    block.shared.push_back({key, {memory, &std::free}, size});
+    return memory;
+}
+
+static constexpr std::size_t STATIC_LIMIT = 48 * 1024, LIMIT = 227 * 1024;
+
+void *shared_memory(const void *key, std::size_t size, std::size_t alignment, Place place)
+{
+    Block &block = *running().block;
+    std::size_t used = size;
+    for (const Shared &shared : block.shared) {
+        if (shared.key == key)
+            return shared.memory.get();
+        if (shared.key != nullptr)
+            used += shared.size;
+    }
+    if (used > STATIC_LIMIT || used + block.dynamic_size > LIMIT)
+        stop(place, "%zu bytes of static and %zu of dynamic shared memory are more than a block can have", used,
+             block.dynamic_size);
+    return allocate(block, key, size, alignment, place);
+}
+
+void *dynamic_memory(Place place)
+{
+    Block &block = *running().block;
+    for (const Shared &shared : block.shared)
+        if (shared.key == nullptr)
+            return shared.memory.get();
+    return allocate(block, nullptr, block.dynamic_size, 16, place);
+}
+} // namespace emulation

@@ -1,0 +1,47 @@
+/*
+ * Switches of the emulated device, for tests.  SPDX-License-Identifier: Apache-2.0
+ *
+ * The functions have C linkage and are visible, so that a test finds them with dlsym() in the module under test.  All
+ * of them act on the whole process.
+ */
+#ifndef EMULATION_CONTROL_H
+#define EMULATION_CONTROL_H
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define EMULATION_VISIBLE __attribute__((visibility("default")))
+
+/*
+ * Calls so far that could have failed: every function of the CUDA runtime and of cuBLAS but those that only report.
+ * emulation_fail_at(n, error) makes the n-th from now fail once with that cudaError_t (1: the next); 0 switches it off.
+ * What frees or synchronises does so and then fails, as CUDA does when it reports an error of work queued earlier.
+ */
+EMULATION_VISIBLE long emulation_fault_points(void);
+EMULATION_VISIBLE void emulation_fail_at(long n, int error);
+
+/* Makes every later call fail with that cudaError_t, as after a fault on the device; 0 repairs the device. */
+EMULATION_VISIBLE void emulation_break_device(int error);
+
+/* Whether queued work waits until something synchronises with it, instead of running at once. */
+EMULATION_VISIBLE void emulation_defer(int on);
+
+/*
+ * The order in which threads and blocks take turns; 0, the default, is that of their indices.  The environment variable
+ * EMULATION_SEED sets what it is at the start.
+ */
+EMULATION_VISIBLE void emulation_shuffle(unsigned seed);
+
+/* Kernels that have run so far, those of graphs among them (cuBLAS is not counted). */
+EMULATION_VISIBLE long emulation_launches(void);
+
+/* Allocations of device, managed or pinned memory that have not been freed; streams, events and graphs likewise. */
+EMULATION_VISIBLE long emulation_live_allocations(void);
+EMULATION_VISIBLE long emulation_live_objects(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

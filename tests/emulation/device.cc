@@ -1,0 +1,190 @@
+/*
+ * The device: one, of compute capability 9.0, with very little of everything.  SPDX-License-Identifier: Apache-2.0
+ */
+#include "runtime.h"
+
+#include <cstdio>
+#include <cstring>
+
+using namespace emulation;
+
+cudaError_t cudaGetDeviceCount(int *count)
+{
+    EMULATION_CALL(call);
+    *count = 1;
+    return call.result();
+}
+
+cudaError_t cudaSetDevice(int device)
+{
+    EMULATION_CALL(call);
+    return call.result(device == 0 ? cudaSuccess : cudaErrorInvalidDevice);
+}
+
+cudaError_t cudaGetDevice(int *device)
+{
+    EMULATION_CALL(call);
+    *device = 0;
+    return call.result();
+}
+
+cudaError_t cudaDriverGetVersion(int *version)
+{
+    EMULATION_CALL(call);
+    *version = CUDART_VERSION;
+    return call.result();
+}
+
+cudaError_t cudaRuntimeGetVersion(int *version)
+{
+    EMULATION_CALL(call);
+    *version = CUDART_VERSION;
+    return call.result();
+}
+
+static const struct {
+    cudaDeviceAttr attribute;
+    int value;
+} attributes[] = {
+    {cudaDevAttrMaxThreadsPerBlock, 1024},
+    {cudaDevAttrMaxBlockDimX, 1024},
+    {cudaDevAttrMaxBlockDimY, 1024},
+    {cudaDevAttrMaxBlockDimZ, 64},
+    {cudaDevAttrMaxGridDimX, 2147483647},
+    {cudaDevAttrMaxGridDimY, 65535},
+    {cudaDevAttrMaxGridDimZ, 65535},
+    {cudaDevAttrMaxSharedMemoryPerBlock, static_cast<int>(SHARED_DEFAULT)},
+    {cudaDevAttrMaxSharedMemoryPerBlockOptin, static_cast<int>(SHARED_LIMIT)},
+    {cudaDevAttrMaxSharedMemoryPerMultiprocessor, static_cast<int>(SHARED_LIMIT) + 1024},
+    {cudaDevAttrReservedSharedMemoryPerBlock, 1024},
+    {cudaDevAttrTotalConstantMemory, 65536},
+    {cudaDevAttrWarpSize, 32},
+    {cudaDevAttrMaxRegistersPerBlock, 65536},
+    {cudaDevAttrMaxRegistersPerMultiprocessor, 65536},
+    {cudaDevAttrClockRate, 1000000},
+    {cudaDevAttrMemoryClockRate, 1000000},
+    {cudaDevAttrGlobalMemoryBusWidth, 64},
+    {cudaDevAttrL2CacheSize, 1 << 20},
+    {cudaDevAttrMultiProcessorCount, MULTIPROCESSORS},
+    {cudaDevAttrMaxThreadsPerMultiProcessor, THREADS_OF_MULTIPROCESSOR},
+    {cudaDevAttrMaxBlocksPerMultiprocessor, BLOCKS_OF_MULTIPROCESSOR},
+    {cudaDevAttrComputeCapabilityMajor, 9},
+    {cudaDevAttrComputeCapabilityMinor, 0},
+    {cudaDevAttrConcurrentKernels, 1},
+    {cudaDevAttrUnifiedAddressing, 1},
+    {cudaDevAttrManagedMemory, 1},
+    {cudaDevAttrCooperativeLaunch, 1},
+    {cudaDevAttrMemoryPoolsSupported, 1},
+    {cudaDevAttrStreamPrioritiesSupported, 0},
+    {cudaDevAttrComputeMode, cudaComputeModeDefault},
+};
+
+cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int device)
+{
+    EMULATION_CALL(call);
+    if (device != 0)
+        return call.result(cudaErrorInvalidDevice);
+    *value = 0; /* what it does not have */
+    for (const auto &known : attributes)
+        if (known.attribute == attribute)
+            *value = known.value;
+    return call.result(attribute <= 0 || attribute >= cudaDevAttrMax ? cudaErrorInvalidValue : cudaSuccess);
+}
+
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device)
+{
+    EMULATION_CALL(call);
+    if (device != 0)
+        return call.result(cudaErrorInvalidDevice);
+    memset(properties, 0, sizeof *properties);
+    snprintf(properties->name, sizeof properties->name, "emulated device");
+    properties->totalGlobalMem = std::size_t{4} << 30;
+    properties->sharedMemPerBlock = SHARED_DEFAULT;
+    properties->sharedMemPerBlockOptin = SHARED_LIMIT;
+    properties->sharedMemPerMultiprocessor = SHARED_LIMIT + 1024;
+    properties->reservedSharedMemPerBlock = 1024;
+    properties->regsPerBlock = properties->regsPerMultiprocessor = 65536;
+    properties->warpSize = 32;
+    properties->maxThreadsPerBlock = 1024;
+    properties->maxThreadsDim[0] = properties->maxThreadsDim[1] = 1024;
+    properties->maxThreadsDim[2] = 64;
+    properties->maxGridSize[0] = 2147483647;
+    properties->maxGridSize[1] = properties->maxGridSize[2] = 65535;
+    properties->totalConstMem = 65536;
+    properties->major = 9;
+    properties->multiProcessorCount = MULTIPROCESSORS;
+    properties->maxThreadsPerMultiProcessor = THREADS_OF_MULTIPROCESSOR;
+    properties->maxBlocksPerMultiProcessor = BLOCKS_OF_MULTIPROCESSOR;
+    properties->l2CacheSize = 1 << 20;
+    properties->concurrentKernels = properties->unifiedAddressing = properties->managedMemory = 1;
+    properties->memoryPoolsSupported = properties->cooperativeLaunch = 1;
+    return call.result();
+}
+
+/* Pools: there is the default one, and it does nothing. */
+cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t *pool, int device)
+{
+    static char the_pool;
+    EMULATION_CALL(call);
+    *pool = reinterpret_cast<cudaMemPool_t>(&the_pool);
+    return call.result(device == 0 ? cudaSuccess : cudaErrorInvalidDevice);
+}
+
+cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void *)
+{
+    EMULATION_CALL(call);
+    return call.result();
+}
+
+cudaError_t cudaMemPoolTrimTo(cudaMemPool_t, size_t)
+{
+    EMULATION_CALL(call);
+    return call.result();
+}
+
+static const struct {
+    cudaError_t error;
+    const char *name, *text;
+} errors[] = {
+    {cudaSuccess, "cudaSuccess", "no error"},
+    {cudaErrorInvalidValue, "cudaErrorInvalidValue", "invalid argument"},
+    {cudaErrorMemoryAllocation, "cudaErrorMemoryAllocation", "out of memory"},
+    {cudaErrorInitializationError, "cudaErrorInitializationError", "initialization error"},
+    {cudaErrorInvalidConfiguration, "cudaErrorInvalidConfiguration", "invalid configuration argument"},
+    {cudaErrorInvalidPitchValue, "cudaErrorInvalidPitchValue", "invalid pitch argument"},
+    {cudaErrorInvalidMemcpyDirection, "cudaErrorInvalidMemcpyDirection", "invalid copy direction for memcpy"},
+    {cudaErrorInsufficientDriver, "cudaErrorInsufficientDriver", "CUDA driver version is insufficient"},
+    {cudaErrorInvalidDeviceFunction, "cudaErrorInvalidDeviceFunction", "invalid device function"},
+    {cudaErrorNoDevice, "cudaErrorNoDevice", "no CUDA-capable device is detected"},
+    {cudaErrorInvalidDevice, "cudaErrorInvalidDevice", "invalid device ordinal"},
+    {cudaErrorInvalidResourceHandle, "cudaErrorInvalidResourceHandle", "invalid resource handle"},
+    {cudaErrorIllegalState, "cudaErrorIllegalState", "the operation cannot be performed in the present state"},
+    {cudaErrorNotReady, "cudaErrorNotReady", "device not ready"},
+    {cudaErrorIllegalAddress, "cudaErrorIllegalAddress", "an illegal memory access was encountered"},
+    {cudaErrorLaunchFailure, "cudaErrorLaunchFailure", "unspecified launch failure"},
+    {cudaErrorCooperativeLaunchTooLarge, "cudaErrorCooperativeLaunchTooLarge", "too many blocks in cooperative launch"},
+    {cudaErrorNotSupported, "cudaErrorNotSupported", "operation not supported"},
+    {cudaErrorStreamCaptureUnsupported, "cudaErrorStreamCaptureUnsupported",
+     "operation not permitted when stream is capturing"},
+    {cudaErrorStreamCaptureInvalidated, "cudaErrorStreamCaptureInvalidated",
+     "operation failed due to a previous error during capture"},
+    {cudaErrorStreamCaptureImplicit, "cudaErrorStreamCaptureImplicit",
+     "operation would make the legacy stream depend on a capturing blocking stream"},
+    {cudaErrorUnknown, "cudaErrorUnknown", "unknown error"},
+};
+
+const char *cudaGetErrorName(cudaError_t error)
+{
+    for (const auto &known : errors)
+        if (known.error == error)
+            return known.name;
+    return "unrecognized error code";
+}
+
+const char *cudaGetErrorString(cudaError_t error)
+{
+    for (const auto &known : errors)
+        if (known.error == error)
+            return known.text;
+    return "unrecognized error code";
+}

@@ -1,0 +1,62 @@
+/*
+ * Fibers: stacks that one host thread changes between.  SPDX-License-Identifier: Apache-2.0
+ *
+ * Every thread of a kernel is a fiber.  A fiber outlives its kernel: it asks for the next piece of work, so that stacks
+ * are made once and the sanitizers see each frame left in good order.
+ */
+#ifndef EMULATION_FIBER_H
+#define EMULATION_FIBER_H
+
+#include <cstddef>
+
+#if defined(__SANITIZE_ADDRESS__)
+#define EMULATION_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define EMULATION_ASAN 1
+#endif
+#endif
+#if defined(__SANITIZE_THREAD__)
+#define EMULATION_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define EMULATION_TSAN 1
+#endif
+#endif
+
+namespace emulation
+{
+/* One stack, and where it was left.  The default one stands for the host thread's own stack. */
+class Fiber
+{
+  public:
+    using Work = void (*)(void *);
+
+    Fiber() = default;
+    Fiber(const Fiber &) = delete;
+    Fiber &operator=(const Fiber &) = delete;
+    ~Fiber();
+
+    /* Gives the fiber a stack.  It will run work(data), leave to `home`, and run work(data) again when resumed. */
+    void create(Fiber &home, Work work, void *data);
+
+    /* Leaves this fiber, which must be the one that runs, for `next`; comes back when another fiber leaves for it. */
+    void leave_for(Fiber &next);
+
+  private:
+    static void begin();
+    void arrived();
+
+    void *context_ = nullptr; /* the stack pointer, or a ucontext_t */
+    char *mapping_ = nullptr;
+    const void *stack_ = nullptr;
+    std::size_t size_ = 0;
+    void *fake_stack_ = nullptr; /* AddressSanitizer's */
+    void *shadow_ = nullptr;     /* ThreadSanitizer's */
+    Fiber *home_ = nullptr;
+    Work work_ = nullptr;
+    void *data_ = nullptr;
+};
+} // namespace emulation
+
+#endif
