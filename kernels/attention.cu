@@ -102,11 +102,11 @@ PLB_DEVICE double add_lanes(double *numbers)
 {
     const int lane = (int)threadIdx.x % 32;
 #pragma unroll
-    for (int half = 4, bit = 16; half > 0; half /= 2, bit /= 2)
+    for (int stay = 4, bit = 16; stay > 0; stay /= 2, bit /= 2)
 #pragma unroll
-        for (int i = 0; i < half; i++) {
-            const double given = lane & bit ? numbers[i] : numbers[i + half];
-            const double kept = lane & bit ? numbers[i + half] : numbers[i];
+        for (int i = 0; i < stay; i++) {
+            const double given = lane & bit ? numbers[i] : numbers[i + stay];
+            const double kept = lane & bit ? numbers[i + stay] : numbers[i];
             numbers[i] = kept + __shfl_xor_sync(0xffffffffu, given, bit);
         }
     double sum = numbers[0] + __shfl_xor_sync(0xffffffffu, numbers[0], 2);

@@ -193,13 +193,13 @@ PLB_DEVICE void walk_row(const backward_run &run, walker<DTYPE> *walk, int row, 
 template <int COUNT>
 PLB_DEVICE void add_groups(double *sum, double *memory, const plb_sharing &sharing, unsigned group, unsigned lane)
 {
-    for (unsigned half = (unsigned)sharing.groups / 2; half > 0; half /= 2) {
-        double *const place = memory + (long long)(group % half) * COUNT * sharing.lanes + lane;
-        if (group >= half && group < 2 * half)
+    for (unsigned below = (unsigned)sharing.groups / 2; below > 0; below /= 2) {
+        double *const place = memory + (long long)(group % below) * COUNT * sharing.lanes + lane;
+        if (group >= below && group < 2 * below)
             for (int i = 0; i < COUNT; i++)
                 place[i * sharing.lanes] = sum[i];
         PLB_BARRIER(); /* the upper half has written before the lower reads */
-        if (group < half)
+        if (group < below)
             for (int i = 0; i < COUNT; i++)
                 sum[i] += place[i * sharing.lanes];
         PLB_BARRIER(); /* the lower half has read before the next writes */
