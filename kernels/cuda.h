@@ -38,6 +38,13 @@ struct plb_device_state {
     unsigned done;       /* blocks that are done with their rows; back at 0 after each launch */
 };
 
+/* How many blocks of a kernel the device holds at once: asked once, because asking takes as long as launching. */
+struct plb_residency {
+    const void *kernel; /* NULL: free */
+    size_t shared;
+    int blocks;
+};
+
 /* A context's backend_state. */
 struct plb_cuda {
     cudaStream_t stream;
@@ -47,6 +54,7 @@ struct plb_cuda {
     void (*close_cublas)(void *handle);
     cudaError_t fault; /* what was lost: every later call fails */
     plb_device_state *state;
+    plb_residency residency[64]; /* open addressing by kernel */
 };
 
 static inline plb_cuda *plb_cuda_of(const plb_call *call)
@@ -66,12 +74,25 @@ poslabel_status plb_cuda_check(const plb_call *call, cudaError_t error, const ch
 
 /* How many blocks of a kernel the device holds at once, at least 1. */
 template <typename... Parameters>
-static int plb_resident_blocks(const plb_cuda *cuda, void (*kernel)(Parameters...), int threads, size_t shared)
+static int plb_resident_blocks(plb_cuda *cuda, void (*kernel)(Parameters...), int threads, size_t shared)
 {
+    const void *const key = (const void *)kernel;
+    const size_t places = sizeof cuda->residency / sizeof *cuda->residency;
+    plb_residency *known = NULL;
+    for (size_t k = 0, at = ((uintptr_t)key >> 4) % places; k < places && !known; k++, at = (at + 1) % places) {
+        plb_residency *const entry = &cuda->residency[at];
+        if (entry->kernel == key && entry->shared == shared)
+            return entry->blocks;
+        if (!entry->kernel)
+            known = entry;
+    }
     int blocks = 0;
     if (cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, threads, shared) != cudaSuccess || blocks < 1)
         blocks = 1;
-    return blocks * cuda->multiprocessors;
+    blocks *= cuda->multiprocessors;
+    if (known)
+        *known = plb_residency{key, shared, blocks};
+    return blocks;
 }
 
 enum plb_launch_kind {

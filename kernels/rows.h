@@ -73,6 +73,26 @@ PLB_DEVICE double plb_load_number(const char *at, int dtype)
     }
 }
 
+/* Whether an element is 0, by its bits: -0 counts as 0, and no conversion is paid for. */
+PLB_DEVICE bool plb_is_zero(const char *at, int dtype)
+{
+    switch (dtype) {
+    case PLB_F32:
+        return (*(const unsigned *)at & 0x7fffffffu) == 0;
+    case PLB_F16:
+    case PLB_BF16:
+        return (*(const unsigned short *)at & 0x7fffu) == 0;
+    case PLB_F64:
+        return (*(const unsigned long long *)at & 0x7fffffffffffffffull) == 0;
+    case PLB_I32:
+        return *(const int *)at == 0;
+    case PLB_I64:
+        return *(const long long *)at == 0;
+    default:
+        return *(const unsigned char *)at == 0;
+    }
+}
+
 PLB_DEVICE long long plb_load_id(const char *at, int dtype)
 {
     return dtype == PLB_I32 ? *(const int *)at : *(const long long *)at;

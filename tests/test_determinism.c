@@ -105,6 +105,7 @@ static void cut(slice *s, const loss_case *c, tensor *grad, tensor *loss, int64_
     s->positions = (poslabel_tensor)POSLABEL_CPU_TENSOR(tensor_at(c->positions, first), POSLABEL_INT64, 1, s->shape);
     s->weights = (poslabel_tensor)POSLABEL_CPU_TENSOR(tensor_at(c->weights, first), POSLABEL_FLOAT32, 1, s->shape);
     s->loss = (poslabel_tensor)POSLABEL_CPU_TENSOR(tensor_at(loss, first), POSLABEL_FLOAT64, 1, s->shape);
+    s->logits.device = s->grad.device = s->positions.device = s->weights.device = s->loss.device = test_device();
 }
 
 /*

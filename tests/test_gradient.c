@@ -20,6 +20,9 @@ static double objective(poslabel_context *context, const loss_case *c)
 static void check_gradient(poslabel_context *context, loss_case *c)
 {
     const double step = 1e-5;
+    const int64_t stride = test_on_emulation() ? 11 : 1; /* where each call takes milliseconds */
+    static int64_t first;
+    first = (first + 1) % stride;
     double *want = malloc(sizeof *want * (size_t)c->logits->count);
     if (c->confidence_filter) {
         /* the gradient does not see that a row may enter or leave: stay clear of the threshold */
@@ -27,7 +30,7 @@ static void check_gradient(poslabel_context *context, loss_case *c)
         assert_true(answer.margin > 1e-3);
         loss_answer_free(&answer);
     }
-    for (int64_t i = 0; i < c->logits->count; i++) {
+    for (int64_t i = first; i < c->logits->count; i += stride) {
         const double z = tensor_get(c->logits, i);
         tensor_set(c->logits, i, z + step);
         const double above = objective(context, c);
@@ -38,6 +41,9 @@ static void check_gradient(poslabel_context *context, loss_case *c)
     }
     loss_case_forget_outputs(c);
     expect_ok(context, loss_call(context, c));
+    for (int64_t i = 0; i < c->logits->count; i++)
+        if (i % stride != first)
+            want[i] = tensor_get(c->grad, i); /* not asked for */
     expect_near_doubles("grad", c->grad, want, 1e-8);
     free(want);
 }

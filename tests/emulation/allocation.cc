@@ -10,6 +10,7 @@
 #include <cstring>
 #include <iterator>
 #include <map>
+#include <sanitizer/asan_interface.h>
 
 namespace emulation
 {
@@ -21,6 +22,38 @@ struct Allocation {
 };
 static std::map<const char *, Allocation> allocations;
 static std::size_t used;
+
+/* Hidden memory is poisoned while the host runs. */
+static bool hides = true;
+static int accesses;
+
+static void poison(const char *memory, const Allocation &allocation, bool poisoned)
+{
+    if (allocation.type != cudaMemoryTypeDevice)
+        return;
+    if (poisoned)
+        ASAN_POISON_MEMORY_REGION(memory, allocation.size);
+    else
+        ASAN_UNPOISON_MEMORY_REGION(memory, allocation.size);
+}
+
+static void poison_all(bool poisoned)
+{
+    for (const auto &[memory, allocation] : allocations)
+        poison(memory, allocation, poisoned);
+}
+
+Access::Access()
+{
+    if (accesses++ == 0 && hides)
+        poison_all(false);
+}
+
+Access::~Access()
+{
+    if (--accesses == 0 && hides)
+        poison_all(true);
+}
 
 Memory memory_at(const void *address, std::size_t size)
 {
@@ -45,7 +78,8 @@ static cudaError_t allocate(void **memory, std::size_t size, cudaMemoryType type
     if (size > DEVICE_BYTES - used || posix_memalign(memory, ALIGNMENT, size) != 0)
         return cudaErrorMemoryAllocation;
     memset(*memory, 0xFF, size);
-    allocations[static_cast<const char *>(*memory)] = {size, type};
+    poison(static_cast<const char *>(*memory), allocations[static_cast<const char *>(*memory)] = {size, type},
+           hides && accesses == 0);
     used += size;
     return cudaSuccess;
 }
@@ -60,12 +94,20 @@ static void release(void *memory)
 {
     const auto found = allocations.find(static_cast<const char *>(memory));
     used -= found->second.size;
+    poison(found->first, found->second, false);
     allocations.erase(found);
     free(memory);
 }
 } // namespace emulation
 
 using namespace emulation;
+
+void emulation_hide_memory(int on)
+{
+    const auto held = hold();
+    hides = on != 0;
+    poison_all(hides);
+}
 
 long emulation_live_allocations(void)
 {

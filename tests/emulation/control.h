@@ -33,6 +33,12 @@ EMULATION_VISIBLE void emulation_defer(int on);
  */
 EMULATION_VISIBLE void emulation_shuffle(unsigned seed);
 
+/*
+ * Whether AddressSanitizer stops the host when it reads or writes memory of the device (not of cudaMallocManaged() or
+ * pinned memory) itself, as a segmentation fault would on a real one: on at the start.
+ */
+EMULATION_VISIBLE void emulation_hide_memory(int on);
+
 /* Kernels that have run so far, those of graphs among them (cuBLAS is not counted). */
 EMULATION_VISIBLE long emulation_launches(void);
 

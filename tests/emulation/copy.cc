@@ -95,6 +95,7 @@ static cudaError_t copy_now(const Copy &copy)
     const cudaError_t error = check(copy);
     if (error == cudaSuccess) {
         finish(nullptr);
+        const Access access;
         copy.run();
     }
     return call.result(error);
@@ -107,7 +108,8 @@ static Copy line(void *to, const void *from, std::size_t size, cudaMemcpyKind ki
 
 static cudaError_t check_fill(const void *memory, std::size_t size)
 {
-    return size == 0 || memory_at(memory, size).type != cudaMemoryTypeUnregistered ? cudaSuccess : cudaErrorInvalidValue;
+    return size == 0 || memory_at(memory, size).type != cudaMemoryTypeUnregistered ? cudaSuccess
+                                                                                   : cudaErrorInvalidValue;
 }
 } // namespace emulation
 
@@ -126,14 +128,15 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t size, cudaMemcpyK
 cudaError_t cudaMemcpy2D(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width, size_t height,
                          cudaMemcpyKind kind)
 {
-    return copy_now({static_cast<char *>(to), to_pitch, static_cast<const char *>(from), from_pitch, width, height, kind});
+    return copy_now(
+        {static_cast<char *>(to), to_pitch, static_cast<const char *>(from), from_pitch, width, height, kind});
 }
 
 cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width,
                               size_t height, cudaMemcpyKind kind, cudaStream_t stream)
 {
-    return copy_queued({static_cast<char *>(to), to_pitch, static_cast<const char *>(from), from_pitch, width, height, kind},
-                       stream);
+    return copy_queued(
+        {static_cast<char *>(to), to_pitch, static_cast<const char *>(from), from_pitch, width, height, kind}, stream);
 }
 
 cudaError_t cudaMemset(void *memory, int value, size_t size)
@@ -144,6 +147,7 @@ cudaError_t cudaMemset(void *memory, int value, size_t size)
     const cudaError_t error = check_fill(memory, size);
     if (error == cudaSuccess && size != 0) {
         finish(nullptr);
+        const Access access;
         memset(memory, value, size);
     }
     return call.result(error);

@@ -207,8 +207,17 @@ static cublasStatus_t multiply(cublasHandle_t handle, std::int64_t m, std::int64
             return CUBLAS_STATUS_INVALID_VALUE;
     if (m == 0 || n == 0)
         return CUBLAS_STATUS_SUCCESS;
-    Product<T> product = {m, n, k, a, b, c, static_cast<const T *>(alpha), static_cast<const T *>(beta),
-                          handle->pointers == CUBLAS_POINTER_MODE_DEVICE, 0, 0};
+    Product<T> product = {m,
+                          n,
+                          k,
+                          a,
+                          b,
+                          c,
+                          static_cast<const T *>(alpha),
+                          static_cast<const T *>(beta),
+                          handle->pointers == CUBLAS_POINTER_MODE_DEVICE,
+                          0,
+                          0};
     if (!product.scales_on_device) {
         product.alpha_value = *product.alpha;
         product.beta_value = *product.beta;

@@ -111,8 +111,10 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event)
     const Call call;
     if (event == nullptr)
         return call.result(cudaErrorInvalidResourceHandle);
-    if (capture_forbids() || event->capture != nullptr)
+    if (event->capture != nullptr)
         return call.result(cudaErrorCapturedEvent);
+    if (capture_forbids())
+        return call.result(cudaErrorStreamCaptureUnsupported);
     if (is_pending(*event))
         drain(*event->stream, event->task);
     return call.result();
@@ -123,8 +125,10 @@ cudaError_t cudaEventQuery(cudaEvent_t event)
     const Call call;
     if (event == nullptr)
         return call.result(cudaErrorInvalidResourceHandle);
-    if (capture_forbids() || event->capture != nullptr)
+    if (event->capture != nullptr)
         return call.result(cudaErrorCapturedEvent);
+    if (capture_forbids())
+        return call.result(cudaErrorStreamCaptureUnsupported);
     if (!is_pending(*event))
         return call.result();
     drain(*event->stream, event->stream->queue.front().number);

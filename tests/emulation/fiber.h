@@ -51,8 +51,8 @@ class Fiber
     char *mapping_ = nullptr;
     const void *stack_ = nullptr;
     std::size_t size_ = 0;
-    void *fake_stack_ = nullptr; /* AddressSanitizer's */
-    void *shadow_ = nullptr;     /* ThreadSanitizer's */
+    void *fake_stack_ = nullptr;              /* AddressSanitizer's */
+    [[maybe_unused]] void *shadow_ = nullptr; /* ThreadSanitizer's */
     Fiber *home_ = nullptr;
     Work work_ = nullptr;
     void *data_ = nullptr;

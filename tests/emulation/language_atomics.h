@@ -46,9 +46,9 @@ EMULATION_ATOMIC(atomicMax, int, old > value ? old : value)
 EMULATION_ATOMIC(atomicMax, unsigned, old > value ? old : value)
 EMULATION_ATOMIC(atomicMax, long long, old > value ? old : value)
 EMULATION_ATOMIC(atomicMax, unsigned long long, old > value ? old : value)
-EMULATION_ATOMIC(atomicAnd, int, old & value)
-EMULATION_ATOMIC(atomicAnd, unsigned, old & value)
-EMULATION_ATOMIC(atomicAnd, unsigned long long, old & value)
+EMULATION_ATOMIC(atomicAnd, int, old &value)
+EMULATION_ATOMIC(atomicAnd, unsigned, old &value)
+EMULATION_ATOMIC(atomicAnd, unsigned long long, old &value)
 EMULATION_ATOMIC(atomicOr, int, old | value)
 EMULATION_ATOMIC(atomicOr, unsigned, old | value)
 EMULATION_ATOMIC(atomicOr, unsigned long long, old | value)
@@ -75,17 +75,17 @@ double atomicAdd(double *, double) = delete;
 
 inline void __threadfence()
 {
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    __asm__ volatile("" ::: "memory"); /* for the compiler: a grid runs on one host thread */
 }
 
 inline void __threadfence_block()
 {
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    __asm__ volatile("" ::: "memory"); /* for the compiler: a grid runs on one host thread */
 }
 
 inline void __threadfence_system()
 {
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    __asm__ volatile("" ::: "memory"); /* for the compiler: a grid runs on one host thread */
 }
 
 inline void __nanosleep(unsigned, emulation::Place place = emulation::Place())

@@ -62,7 +62,8 @@ template <typename T> inline cudaError_t cudaMallocAsync(T **memory, size_t size
     return ::cudaMallocAsync(reinterpret_cast<void **>(memory), size, stream);
 }
 
-template <typename T> inline cudaError_t cudaMallocManaged(T **memory, size_t size, unsigned flags = cudaMemAttachGlobal)
+template <typename T>
+inline cudaError_t cudaMallocManaged(T **memory, size_t size, unsigned flags = cudaMemAttachGlobal)
 {
     return ::cudaMallocManaged(reinterpret_cast<void **>(memory), size, flags);
 }

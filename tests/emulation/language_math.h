@@ -139,8 +139,9 @@ namespace emulation
 {
 template <typename To, typename From> inline To saturate(From x)
 {
-    constexpr From limit = sizeof(To) == 4 ? (To(-1) < To(0) ? From(2147483648.0) : From(4294967296.0))
-                                           : (To(-1) < To(0) ? From(9223372036854775808.0) : From(18446744073709551616.0));
+    constexpr From limit = sizeof(To) == 4
+                               ? (To(-1) < To(0) ? From(2147483648.0) : From(4294967296.0))
+                               : (To(-1) < To(0) ? From(9223372036854775808.0) : From(18446744073709551616.0));
     constexpr To highest = To(-1) < To(0) ? static_cast<To>(~(1ull << (8 * sizeof(To) - 1))) : To(-1);
     if (std::isnan(x))
         return To(0);

@@ -100,7 +100,8 @@ template <typename T>
 inline unsigned __match_any_sync(unsigned mask, T value, emulation::Place place = emulation::Place())
 {
     static_assert(sizeof(T) == 4 || sizeof(T) == 8, "CUDA matches 4 or 8 bytes");
-    return static_cast<unsigned>(emulation::exchange(place, emulation::Exchange::match, mask, emulation::to_bits(value)));
+    return static_cast<unsigned>(
+        emulation::exchange(place, emulation::Exchange::match, mask, emulation::to_bits(value)));
 }
 
 #endif

@@ -52,9 +52,9 @@ static cudaError_t check(const cudaLaunchConfig_t &config, const void *kernel, b
             return cudaErrorNotSupported;
     }
     const int threads = static_cast<int>(block.x * block.y * block.z);
-    const std::uint64_t room = static_cast<std::uint64_t>(MULTIPROCESSORS) *
-                               static_cast<std::uint64_t>(
-                                   blocks_of_multiprocessor(kernel, threads, config.dynamicSmemBytes));
+    const std::uint64_t room =
+        static_cast<std::uint64_t>(MULTIPROCESSORS) *
+        static_cast<std::uint64_t>(blocks_of_multiprocessor(kernel, threads, config.dynamicSmemBytes));
     if (cooperative && static_cast<std::uint64_t>(grid.x) * grid.y * grid.z > room)
         return cudaErrorCooperativeLaunchTooLarge;
     return cudaSuccess;

@@ -219,7 +219,8 @@ cudaError_t right_block_sum(const float *x, float *sums, int blocks, int length,
 
 cudaError_t right_warp_sum(const float *x, float *sums, int count, int length, size_t shared, cudaStream_t stream)
 {
-    return start(warp_rows<float>, dim3(static_cast<unsigned>(count)), dim3(32), shared, stream, false, x, sums, length);
+    return start(warp_rows<float>, dim3(static_cast<unsigned>(count)), dim3(32), shared, stream, false, x, sums,
+                 length);
 }
 
 cudaError_t right_warp_operations(unsigned *out, cudaStream_t stream)

@@ -66,6 +66,14 @@ struct Memory {
 };
 Memory memory_at(const void *address, std::size_t size);
 
+/* While one of these lives, memory of the device can be touched: see emulation_hide_memory(). */
+struct Access {
+    Access();
+    ~Access();
+    Access(const Access &) = delete;
+    Access &operator=(const Access &) = delete;
+};
+
 /* How many blocks of so many threads and bytes fit the emulated device at once. */
 constexpr int MULTIPROCESSORS = 2, THREADS_OF_MULTIPROCESSOR = 512, BLOCKS_OF_MULTIPROCESSOR = 16;
 constexpr std::size_t SHARED_LIMIT = 227 * 1024, SHARED_DEFAULT = 48 * 1024;

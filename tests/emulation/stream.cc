@@ -39,6 +39,7 @@ void drain(CUstream_st &stream, unsigned long last)
                     drain(*other, task.number - 1);
         } else if (stream.blocking)
             drain(stream_of(nullptr), task.number - 1);
+        const Access access;
         task.work();
     }
 }

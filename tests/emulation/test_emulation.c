@@ -80,9 +80,18 @@ static void warps_exchange(void **state)
         fetch(out, dout, sizeof out);
         for (unsigned lane = 0; lane < 32; lane++) {
             const unsigned want[12] = {
-                15,         lane == 0 ? 0 : lane - 1,     lane % 8 < 6 ? lane + 2 : lane,        lane ^ 16,
-                0x49249249, 1,                            0,                                     0xFFu << lane / 8 * 8,
-                31 - lane,  3,                            lane < 16 ? lane ^ 8 : 0xAAAA0000u,    1,
+                15,
+                lane == 0 ? 0 : lane - 1,
+                lane % 8 < 6 ? lane + 2 : lane,
+                lane ^ 16,
+                0x49249249,
+                1,
+                0,
+                0xFFu << lane / 8 * 8,
+                31 - lane,
+                3,
+                lane < 16 ? lane ^ 8 : 0xAAAA0000u,
+                1,
             };
             assert_memory_equal(out[lane], want, sizeof want);
         }
@@ -116,8 +125,9 @@ static void grids_wait_for_each_other(void **state)
 static void numbers_are_cudas(void **state)
 {
     (void)state;
-    static const double want[24] = {8,      31,   32,  4,   2147483648.0, 3,   3,    1065353216.0, 2, 0x77441100, 24, 0x10000001,
-                                    3,      4,    -1.5, 0.5, 1,           0.25, 2,   -2,           8, 0,          -1, 1};
+    static const double want[24] = {8,  31,         32, 4, 2147483648.0, 3,   3, 1065353216.0, 2, 0x77441100,
+                                    24, 0x10000001, 3,  4, -1.5,         0.5, 1, 0.25,         2, -2,
+                                    8,  0,          -1, 1};
     double out[24], *dout = device(NULL, sizeof out);
     ok(right_functions(dout, NULL));
     fetch(out, dout, sizeof out);
@@ -211,8 +221,8 @@ static void launches_have_limits(void **state)
     unsigned want = 0;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         const unsigned *g = cases[i].grid, *b = cases[i].block;
-        const cudaError_t error = right_shape(count, (dim3){g[0], g[1], g[2]}, (dim3){b[0], b[1], b[2]},
-                                              cases[i].shared, 0, NULL);
+        const cudaError_t error =
+            right_shape(count, (dim3){g[0], g[1], g[2]}, (dim3){b[0], b[1], b[2]}, cases[i].shared, 0, NULL);
         assert_int_equal(error, cases[i].want);
         if (error == cudaSuccess)
             want += g[0] * g[1] * g[2] * b[0] * b[1] * b[2];

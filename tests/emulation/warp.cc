@@ -9,8 +9,8 @@ namespace emulation
 {
 static const char *name_of(Exchange operation)
 {
-    static const char *const names[] = {"__syncwarp", "shuffle", "__ballot_sync", "__any_sync", "__all_sync",
-                                        "__match_any_sync"};
+    static const char *const names[] = {"__syncwarp", "shuffle",    "__ballot_sync",
+                                        "__any_sync", "__all_sync", "__match_any_sync"};
     return names[static_cast<int>(operation)];
 }
 

@@ -42,7 +42,9 @@ __global__ void misaligned_vector(float *x, int)
 
 __global__ void misaligned_access(float *x, int)
 {
-    *reinterpret_cast<float4 *>(x + 1) = make_float4(1, 2, 3, 4);
+    float4 *vector = reinterpret_cast<float4 *>(x + 1);
+    *vector = make_float4(1, 2, 3, 4);
+    vector->x += 1; /* clang checks accesses to members, not the copy of the whole */
 }
 
 __global__ void barrier_after_exit(float *x, int)
@@ -154,7 +156,10 @@ const struct {
     void (*kernel)(float *, int);
     unsigned threads;
 } kernels[] = {
-#define KERNEL(name, threads) {#name, name, threads}
+#define KERNEL(name, threads)                                                                                          \
+    {                                                                                                                  \
+#name, name, threads                                                                                           \
+    }
     KERNEL(missing_barrier, 64),
     KERNEL(shared_overrun, 64),
     KERNEL(dynamic_overrun, 64),

@@ -18,7 +18,7 @@ void test_case_is(const char *format, ...) __attribute__((format(printf, 1, 2)))
 
 /* That `call`, an expression that gives a status, gave POSLABEL_OK; else shows the message of `context`. */
 #define expect_ok(context, call) expect_ok_at(__FILE__, __LINE__, #call, (context), (call))
-void expect_ok_at(const char *file, int line, const char *text, const poslabel_context *context,
+void expect_ok_at(const char *file, int line, const char *text, poslabel_context *context,
                   poslabel_status status);
 
 /*
@@ -29,7 +29,7 @@ void expect_ok_at(const char *file, int line, const char *text, const poslabel_c
  */
 #define expect_error(context, call, want, ...)                                                                         \
     expect_error_at(__FILE__, __LINE__, #call, (context), (call), (want), __VA_ARGS__, (const char *)NULL)
-void expect_error_at(const char *file, int line, const char *text, const poslabel_context *context,
+void expect_error_at(const char *file, int line, const char *text, poslabel_context *context,
                      poslabel_status status, poslabel_status want, ...) __attribute__((sentinel));
 
 /*

@@ -1,4 +1,5 @@
 /* Contexts of every kind, and allocators that count and fail.  SPDX-License-Identifier: Apache-2.0 */
+#include "context.h"
 #include "test.h"
 
 int isa_levels(poslabel_isa levels[ISA_LEVELS])
@@ -6,6 +7,11 @@ int isa_levels(poslabel_isa levels[ISA_LEVELS])
     static const poslabel_isa all[ISA_LEVELS] = {POSLABEL_ISA_REFERENCE, POSLABEL_ISA_BASELINE, POSLABEL_ISA_AVX2,
                                                  POSLABEL_ISA_AVX512};
     int count = 0;
+    if (test_on_cuda()) {
+        levels[0] = POSLABEL_ISA_REFERENCE;
+        levels[1] = POSLABEL_ISA_AUTO;
+        return 2;
+    }
     for (int i = 0; i < ISA_LEVELS; i++)
         if (poslabel_isa_supported(all[i], NULL, 0) == POSLABEL_OK)
             levels[count++] = all[i];
@@ -21,8 +27,11 @@ poslabel_context *context_new(poslabel_isa isa, int threads)
     options.threads = threads;
     options.message = message;
     options.message_size = sizeof message;
+    if (isa == POSLABEL_ISA_AUTO)
+        options.device = test_device();
     if (poslabel_context_create(&options, &context) != POSLABEL_OK)
         test_fail("no context: %s", message);
+    context->device = test_device();
     return context;
 }
 
@@ -97,6 +106,18 @@ static void count_release(void *user, void *data, size_t size)
     free(block->raw);
 }
 
+static void *count_device_allocate(void *user, size_t size, void *stream)
+{
+    (void)stream;
+    return count_allocate(user, size, 64);
+}
+
+static void count_device_release(void *user, void *data, size_t size, void *stream)
+{
+    (void)stream;
+    count_release(user, data, size);
+}
+
 void counting_allocator_init(counting_allocator *counter)
 {
     memset(counter, 0, sizeof *counter);
@@ -122,10 +143,16 @@ poslabel_context *context_counted(counting_allocator *counter, poslabel_isa isa,
     options.isa = isa;
     options.threads = threads;
     options.allocator = counting_allocator_hooks(counter);
+    if (isa == POSLABEL_ISA_AUTO)
+        options.device = test_device();
+    if (test_on_emulation()) /* whose device memory is the host's */
+        options.device_allocator = (poslabel_device_allocator){counter, count_device_allocate, count_device_release};
     const poslabel_status result = poslabel_context_create(&options, &context);
     if (status)
         *status = result;
     else if (result != POSLABEL_OK)
         test_fail("no context: %s", poslabel_status_name(result));
+    if (context)
+        context->device = test_device();
     return context;
 }

@@ -7,7 +7,8 @@
 #include <stddef.h>
 
 /*
- * The instruction sets that this machine has, the reference first.  Gives how many there are, at most ISA_LEVELS.
+ * The instruction sets that this machine has, the reference first.  Gives how many there are, at most ISA_LEVELS.  On
+ * CUDA the reference and POSLABEL_ISA_AUTO, which stands for the device.
  */
 enum { ISA_LEVELS = 4 };
 int isa_levels(poslabel_isa levels[ISA_LEVELS]);

@@ -47,13 +47,16 @@ guard guard_new(size_t size, guard_side side, size_t gap)
     char *first = (char *)g.map + page;
     g.data = side == GUARD_BEGIN ? first + gap : first + inner - size - gap;
     put_canary((unsigned char *)first, 0, inner);
+    test_share(first, inner);
     return g;
 }
 
 void guard_free(guard *g)
 {
-    if (g->map)
+    if (g->map) {
+        test_unshare((char *)g->map + page_size());
         munmap(g->map, g->map_size);
+    }
     *g = (guard){NULL, 0, NULL, 0};
 }
 

@@ -19,7 +19,7 @@ tensor *tensor_laid_out(poslabel_dtype dtype, int ndim, const int64_t *shape, la
     }
     const size_t size = t->count ? (size_t)(last + 1) * dtype_size(dtype) : 0;
     t->memory = guard_new(size, how.side, how.gap);
-    t->t = (poslabel_tensor){(char *)t->memory.data - how.byte_offset, {POSLABEL_DEVICE_CPU, 0}, ndim, dtype, t->shape,
+    t->t = (poslabel_tensor){(char *)t->memory.data - how.byte_offset, test_device(), ndim, dtype, t->shape,
                              how.row_padding ? t->strides : NULL,      how.byte_offset};
     return t;
 }

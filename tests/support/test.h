@@ -22,6 +22,7 @@
 
 #include "check.h"
 #include "contexts.h"
+#include "device.h"
 #include "guard.h"
 #include "losses.h"
 #include "npz.h"

@@ -1,0 +1,100 @@
+/*
+ * Warps, blocks and the whole grid acting together.  SPDX-License-Identifier: Apache-2.0
+ *
+ * Sums are formed in an order that depends on the size of the grid alone.
+ */
+#ifndef PLB_CUDA_GRID_H
+#define PLB_CUDA_GRID_H
+
+#include "cuda.h"
+
+enum { PLB_WHOLE_WARP = -1 };
+
+PLB_DEVICE float plb_highest(float a, float b)
+{
+    return fmaxf(a, b);
+}
+
+PLB_DEVICE double plb_highest(double a, double b)
+{
+    return fmax(a, b);
+}
+
+/* Every lane gets the result. */
+template <typename real> PLB_DEVICE real plb_warp_sum(real value)
+{
+#pragma unroll
+    for (int step = 16; step; step /= 2)
+        value += __shfl_xor_sync(0xffffffffu, value, step);
+    return value;
+}
+
+template <typename real> PLB_DEVICE real plb_warp_highest(real value)
+{
+#pragma unroll
+    for (int step = 16; step; step /= 2)
+        value = plb_highest(value, __shfl_xor_sync(0xffffffffu, value, step));
+    return value;
+}
+
+/*
+ * The sum over a block, for every thread; `partial` holds one value a warp.  The first barrier keeps a fast warp from
+ * overwriting what a slow one still reads of the sum before, the second makes all partial sums visible.
+ */
+PLB_DEVICE double plb_block_sum(double value, double *partial)
+{
+    value = plb_warp_sum(value);
+    PLB_BARRIER();
+    if (threadIdx.x % 32 == 0)
+        partial[threadIdx.x / 32] = value;
+    PLB_BARRIER();
+    double sum = 0;
+    for (unsigned warp = 0; warp < blockDim.x / 32; warp++)
+        sum += partial[warp];
+    return sum;
+}
+
+/*
+ * Waits until every block of a cooperative launch is here, and makes what each wrote before visible to all after.  The
+ * generation is read before arriving: it cannot change in between, because this block is still missing.
+ */
+PLB_DEVICE void plb_grid_barrier(plb_device_state *state)
+{
+    PLB_BARRIER();
+    if (threadIdx.x == 0) {
+        volatile unsigned *const generation = &state->generation;
+        const unsigned before = *generation;
+        __threadfence();
+        if (atomicAdd(&state->arrived, 1u) == gridDim.x - 1) {
+            state->arrived = 0;
+            __threadfence();
+            atomicAdd(&state->generation, 1u);
+        } else {
+            while (*generation == before)
+                __nanosleep(32);
+        }
+        __threadfence();
+    }
+    PLB_BARRIER();
+}
+
+/*
+ * Whether this is the last block to get here; all that the others wrote before is then visible to it.  `is_last` is in
+ * shared memory.
+ */
+PLB_DEVICE bool plb_is_last_block(plb_device_state *state, int *is_last)
+{
+    __threadfence();
+    PLB_BARRIER();
+    if (threadIdx.x == 0) {
+        *is_last = atomicAdd(&state->done, 1u) == gridDim.x - 1;
+        if (*is_last)
+            state->done = 0; /* for the next launch */
+    }
+    PLB_BARRIER();
+    if (*is_last)
+        __threadfence();
+    return *is_last;
+}
+
+#endif

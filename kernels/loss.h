@@ -1,0 +1,58 @@
+/*
+ * What the kernels of the losses are told, and what they share.  SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef PLB_CUDA_LOSS_H
+#define PLB_CUDA_LOSS_H
+
+#include "rows.h"
+
+enum { PLB_LOSS_THREADS = 256, PLB_LOSS_WARPS = PLB_LOSS_THREADS / 32 };
+
+/* Sums over the rows of a block. */
+struct plb_loss_sums {
+    double weight, loss, correct, bad;
+};
+
+/* A scalar on the device. */
+struct plb_scalar {
+    char *at; /* NULL: not given */
+    int dtype;
+};
+
+static inline plb_scalar plb_scalar_of(const plb_rows *rows)
+{
+    return plb_scalar{rows->data, rows->dtype};
+}
+
+struct plb_loss_parameters {
+    plb_view_rows logits, grad, ids, mask, weights, row_grad_loss, row_loss;
+    plb_scalar grad_loss, normalizer, loss, accuracy, weight_sum, flags;
+    long long rows, first_row, ignore_index;
+    int classes, target, height, width, reduction;
+    bool has_ignore_index, has_weights; /* has_weights: rows may have weights other than 1 */
+    bool weigh_first;                   /* the weight sum is needed before the first gradient */
+    bool filter;
+    double base, peak; /* of the uniform smoothing: t = base, and peak more at the label */
+    double grad_scale, sigma;
+    int normalization;
+    void *table;            /* of Gaussian targets, see gaussian.h; of doubles for float64 logits, else floats */
+    plb_loss_sums *sums;    /* one a block */
+    double *weights_of;     /* one a block: sums of weights, before any gradient */
+    unsigned char *counts;  /* with the filter: 1 for rows that count */
+    plb_device_state *state;
+};
+
+/* What host code needs to know of the kernel that suits a job, and how to launch it. */
+struct plb_loss_launch {
+    const plb_call *call;
+    plb_loss_parameters parameters;
+    bool is_soft;
+};
+
+/* How many blocks will run, at most: one entry of sums each. */
+poslabel_status plb_loss_rows_f32(plb_loss_launch *launch, bool only_blocks, int *blocks);
+poslabel_status plb_loss_rows_f16(plb_loss_launch *launch, bool only_blocks, int *blocks);
+poslabel_status plb_loss_rows_bf16(plb_loss_launch *launch, bool only_blocks, int *blocks);
+poslabel_status plb_loss_rows_f64(plb_loss_launch *launch, bool only_blocks, int *blocks);
+
+#endif
