@@ -9,6 +9,7 @@
  * of a lane and in double precision from there, always in the same order: no token's similarity depends on how the work
  * is shared out.
  */
+#include "grid.h"
 #include "pieces.h"
 
 #include <math.h>
@@ -87,10 +88,7 @@ template <int DTYPE> PLB_DEVICE double cls_length(const attention_run &run, cons
             }
         sum += (double)square;
     }
-#pragma unroll
-    for (int bit = 16; bit > 0; bit /= 2)
-        sum += __shfl_xor_sync(0xffffffffu, sum, bit);
-    const double length = sqrt(sum);
+    const double length = sqrt(plb_warp_sum(sum));
     return length < SIMILARITY_EPS ? SIMILARITY_EPS : length;
 }
 
@@ -165,22 +163,16 @@ PLB_DEVICE void weigh_tokens(const attention_run &run, long long image, long lon
 
 /* ---- softmax ---- */
 
-/* The maximum or the sum over the block, for all of its threads. */
-template <bool MAXIMUM> PLB_DEVICE double over_block(double value, double *partial)
+/* The largest number of the block, for all of its threads. */
+PLB_DEVICE double block_highest(double value, double *partial)
 {
-#pragma unroll
-    for (int bit = 16; bit > 0; bit /= 2) {
-        const double other = __shfl_xor_sync(0xffffffffu, value, bit);
-        value = MAXIMUM ? fmax(value, other) : value + other;
-    }
+    value = plb_warp_highest(value);
+    PLB_BARRIER(); /* no warp overwrites what another still reads of before */
     if (threadIdx.x % 32 == 0)
         partial[threadIdx.x / 32] = value;
     PLB_BARRIER(); /* all warps have written theirs */
-    value = partial[0];
-#pragma unroll
-    for (int warp = 1; warp < WARPS; warp++)
-        value = MAXIMUM ? fmax(value, partial[warp]) : value + partial[warp];
-    PLB_BARRIER(); /* all threads have read before the next one writes */
+    for (int warp = 0; warp < WARPS; warp++)
+        value = fmax(value, partial[warp]);
     return value;
 }
 
@@ -203,10 +195,10 @@ PLB_DEVICE void store_softmax(const attention_run &run, const plb_images &to, co
     double max = -INFINITY, sum = 0;
     for (long long r = threadIdx.x; r < count; r += ATTENTION_THREADS)
         max = fmax(max, similarity_at(run, ids, image, r, similarity, true));
-    max = over_block<true>(max, partial);
+    max = block_highest(max, partial);
     for (long long r = threadIdx.x; r < count; r += ATTENTION_THREADS)
         sum += exp((similarity_at(run, ids, image, r, similarity, false) - max) / run.temperature);
-    sum = over_block<false>(sum, partial);
+    sum = plb_block_sum(sum, partial);
     for (long long r = threadIdx.x; r < count; r += ATTENTION_THREADS) {
         const double s = similarity_at(run, ids, image, r, similarity, false);
         plb_store_number(plb_image_row(to, image, r), to.dtype, exp((s - max) / run.temperature) / sum);

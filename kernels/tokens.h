@@ -67,8 +67,7 @@ PLB_DEVICE plb_token_source plb_find_token(const plb_token_view &view, long long
         source.position = plb_index_in(view.positions, image, r, -1, view.tokens - 1, &moved);
         if (report && moved)
             plb_found(view.state, PLB_FOUND_TOKEN_IDS, index);
-    } else if (view.mask_pos.data &&
-               plb_load_number(plb_image_row(view.mask_pos, image, r), view.mask_pos.dtype) != 0) {
+    } else if (view.mask_pos.data && !plb_is_zero(plb_image_row(view.mask_pos, image, r), view.mask_pos.dtype)) {
         source.position = -1;
     }
     if (view.places.data) {
