@@ -545,7 +545,7 @@ static void errors(void **state)
     counting_allocator counter;
     poslabel_status status;
     counting_allocator_init(&counter);
-    poslabel_context *const counted = context_counted(&counter, POSLABEL_ISA_AUTO, 2, &status);
+    poslabel_context *const counted = context_counted(&counter, POSLABEL_ISA_REFERENCE, 2, &status);
     forget(&c);
     counter.fail_at = counter.allocations + 1;
     expect_error(counted, call(counted, &c), POSLABEL_ERROR_MEMORY, "attentive_weights: ", "workspace");
