@@ -23,9 +23,10 @@ module = build / "kernels" / "libposlabel-cuda.so"
 
 # Values on the device are what memcheck and initcheck watch, shared memory what racecheck does.
 SANITIZED = {
-    "memcheck": ["loss", "position", "droppos", "scale_gradient", "labels", "masks", "mask_noise", "tokens", "attention"],
-    "racecheck": ["loss", "droppos", "masks", "tokens", "attention"],
-    "initcheck": ["loss", "position", "droppos", "masks", "tokens", "attention"],
+    "memcheck": ["loss", "position", "droppos", "scale_gradient", "labels", "masks", "mask_noise", "tokens", "attention",
+                 "linear", "masks_cuda", "tokens_cuda"],
+    "racecheck": ["loss", "droppos", "masks", "tokens", "attention", "masks_cuda"],
+    "initcheck": ["loss", "position", "droppos", "masks", "tokens", "attention", "masks_cuda", "tokens_cuda"],
 }
 SANITIZER_MINUTES = 20
 

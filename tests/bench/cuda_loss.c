@@ -193,6 +193,7 @@ static bench_result *measure_loss(cuda_run *run, const loss_case *what)
     if (what->kind == DROPPOS && !(what->flags & NO_RIVAL)) {
         measured.rival = position_cross_entropy;
         measured.rival_args = &both.hard;
+        measured.rival_name = "explicit labels";
         measured.rival_target = (bench_target){BENCH_RIVAL_AT_MOST, 1.05};
     }
     if (gradient)

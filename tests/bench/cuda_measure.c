@@ -227,6 +227,7 @@ static bench_result *measure_rounds(cuda_run *run, const bench_case *what)
     result->read = what->read;
     result->written = what->written;
     result->yardstick = BENCH_COPY;
+    snprintf(result->rival_name, sizeof result->rival_name, "%s", what->rival ? what->rival_name : "");
     if (!run->smoke) {
         result->target = what->target;
         result->rival_target = what->rival_target;

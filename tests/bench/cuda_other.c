@@ -21,6 +21,7 @@ OPERATION(absolute_labels)
 OPERATION(relative_labels)
 OPERATION(smoothing_map)
 OPERATION(scale_gradient)
+OPERATION(linear_position_loss)
 
 /* ---- masks ---- */
 
@@ -302,6 +303,45 @@ static void measure_scaling(cuda_run *run, bench_dtype dtype, float value)
     CUDA(cudaFree(factor));
 }
 
+/* The head and its loss without the logits, from [rows, 768]: limited by arithmetic, so the copy is only a scale. */
+static void measure_linear(cuda_run *run, bench_dtype dtype)
+{
+    const size_t one = bench_element(dtype);
+    const int64_t rows = (run->smoke ? 1 : 256) * TOKENS;
+    char size[72];
+    snprintf(size, sizeof size, "%lldx768x196", (long long)rows);
+    if (!cuda_fits(run, (size_t)rows * CHANNELS * one) ||
+        !bench_wanted(&run->base, "linear_position_loss, absolute", size, bench_dtype_name(dtype)))
+        return;
+    unsigned char *const data = cuda_normal(run, dtype);
+    void *const loss_there = cuda_new(run, 4), *const grad_there = cuda_new(run, TOKENS * CHANNELS * 4);
+    bench_tensor features, weight, loss, grad_features, grad_weight;
+    cuda_view(&features, data, dtype, 2, rows, CHANNELS, 0);
+    cuda_view(&weight, data, dtype, 2, TOKENS, CHANNELS, 0); /* any of the numbers will do */
+    cuda_view(&loss, loss_there, BENCH_F32, 0, 0, 0, 0);
+    cuda_view(&grad_features, run->b, dtype, 2, rows, CHANNELS, 0);
+    cuda_view(&grad_weight, grad_there, BENCH_F32, 2, TOKENS, CHANNELS, 0);
+    poslabel_linear_position_loss_args args = POSLABEL_LINEAR_POSITION_LOSS_ARGS_INIT;
+    args.grid = (poslabel_grid){GRID, GRID};
+    args.features = &features.tensor;
+    args.weight = &weight.tensor;
+    args.loss = &loss.tensor;
+    args.grad_features = &grad_features.tensor;
+    args.grad_weight = &grad_weight.tensor;
+    cuda_measure(run, &(bench_case){.operation = "linear_position_loss, absolute",
+                                    .size = size,
+                                    .dtype = bench_dtype_name(dtype),
+                                    .call = linear_position_loss,
+                                    .args = &args,
+                                    .read = features.bytes + weight.bytes,
+                                    .written = loss.bytes + grad_features.bytes + grad_weight.bytes,
+                                    .outputs = {{run->b, dtype, (size_t)(rows * CHANNELS), 0},
+                                                {loss_there, BENCH_F32, 1, 0},
+                                                {grad_there, BENCH_F32, TOKENS * CHANNELS, 0}}});
+    CUDA(cudaFree(loss_there));
+    CUDA(cudaFree(grad_there));
+}
+
 void cuda_other(cuda_run *run)
 {
     static const struct {
@@ -325,6 +365,7 @@ void cuda_other(cuda_run *run)
             measure_tokens(run, BACKWARD_ALL, dtype, k ? TOKENS : VISIBLE);
         }
         measure_attention(run, dtype);
+        measure_linear(run, dtype);
         measure_scaling(run, dtype, 0.5f);
         measure_scaling(run, dtype, 1);
     }
