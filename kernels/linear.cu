@@ -20,10 +20,14 @@
 
 enum { DEFAULT_LIMIT = 64 << 20, FEWEST_ROWS = 256, MOST_ROWS = 1 << 30, MOST_CUBLAS_WORKSPACE = 32 << 20, MOST_WEIGH_BLOCKS = 256 };
 
+/* Behind most failures of cuBLAS there is one of CUDA, which says more and whether it lasts. */
 static poslabel_status check(const plb_call *call, cublasStatus_t status, const char *what)
 {
     if (status == CUBLAS_STATUS_SUCCESS)
         return POSLABEL_OK;
+    const cudaError_t error = cudaGetLastError();
+    if (error != cudaSuccess)
+        return plb_cuda_check(call, error, what);
     return plb_cuda_fail(call, status == CUBLAS_STATUS_ALLOC_FAILED ? POSLABEL_ERROR_MEMORY : POSLABEL_ERROR_DEVICE,
                          "%s failed: %s", what, cublasGetStatusString(status));
 }
@@ -31,6 +35,7 @@ static poslabel_status check(const plb_call *call, cublasStatus_t status, const 
 static void close_cublas(void *handle)
 {
     cublasDestroy((cublasHandle_t)handle);
+    cudaGetLastError();
 }
 
 static bool has_one_level(const plb_rows *rows)

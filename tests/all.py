@@ -1,8 +1,9 @@
 """Runs every test suite of a build and ends on one line: N passed, N failed.
 
-    python3 tests/all.py BUILD [arguments for meson test]
+    python3 tests/all.py BUILD [EMULATED_BUILD]
 
-The C suites run under `meson test`, the Python ones under unittest; each C test case counts once.
+The C suites run under `meson test`, the Python ones under unittest; each C test case counts once.  The second build is one
+with -Demulation=enabled, of which only the suites that run CUDA kernels on the CPU are taken.
 """
 
 import json
@@ -16,7 +17,7 @@ root = pathlib.Path(__file__).resolve().parent.parent
 build = pathlib.Path(sys.argv[1]).resolve()
 
 
-def c_suites(arguments):
+def c_suites(build, *arguments):
     """Counts of the cases that the C suites ran, from the log that meson keeps of them."""
     log = build / "meson-logs" / "testlog.json"
     log.unlink(missing_ok=True)
@@ -62,7 +63,11 @@ def python_suites():
     return int(ran.group(1)) - failed - skipped, failed, skipped
 
 
-totals = [sum(n) for n in zip(c_suites(sys.argv[2:]), python_suites())]
+counts = [c_suites(build), python_suites()]
+if len(sys.argv) > 2:
+    print("\nCUDA kernels on the CPU", flush=True)
+    counts.append(c_suites(pathlib.Path(sys.argv[2]).resolve(), "--suite", "cuda-emulated", "--suite", "emulation"))
+totals = [sum(n) for n in zip(*counts)]
 passed, failed, skipped = totals
 if skipped:
     print(f"\nskipped, for want of what they need: {skipped}; the log above says which and why")
