@@ -4,7 +4,6 @@
 STUB(plb_cuda_absolute_labels, plb_labels_job)
 STUB(plb_cuda_relative_labels, plb_labels_job)
 STUB(plb_cuda_smoothing_map, plb_smoothing_map_job)
-STUB(plb_cuda_masks, plb_masks_job)
 STUB(plb_cuda_assemble_tokens, plb_assemble_job)
 STUB(plb_cuda_assemble_tokens_backward, plb_assemble_backward_job)
 STUB(plb_cuda_attentive_weights, plb_attention_job)

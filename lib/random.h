@@ -1,10 +1,17 @@
-/* Philox4x32-10 where the compiler can inline it.  SPDX-License-Identifier: Apache-2.0 */
+/* Philox4x32-10 where the compiler can inline it, on the device too.  SPDX-License-Identifier: Apache-2.0 */
 #ifndef PLB_RANDOM_H
 #define PLB_RANDOM_H
 
 #include <poslabel/random.h>
 
-static inline void plb_philox(uint64_t seed, uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3, uint32_t words[4])
+#ifdef __CUDACC__
+#define PLB_HOST_DEVICE __host__ __device__
+#else
+#define PLB_HOST_DEVICE
+#endif
+
+PLB_HOST_DEVICE static inline void plb_philox(uint64_t seed, uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3,
+                                              uint32_t words[4])
 {
     uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
     for (int round = 0; round < 10; round++) {
@@ -22,7 +29,7 @@ static inline void plb_philox(uint64_t seed, uint32_t c0, uint32_t c1, uint32_t 
     words[3] = c3;
 }
 
-static inline uint32_t plb_random_below(uint32_t word, uint32_t n)
+PLB_HOST_DEVICE static inline uint32_t plb_random_below(uint32_t word, uint32_t n)
 {
     return (uint32_t)((uint64_t)word * n >> 32);
 }

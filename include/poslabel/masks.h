@@ -27,7 +27,14 @@ extern "C" {
  * when each rank passes the index of its first image.
  *
  * All results are exact, do not depend on the number of threads, and have the same bits on every device.
- * Workspace on the CPU: at most 32 * N bytes + 8 KiB per thread.
+ * Workspace on the CPU: at most 32 * N bytes + 8 KiB per thread.  On CUDA an image ranks N numbers for its patches and,
+ * for poslabel_droppos_masks(), V for the positions and V for the places, each count rounded up to a multiple of 256
+ * and only where an output or a given noise needs it.  No workspace up to 4,096 numbers; beyond, 16 bytes a number
+ * (20 when there is float64 noise) for as many images as fit 64 MiB, and for one at least.  Memory is the only limit on
+ * N.
+ *
+ * On CUDA a NaN among the noise is reported by poslabel_context_synchronize(), which gives its row-major index.  What
+ * the image gets from that noise is undefined, but for every id being in range.
  *
  * Statuses common to all: POSLABEL_ERROR_INVALID: context or args NULL; no output given; a tensor of the wrong
  * rank, shape, dtype or device; outputs that overlap; first_sample + B above 2^32; a ratio that is NaN or outside
@@ -53,7 +60,7 @@ POSLABEL_API int64_t poslabel_block_mask_keep(poslabel_grid grid, double mask_ra
  *   tokens       N >= 1, below 2^31.
  *   mask_ratio   in [0, 1]; the default is 0.75.
  *   noise        [B, N], float16, bfloat16, float32 or float64; rows may be strided.  A NaN is
- *                POSLABEL_ERROR_INVALID (on the CPU; on CUDA the mask is undefined).  -0 equals +0.
+ *                POSLABEL_ERROR_INVALID, on CUDA later (above).  -0 equals +0.
  *                NULL: word n of POSLABEL_STREAM_PATCH_MASK is the noise of token n, compared as an integer.
  *
  * Since 0.1.
