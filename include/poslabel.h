@@ -23,6 +23,7 @@
 #include <poslabel/context.h>
 #include <poslabel/droppos.h>
 #include <poslabel/labels.h>
+#include <poslabel/linear.h>
 #include <poslabel/loss.h>
 #include <poslabel/masks.h>
 #include <poslabel/position.h>

@@ -3,7 +3,8 @@
  *
  * One launch, a block an image: the tokens are read once, for their product with the class token and for their length,
  * and what the two softmaxes need is a number a token, which stays in shared memory if it fits, else in the workspace.
- * Where there are too few images for the device, several blocks share one; then the softmaxes are a launch of their own.
+ * Where there are too few images for the device, several blocks share one; then the softmaxes are a launch of their
+ * own.
  *
  * A warp has four tokens at a time, whose loads are on their way together.  Sums are formed in float32 over 32 numbers
  * of a lane and in double precision from there, always in the same order: no token's similarity depends on how the work
@@ -31,11 +32,11 @@ struct attention_run {
     long long embedding_row;   /* of the first token */
     long long channels, pieces;
     double temperature;
-    int phases, parts;        /* blocks to an image */
-    long long cls_bytes;      /* of the class token in shared memory; 0: it is in the workspace */
+    int phases, parts;   /* blocks to an image */
+    long long cls_bytes; /* of the class token in shared memory; 0: it is in the workspace */
     long long cls_pitch;
     char *cls_memory;
-    double *similarity;       /* [images, tokens], or NULL: in shared memory */
+    double *similarity; /* [images, tokens], or NULL: in shared memory */
     plb_device_state *state;
 };
 
@@ -46,7 +47,8 @@ template <int DTYPE> PLB_DEVICE long long cls_place(const attention_run &run, lo
     return (i / quad * run.pieces + piece) * quad + i % quad;
 }
 
-template <int DTYPE, bool ALIGNED> PLB_DEVICE plb_piece load_piece(const attention_run &run, const char *row, long long piece)
+template <int DTYPE, bool ALIGNED>
+PLB_DEVICE plb_piece load_piece(const attention_run &run, const char *row, long long piece)
 {
     constexpr int size = plb_kind<DTYPE>::size, count = PLB_PIECE / size;
     const long long left = run.channels - piece * count;
@@ -213,7 +215,8 @@ __global__ void __launch_bounds__(ATTENTION_THREADS) weigh_images(const attentio
     PLB_SHARED(double, partial, WARPS);
     const long long image = blockIdx.x / (unsigned)run.parts;
     const int part = (int)(blockIdx.x % (unsigned)run.parts), warp = (int)threadIdx.x / 32;
-    double *const similarity = run.similarity ? run.similarity + image * run.tokens : (double *)(memory + run.cls_bytes);
+    double *const similarity =
+        run.similarity ? run.similarity + image * run.tokens : (double *)(memory + run.cls_bytes);
     if (run.phases & SIMILARITIES) {
         number *const c = (number *)(run.cls_bytes ? (char *)memory : run.cls_memory + image * run.cls_pitch);
         const long long first = run.tokens * part / run.parts, last = run.tokens * (part + 1) / run.parts;

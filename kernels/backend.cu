@@ -64,6 +64,13 @@ poslabel_status plb_cuda_check(const plb_call *call, cudaError_t error, const ch
                          cudaGetErrorName(error), is_lasting(error) ? "; the context is lost" : "");
 }
 
+/* Errors that can no longer be told must not meet the host's next check either. */
+static void ignore(cudaError_t error)
+{
+    if (error != cudaSuccess)
+        cudaGetLastError();
+}
+
 /* ---- the current device is the host's; a call borrows it ---- */
 
 static poslabel_status enter(const plb_call *call, int *previous)
@@ -79,10 +86,20 @@ static poslabel_status enter(const plb_call *call, int *previous)
     return plb_cuda_check(call, error, "choosing the device");
 }
 
+/* The same for what cannot fail. */
+static int borrow_device(const plb_cuda *cuda)
+{
+    int previous = cuda->device;
+    ignore(cudaGetDevice(&previous));
+    if (previous != cuda->device)
+        ignore(cudaSetDevice(cuda->device));
+    return previous;
+}
+
 static void leave(const plb_call *call, int previous)
 {
     if (previous != plb_cuda_of(call)->device)
-        cudaSetDevice(previous);
+        ignore(cudaSetDevice(previous));
 }
 
 /* The table's form of an operation. */
@@ -93,6 +110,7 @@ static poslabel_status with_device(const plb_call *call, const Job *job)
     poslabel_status status = enter(call, &previous);
     if (status != POSLABEL_OK)
         return status;
+    plb_cuda_of(call)->unasked = cudaSuccess;
     status = operation(call, job);
     leave(call, previous);
     return status;
@@ -108,20 +126,23 @@ static cudaError_t is_capturing(cudaStream_t stream, bool *capturing)
     return error;
 }
 
+/* `user` is the context's plb_cuda, which learns of a fault that only shows here. */
 static void *default_allocate(void *user, size_t size, void *stream)
 {
     void *data = NULL;
-    (void)user;
-    if (cudaMallocAsync(&data, size, (cudaStream_t)stream) == cudaSuccess)
+    const cudaError_t error = cudaMallocAsync(&data, size, (cudaStream_t)stream);
+    if (error == cudaSuccess)
         return data;
     cudaGetLastError();
+    if (is_lasting(error))
+        ((plb_cuda *)user)->fault = error;
     return NULL;
 }
 
 static void default_release(void *user, void *data, size_t size, void *stream)
 {
     (void)user, (void)size;
-    cudaFreeAsync(data, (cudaStream_t)stream);
+    ignore(cudaFreeAsync(data, (cudaStream_t)stream));
 }
 
 static poslabel_status allocate(const plb_call *call, size_t size, void **data)
@@ -141,7 +162,9 @@ static poslabel_status allocate(const plb_call *call, size_t size, void **data)
                                size);
     if (status == POSLABEL_OK) {
         *data = size == SIZE_MAX ? NULL : allocator->allocate(allocator->user, size, cuda->stream);
-        if (!*data)
+        if (!*data && cuda->fault != cudaSuccess)
+            status = plb_cuda_check(call, cuda->fault, "allocating a workspace");
+        else if (!*data)
             status = plb_cuda_fail(call, POSLABEL_ERROR_MEMORY, "no device memory for a workspace of %zu bytes", size);
     }
     leave(call, previous);
@@ -152,10 +175,7 @@ static void release(poslabel_context *context, void *data, size_t size)
 {
     const plb_call call = {context, "context_trim"};
     const plb_cuda *const cuda = plb_cuda_of(&call);
-    int previous = cuda->device;
-    cudaGetDevice(&previous);
-    if (previous != cuda->device)
-        cudaSetDevice(cuda->device);
+    const int previous = borrow_device(cuda);
     context->device_allocator.release(context->device_allocator.user, data, size, cuda->stream);
     leave(&call, previous);
 }
@@ -165,18 +185,15 @@ static void release(poslabel_context *context, void *data, size_t size)
 static void close_context(poslabel_context *context)
 {
     plb_cuda *const cuda = (plb_cuda *)context->backend_state;
-    int previous = cuda->device;
-    cudaGetDevice(&previous);
-    if (previous != cuda->device)
-        cudaSetDevice(cuda->device);
+    const int previous = borrow_device(cuda);
     if (cuda->close_cublas)
         cuda->close_cublas(cuda->cublas);
     if (cuda->state)
         release(context, cuda->state, sizeof *cuda->state);
     if (cuda->event)
-        cudaEventDestroy(cuda->event);
+        ignore(cudaEventDestroy(cuda->event));
     if (previous != cuda->device)
-        cudaSetDevice(previous);
+        ignore(cudaSetDevice(previous));
     context->allocator.release(context->allocator.user, cuda, sizeof *cuda);
 }
 
@@ -191,7 +208,7 @@ static cudaError_t prepare(poslabel_context *context, plb_cuda *cuda)
         return error;
     cuda->state = (plb_device_state *)allocator->allocate(allocator->user, sizeof *cuda->state, cuda->stream);
     if (!cuda->state)
-        return cudaErrorMemoryAllocation;
+        return cuda->fault != cudaSuccess ? cuda->fault : cudaErrorMemoryAllocation;
     return cudaMemsetAsync(cuda->state, 0, sizeof *cuda->state, cuda->stream);
 }
 
@@ -215,7 +232,7 @@ static poslabel_status open_context(poslabel_context *context, const poslabel_co
     context->backend_state = cuda;
     context->threads = 0;
     if (!context->device_allocator.allocate)
-        context->device_allocator = poslabel_device_allocator{NULL, default_allocate, default_release};
+        context->device_allocator = poslabel_device_allocator{cuda, default_allocate, default_release};
 
     if (error == cudaSuccess)
         error = cudaGetDevice(&previous);
@@ -223,17 +240,27 @@ static poslabel_status open_context(poslabel_context *context, const poslabel_co
         error = cudaSetDevice(cuda->device);
     if (error == cudaSuccess) {
         error = prepare(context, cuda);
-        if (error != cudaSuccess)
-            cudaGetLastError();
         if (previous != cuda->device)
-            cudaSetDevice(previous);
+            ignore(cudaSetDevice(previous));
     }
     if (error == cudaSuccess)
         return POSLABEL_OK;
+    cudaGetLastError();
     snprintf(reason, reason_size, "CUDA device %d: %s (%s)", cuda->device, cudaGetErrorString(error),
              cudaGetErrorName(error));
     close_context(context);
     return error == cudaErrorMemoryAllocation ? POSLABEL_ERROR_MEMORY : POSLABEL_ERROR_DEVICE;
+}
+
+/* Of the default stream CUDA does not say so while a blocking stream is captured: it can take no part in ordering. */
+static cudaError_t takes_no_order(cudaStream_t stream, bool *captured)
+{
+    const cudaError_t error = is_capturing(stream, captured);
+    if (error != cudaErrorStreamCaptureImplicit)
+        return error;
+    cudaGetLastError();
+    *captured = true;
+    return cudaSuccess;
 }
 
 static poslabel_status set_stream_now(const plb_call *call, void *const *stream)
@@ -243,9 +270,9 @@ static poslabel_status set_stream_now(const plb_call *call, void *const *stream)
     bool old_captured = false, next_captured = false;
     if (next == cuda->stream)
         return POSLABEL_OK;
-    cudaError_t error = is_capturing(cuda->stream, &old_captured);
+    cudaError_t error = takes_no_order(cuda->stream, &old_captured);
     if (error == cudaSuccess)
-        error = is_capturing(next, &next_captured);
+        error = takes_no_order(next, &next_captured);
     if (error == cudaSuccess && !old_captured && !next_captured) {
         error = cudaEventRecord(cuda->event, cuda->stream);
         if (error == cudaSuccess)
@@ -329,6 +356,7 @@ static const plb_backend backend = {
     with_device<plb_attention_job, plb_cuda_attentive_weights>,
     with_device<plb_loss_job, plb_cuda_row_loss>,
     with_device<plb_scale_job, plb_cuda_scale_gradient>,
+    with_device<plb_linear_job, plb_cuda_linear_loss>,
 };
 
 extern "C" __attribute__((visibility("default"))) const plb_backend *

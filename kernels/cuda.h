@@ -53,6 +53,7 @@ struct plb_cuda {
     void *cublas;      /* a cublasHandle_t, made by the first operation that needs it */
     void (*close_cublas)(void *handle);
     cudaError_t fault; /* what was lost: every later call fails */
+    cudaError_t unasked; /* why a number of blocks could not be asked for: the next launch tells */
     plb_device_state *state;
     plb_residency residency[64]; /* open addressing by kernel */
 };
@@ -72,7 +73,7 @@ poslabel_status plb_cuda_workspace(const plb_call *call, size_t size, void **dat
 /* POSLABEL_OK, or the status and message of a failed CUDA function.  `what` is what it was to do: "the launch". */
 poslabel_status plb_cuda_check(const plb_call *call, cudaError_t error, const char *what);
 
-/* How many blocks of a kernel the device holds at once, at least 1. */
+/* How many blocks of a kernel the device holds at once, at least 1.  If that cannot be had, the next launch fails. */
 template <typename... Parameters>
 static int plb_resident_blocks(plb_cuda *cuda, void (*kernel)(Parameters...), int threads, size_t shared)
 {
@@ -87,9 +88,12 @@ static int plb_resident_blocks(plb_cuda *cuda, void (*kernel)(Parameters...), in
             known = entry;
     }
     int blocks = 0;
-    if (cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, threads, shared) != cudaSuccess || blocks < 1)
-        blocks = 1;
-    blocks *= cuda->multiprocessors;
+    const cudaError_t error = cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, threads, shared);
+    if (error != cudaSuccess) {
+        cuda->unasked = error;
+        return 1;
+    }
+    blocks = (blocks < 1 ? 1 : blocks) * cuda->multiprocessors;
     if (known)
         *known = plb_residency{key, shared, blocks};
     return blocks;
@@ -105,6 +109,8 @@ template <typename... Parameters, typename... Arguments>
 static poslabel_status plb_launch(const plb_call *call, plb_launch_kind kind, void (*kernel)(Parameters...),
                                   long long blocks, int threads, size_t shared, Arguments... arguments)
 {
+    if (plb_cuda_of(call)->unasked != cudaSuccess)
+        return plb_cuda_check(call, plb_cuda_of(call)->unasked, "asking how many blocks the device holds");
     if (blocks == 0)
         return POSLABEL_OK;
     cudaLaunchAttribute attribute = {};
@@ -142,6 +148,7 @@ poslabel_status plb_cuda_assemble_tokens(const plb_call *call, const plb_assembl
 poslabel_status plb_cuda_assemble_tokens_backward(const plb_call *call, const plb_assemble_backward_job *job);
 poslabel_status plb_cuda_attentive_weights(const plb_call *call, const plb_attention_job *job);
 poslabel_status plb_cuda_row_loss(const plb_call *call, const plb_loss_job *job);
+poslabel_status plb_cuda_linear_loss(const plb_call *call, const plb_linear_job *job);
 poslabel_status plb_cuda_scale_gradient(const plb_call *call, const plb_scale_job *job);
 
 #endif

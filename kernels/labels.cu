@@ -167,7 +167,8 @@ template <int DTYPE> __global__ void __launch_bounds__(LABEL_THREADS) smoothing_
 #pragma unroll
     for (int i = 0; i < PLB_PIECE / size; i++)
         if (i >= piece.begin && i < piece.end) {
-            const double sums = run.by_query ? run.y_sum[p.y] * run.x_sum[p.x] : run.y_sum[p.key_y] * run.x_sum[p.key_x];
+            const double sums =
+                run.by_query ? run.y_sum[p.y] * run.x_sum[p.x] : run.y_sum[p.key_y] * run.x_sum[p.key_x];
             const double g = run.y[abs(p.y - p.key_y)] * run.x[abs(p.x - p.key_x)];
             plb_put<size>(&bits, i, plb_to_bits<DTYPE>(g / sums));
             advance(&p, run.height, run.width);
@@ -196,7 +197,8 @@ poslabel_status plb_cuda_smoothing_map(const plb_call *call, const plb_smoothing
                          y + height,
                          x,
                          x + width};
-    status = plb_launch(call, PLB_INDEPENDENT, fill_axes, blocks_for((long long)(height + width)), LABEL_THREADS, 0, run);
+    status =
+        plb_launch(call, PLB_INDEPENDENT, fill_axes, blocks_for((long long)(height + width)), LABEL_THREADS, 0, run);
     if (status != POSLABEL_OK)
         return status;
     return plb_launch(call, PLB_INDEPENDENT, kernels[job->map.dtype], blocks_for(run.map.count * run.map.pieces),

@@ -62,7 +62,7 @@ template <typename real> static poslabel_status fill_table(const plb_loss_launch
 
 /* ---- parameters ---- */
 
-static plb_loss_parameters parameters_of(const plb_call *call, const plb_loss_job *job)
+plb_loss_parameters plb_loss_parameters_of(const plb_call *call, const plb_loss_job *job)
 {
     plb_loss_parameters p = {};
     const bool row_gradients = job->reduction == POSLABEL_REDUCTION_NONE && job->grad_loss.count > 1;
@@ -95,6 +95,8 @@ static plb_loss_parameters parameters_of(const plb_call *call, const plb_loss_jo
     p.filter = job->confidence_filter;
     p.weigh_first = p.filter || (p.has_weights && p.grad.data && job->reduction == POSLABEL_REDUCTION_MEAN &&
                                  !p.normalizer.at);
+    p.reports = !p.weigh_first;
+    p.is_last_chunk = true;
     p.base = job->label_smoothing / (double)job->classes;
     p.peak = 1 - job->label_smoothing;
     p.grad_scale = job->grad_scale;
@@ -113,8 +115,7 @@ poslabel_status plb_cuda_row_loss(const plb_call *call, const plb_loss_job *job)
                                               : job->logits.dtype == PLB_BF16 ? plb_loss_rows_bf16
                                                                               : plb_loss_rows_f64;
     const bool is_double = job->logits.dtype == PLB_F64;
-    plb_loss_launch launch = {call, parameters_of(call, job),
-                              job->target == PLB_TARGET_GAUSSIAN};
+    plb_loss_launch launch = {call, plb_loss_parameters_of(call, job), job->target == PLB_TARGET_GAUSSIAN};
     plb_loss_parameters *const p = &launch.parameters;
     const size_t entries = launch.is_soft ? plb_gaussian_entries(job->grid) : 0;
     const size_t table = entries * (is_double ? sizeof(double) : sizeof(float));

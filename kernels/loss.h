@@ -27,15 +27,21 @@ static inline plb_scalar plb_scalar_of(const plb_rows *rows)
 struct plb_loss_parameters {
     plb_view_rows logits, grad, ids, mask, weights, row_grad_loss, row_loss;
     plb_scalar grad_loss, normalizer, loss, accuracy, weight_sum, flags;
-    long long rows, first_row, ignore_index;
+    long long rows;
+    long long first_row; /* of the batch, when the logits are those of a chunk; the other tensors are the whole batch's */
+    long long ignore_index;
     int classes, target, height, width, reduction;
     bool has_ignore_index, has_weights; /* has_weights: rows may have weights other than 1 */
     bool weigh_first;                   /* the weight sum is needed before the first gradient */
+    bool reports;                       /* the pass that makes losses reports what is not allowed */
     bool filter;
     double base, peak; /* of the uniform smoothing: t = base, and peak more at the label */
     double grad_scale, sigma;
     int normalization;
     void *table;            /* of Gaussian targets, see gaussian.h; of doubles for float64 logits, else floats */
+    const void *bias;       /* added to the logits: one float a class, or double for float64; or NULL */
+    plb_loss_sums *totals;  /* of the chunks before, and with this one; or NULL */
+    bool is_last_chunk;
     plb_loss_sums *sums;    /* one a block */
     double *weights_of;     /* one a block: sums of weights, before any gradient */
     unsigned char *counts;  /* with the filter: 1 for rows that count */
@@ -54,5 +60,8 @@ poslabel_status plb_loss_rows_f32(plb_loss_launch *launch, bool only_blocks, int
 poslabel_status plb_loss_rows_f16(plb_loss_launch *launch, bool only_blocks, int *blocks);
 poslabel_status plb_loss_rows_bf16(plb_loss_launch *launch, bool only_blocks, int *blocks);
 poslabel_status plb_loss_rows_f64(plb_loss_launch *launch, bool only_blocks, int *blocks);
+
+/* What a job's tensors and settings are to the kernels; logits and workspace are the caller's to add. */
+plb_loss_parameters plb_loss_parameters_of(const plb_call *call, const plb_loss_job *job);
 
 #endif

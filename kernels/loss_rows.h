@@ -58,7 +58,7 @@ PLB_DEVICE double plb_lowest(double)
 
 /* ---- weights and labels ---- */
 
-/* Label and weight of row r; a row whose id or weight is not allowed has weight 0 and is_bad. */
+/* Label and weight of row r of the chunk; a row whose id or weight is not allowed has weight 0 and is_bad. */
 struct plb_row_use {
     double weight;
     int label;
@@ -74,13 +74,14 @@ PLB_DEVICE int plb_relative_label(const plb_loss_parameters &p, long long pair)
 
 PLB_DEVICE plb_row_use plb_use_of_row(const plb_loss_parameters &p, long long r, bool report)
 {
+    r += p.first_row;
     const long long n = (long long)p.height * p.width;
     plb_row_use use = {1, 0, false};
     bool is_left_out = p.mask.data && plb_is_zero(plb_view_row(p.mask, r), p.mask.dtype);
     if (p.target == PLB_TARGET_ABSOLUTE)
-        use.label = (int)((p.first_row + r) % n);
+        use.label = (int)(r % n);
     else if (p.target == PLB_TARGET_RELATIVE)
-        use.label = plb_relative_label(p, (p.first_row + r) % (n * n));
+        use.label = plb_relative_label(p, r % (n * n));
     else {
         const long long id = plb_load_id(plb_view_row(p.ids, r), p.ids.dtype);
         if (p.has_ignore_index && id == p.ignore_index)
@@ -173,15 +174,27 @@ template <int WARPS> PLB_DEVICE bool plb_team_any(bool flag, plb_team_board *boa
 template <typename T, typename real, int WARPS, int SLOTS> struct plb_row_walk {
     enum { HELD = SLOTS > 0 ? SLOTS : 1, TEAM = WARPS * 32 };
     plb_slotted<T> row;
+    const real *bias;
     real kept[HELD][PLB_SLOT];
 
-    PLB_DEVICE void open(char *at, int classes)
+    PLB_DEVICE void load(int k, int s)
+    {
+        plb_load_slot(kept[k], row, s);
+        if (bias)
+#pragma unroll
+            for (int e = 0; e < PLB_SLOT; e++)
+                if (s * PLB_SLOT + e < row.classes)
+                    kept[k][e] += bias[s * PLB_SLOT + e];
+    }
+
+    PLB_DEVICE void open(char *at, const void *added, int classes)
     {
         row = plb_slots_of<T>(at, classes);
+        bias = (const real *)added;
         if (SLOTS > 0)
 #pragma unroll
             for (int k = 0; k < HELD; k++)
-                plb_load_slot(kept[k], row, plb_team_thread<WARPS>() + k * TEAM);
+                load(k, plb_team_thread<WARPS>() + k * TEAM);
     }
 
     template <typename Act> PLB_DEVICE void walk(Act act)
@@ -194,7 +207,7 @@ template <typename T, typename real, int WARPS, int SLOTS> struct plb_row_walk {
             /* until the warp is past the end, for its lanes store together */
             const int lane = (int)threadIdx.x % 32;
             for (int s = plb_team_thread<WARPS>() - lane; (long long)s * PLB_SLOT < row.classes; s += TEAM) {
-                plb_load_slot(kept[0], row, s + lane);
+                load(0, s + lane);
                 act(0, s + lane, kept[0]);
             }
         }
@@ -249,8 +262,8 @@ PLB_DEVICE plb_row_result plb_loss_of_row(const plb_loss_parameters &p, char *lo
     if (SOFT)
         around = plb_gaussian_at(table, p.height, width, label);
 
-    walk.open(logits, classes);
-    const real z_label = plb_widen(((const T *)logits)[label]);
+    walk.open(logits, p.bias, classes);
+    const real z_label = plb_widen(((const T *)logits)[label]) + (walk.bias ? walk.bias[label] : (real)0);
     real max = -(real)INFINITY;
     walk.walk([&](int, int, real(&z)[PLB_SLOT]) {
 #pragma unroll
@@ -407,7 +420,7 @@ PLB_DEVICE plb_thread_sums plb_loss_pass(const plb_loss_parameters &p, const rea
         if (weight != 0) {
             real row_scale = upstream * (real)weight;
             if (grad && p.row_grad_loss.data)
-                row_scale *= (real)plb_load_number(plb_view_row(p.row_grad_loss, r), p.row_grad_loss.dtype);
+                row_scale *= (real)plb_load_number(plb_view_row(p.row_grad_loss, p.first_row + r), p.row_grad_loss.dtype);
             result = plb_loss_of_row<T, real, WARPS, SLOTS, SOFT>(p, plb_view_row(p.logits, r), grad, use.label, row_scale,
                                                                   table, p.accuracy.at != NULL, board, &turn);
         } else if (grad)
@@ -424,7 +437,7 @@ PLB_DEVICE plb_thread_sums plb_loss_pass(const plb_loss_parameters &p, const rea
         sums.correct += result.correct ? weight : 0;
         sums.bad += use.is_bad;
         if (p.row_loss.data && !(filter && p.grad.data))
-            plb_store_number(plb_view_row(p.row_loss, r), p.row_loss.dtype, loss);
+            plb_store_number(plb_view_row(p.row_loss, p.first_row + r), p.row_loss.dtype, loss);
     }
     return sums;
 }
@@ -465,7 +478,7 @@ __global__ void __launch_bounds__(PLB_LOSS_THREADS, plb_loss_blocks<SLOTS, SOFT>
 
     if (!(p.weigh_first && p.filter && !p.grad.data)) {
         const plb_loss_scale scale = plb_scale_of(p, weight);
-        sums = plb_loss_pass<T, real, WARPS, SLOTS, SOFT>(p, table, scale, false, !p.weigh_first, board);
+        sums = plb_loss_pass<T, real, WARPS, SLOTS, SOFT>(p, table, scale, false, p.reports, board);
     }
     plb_loss_sums of_block;
     of_block.weight = plb_block_sum(sums.weight, partial);
@@ -485,7 +498,17 @@ __global__ void __launch_bounds__(PLB_LOSS_THREADS, plb_loss_blocks<SLOTS, SOFT>
     all.bad = plb_sum_of_blocks(&p.sums->bad, stride, partial);
     if (p.weigh_first)
         all.weight = weight;
-    if (threadIdx.x == 0)
+    if (threadIdx.x != 0)
+        return;
+    if (p.totals) {
+        plb_loss_sums *const totals = p.totals; /* chunks run one after another */
+        all.weight += totals->weight;
+        all.loss += totals->loss;
+        all.correct += totals->correct;
+        all.bad += totals->bad;
+        *totals = all;
+    }
+    if (p.is_last_chunk)
         plb_store_results(p, all);
 }
 

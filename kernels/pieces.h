@@ -2,8 +2,8 @@
  * Rows by pieces of 16 bytes, the widest load and store there is.  SPDX-License-Identifier: Apache-2.0
  *
  * A thread works on one piece of a row at a time.  Where all rows of an operation begin at multiples of 16 bytes and
- * have whole pieces, a piece is one access; elsewhere its elements are, and the thread has the same elements to work on,
- * so that results do not depend on how tensors lie in memory.
+ * have whole pieces, a piece is one access; elsewhere its elements are, and the thread has the same elements to work
+ * on, so that results do not depend on how tensors lie in memory.
  */
 #ifndef PLB_CUDA_PIECES_H
 #define PLB_CUDA_PIECES_H

@@ -62,7 +62,8 @@ template <int DTYPE, bool BY_ROW> __global__ void __launch_bounds__(SCALE_THREAD
             scales[i] = (typename plb_kind<DTYPE>::number)scale;
     }
     const long long pieces = run.grad.count * run.grad.pieces, step = (long long)gridDim.x * SCALE_THREADS;
-    for (long long first = (long long)blockIdx.x * SCALE_THREADS + threadIdx.x; first < pieces; first += at_once * step) {
+    for (long long first = (long long)blockIdx.x * SCALE_THREADS + threadIdx.x; first < pieces;
+         first += at_once * step) {
         plb_span_piece piece[at_once];
         plb_piece bits[at_once];
 #pragma unroll

@@ -98,8 +98,8 @@ template <int DTYPE, bool ALIGNED> __global__ void __launch_bounds__(256) assemb
         if (row[i].x)
             token[i] = ALIGNED ? plb_load_whole(row[i].token + at) : plb_load_part<size>(row[i].token + at, 0, count);
         if (row[i].x && row[i].embedding)
-            embedding[i] = ALIGNED ? plb_load_whole(row[i].embedding + at)
-                                   : plb_load_part<size>(row[i].embedding + at, 0, count);
+            embedding[i] =
+                ALIGNED ? plb_load_whole(row[i].embedding + at) : plb_load_part<size>(row[i].embedding + at, 0, count);
     }
 #pragma unroll
     for (int i = 0; i < ROWS_AT_ONCE; i++) {

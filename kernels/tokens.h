@@ -13,7 +13,7 @@
 
 struct plb_token_view {
     long long images;
-    int tokens, visible, prefix;                        /* N, V, P */
+    int tokens, visible, prefix; /* N, V, P */
     plb_images ids_keep, mask_pos, positions, places;
     bool prefix_has_embedding;
     plb_device_state *state;
@@ -46,9 +46,9 @@ PLB_DEVICE int plb_index_in(const plb_images &indices, long long image, int r, i
 
 /* Where visible token r of an image comes from and goes to. */
 struct plb_token_source {
-    int id;       /* -1: nowhere, there being no tokens */
-    int position; /* whose embedding it gets; -1: its position was dropped */
-    int place;    /* in [0, V) */
+    int id;         /* -1: nowhere, there being no tokens */
+    int position;   /* whose embedding it gets; -1: its position was dropped */
+    int place;      /* in [0, V) */
     bool is_placed; /* false: its place was out of range */
 };
 

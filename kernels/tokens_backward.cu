@@ -22,13 +22,14 @@ struct backward_run {
     plb_token_lists by_token, strays; /* strays.first NULL: there are none that count */
     plb_sharing sharing;
     long long channels;
-    int first_row, rows;       /* of [prefix; tokens]: those with anything to do */
-    int tile, tiles, slices;   /* rows of a tile; how many tiles, and slices of the images */
-    bool prefix_sums;          /* rows of the prefix have one, besides grad_tokens' rows where grad_pos_embed is */
+    int first_row, rows;     /* of [prefix; tokens]: those with anything to do */
+    int tile, tiles, slices; /* rows of a tile; how many tiles, and slices of the images */
+    bool is_listed;          /* something depends on where tokens stand */
+    bool prefix_sums;        /* rows of the prefix have one, besides grad_tokens' rows where grad_pos_embed is */
     int dtype, window;
-    int sum_rows;              /* of `rows`, the first, which have a sum */
-    double *sums;              /* [slices, sum_rows, channels]; not used with one slice */
-    double *mask_sums;         /* [tiles * slices, channels], or NULL */
+    int sum_rows;      /* of `rows`, the first, which have a sum */
+    double *sums;      /* [slices, sum_rows, channels]; not used with one slice */
+    double *mask_sums; /* [tiles * slices, channels], or NULL */
 };
 
 __global__ void __launch_bounds__(LIST_THREADS, 4) list_tokens(const backward_run run)
@@ -44,7 +45,8 @@ __global__ void __launch_bounds__(LIST_THREADS, 4) list_tokens(const backward_ru
 /* The sum of a row is complete: into the outputs. */
 PLB_DEVICE void store_sum(const backward_run &run, int row, long long channel, double sum)
 {
-    const int size = plb_element_size(run.dtype), embedding = row - (run.view.prefix_has_embedding ? 0 : run.view.prefix);
+    const int size = plb_element_size(run.dtype),
+              embedding = row - (run.view.prefix_has_embedding ? 0 : run.view.prefix);
     if (row < run.view.prefix && run.grad_prefix_tokens.data)
         plb_store_number(plb_image_row(run.grad_prefix_tokens, 0, row) + channel * size, run.dtype, sum);
     if (embedding >= 0 && run.grad_pos_embed.data)
@@ -68,8 +70,7 @@ template <int DTYPE> struct walker {
 template <int DTYPE, bool ALIGNED>
 PLB_DEVICE plb_piece load_grad(const backward_run &run, const walker<DTYPE> &walk, long long image, unsigned row)
 {
-    const char *const at =
-        plb_image_row(run.grad_x, image, row & ~PLB_KEPT_FLAG) + walk.piece * PLB_PIECE;
+    const char *const at = plb_image_row(run.grad_x, image, row & ~PLB_KEPT_FLAG) + walk.piece * PLB_PIECE;
     return ALIGNED ? plb_load_whole(at) : plb_load_part<walker<DTYPE>::size>(at, 0, walk.present);
 }
 
@@ -137,7 +138,8 @@ PLB_DEVICE void add_strays(const backward_run &run, walker<DTYPE> *walk, long lo
 
 /* One row of [prefix; tokens] through images [begin, end), every step-th; what is rare, once more after that. */
 template <int DTYPE, bool ALIGNED>
-PLB_DEVICE void walk_row(const backward_run &run, walker<DTYPE> *walk, int row, long long begin, long long end, int step)
+PLB_DEVICE void walk_row(const backward_run &run, walker<DTYPE> *walk, int row, long long begin, long long end,
+                         int step)
 {
     constexpr int size = walker<DTYPE>::size;
     const int n = row - run.view.prefix;
@@ -234,7 +236,8 @@ template <int DTYPE, bool ALIGNED> __global__ void __launch_bounds__(256) walk_t
         if (!walk.has_sum)
             continue;
         add_groups<count>(walk.sum, memory, sharing, group, lane);
-        double *const sums = run.sums + ((long long)slice * run.sum_rows + row - run.first_row) * run.channels + channel;
+        double *const sums =
+            run.sums + ((long long)slice * run.sum_rows + row - run.first_row) * run.channels + channel;
 #pragma unroll
         for (int i = 0; i < count; i++)
             if (group == 0 && i < walk.present) {
@@ -315,9 +318,9 @@ static backward_run plan(const plb_call *call, const plb_assemble_backward_job *
     run.window = plb_places_window(&run.view);
 
     run.prefix_sums = run.grad_prefix_tokens.data || (run.grad_pos_embed.data && layout->prefix_has_embedding);
-    const bool by_token = run.grad_tokens.data || run.grad_pos_embed.data || run.grad_mask_token;
+    run.is_listed = run.grad_tokens.data || run.grad_pos_embed.data || run.grad_mask_token;
     run.first_row = run.prefix_sums ? 0 : run.view.prefix;
-    run.rows = (by_token ? run.view.prefix + run.view.tokens : run.view.prefix) - run.first_row;
+    run.rows = (run.is_listed ? run.view.prefix + run.view.tokens : run.view.prefix) - run.first_row;
     run.sum_rows = run.grad_pos_embed.data ? run.rows : run.prefix_sums ? run.view.prefix : 0;
     run.tile = run.rows / MOST_PARTS + (run.rows % MOST_PARTS != 0);
     run.tiles = run.rows ? (run.rows + run.tile - 1) / run.tile : 0;
@@ -336,23 +339,20 @@ static poslabel_status allocate(const plb_call *call, const plb_assemble_backwar
     const size_t row = plb_size_mul((size_t)run->channels, sizeof(double));
     const size_t sums = run->slices > 1 ? plb_size_mul((size_t)run->slices * (size_t)run->sum_rows, row) : 0;
     const size_t mask_sums = run->grad_mask_token ? plb_size_mul((size_t)run->tiles * (size_t)run->slices, row) : 0;
-    const bool listed = run->rows > run->view.prefix - run->first_row;
-    const size_t first = listed ? (size_t)(layout->images * layout->tokens) : 0;
-    const size_t chain = listed ? (size_t)(layout->images * layout->visible) : 0;
+    const size_t first = run->is_listed ? (size_t)(layout->images * layout->tokens) : 0;
+    const size_t chain = run->is_listed ? (size_t)(layout->images * layout->visible) : 0;
     const size_t lists = plb_size_mul(plb_size_add(first, chain), sizeof(plb_kept));
-    const bool has_strays = listed && layout->positions.data && run->grad_pos_embed.data;
+    const bool has_strays = layout->positions.data && run->grad_pos_embed.data;
     void *memory;
-    poslabel_status status =
-        plb_cuda_workspace(call, plb_size_add(plb_size_add(sums, mask_sums), plb_size_mul(has_strays ? 2 : 1, lists)),
-                           &memory);
+    poslabel_status status = plb_cuda_workspace(
+        call, plb_size_add(plb_size_add(sums, mask_sums), plb_size_mul(has_strays ? 2 : 1, lists)), &memory);
     if (status != POSLABEL_OK)
         return status;
     char *const at = (char *)memory;
     run->sums = (double *)at;
     run->mask_sums = run->grad_mask_token ? (double *)(at + sums) : NULL;
     plb_kept *const kept = (plb_kept *)(at + sums + mask_sums);
-    if (listed)
-        run->by_token = plb_token_lists{kept, kept + first};
+    run->by_token = plb_token_lists{kept, kept + first};
     if (has_strays)
         run->strays = plb_token_lists{kept + first + chain, kept + 2 * first + chain};
     return POSLABEL_OK;
@@ -371,7 +371,7 @@ poslabel_status plb_cuda_assemble_tokens_backward(const plb_call *call, const pl
     if (run.channels == 0)
         return POSLABEL_OK;
     poslabel_status status = allocate(call, job, &run);
-    if (status == POSLABEL_OK && run.by_token.first)
+    if (status == POSLABEL_OK && run.is_listed)
         status = plb_launch(call, PLB_INDEPENDENT, list_tokens, run.view.images, LIST_THREADS,
                             (size_t)run.window * sizeof(int), run);
     if (status == POSLABEL_OK)
@@ -381,6 +381,7 @@ poslabel_status plb_cuda_assemble_tokens_backward(const plb_call *call, const pl
         return status;
     const long long mask_blocks = run.grad_mask_token ? (run.channels + 31) / 32 : 0;
     const long long elements = run.slices > 1 ? run.sum_rows * run.channels : 0;
-    return plb_launch(call, PLB_INDEPENDENT, finish_sums, mask_blocks + (elements + FINISH_THREADS - 1) / FINISH_THREADS,
-                      FINISH_THREADS, 0, run, mask_blocks);
+    return plb_launch(call, PLB_INDEPENDENT, finish_sums,
+                      mask_blocks + (elements + FINISH_THREADS - 1) / FINISH_THREADS, FINISH_THREADS, 0, run,
+                      mask_blocks);
 }

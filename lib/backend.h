@@ -118,6 +118,21 @@ typedef struct plb_scale_job {
     plb_rows scale; /* a scalar, or one a row */
 } plb_scale_job;
 
+/* ---- a linear head and its loss ---- */
+
+typedef struct plb_linear_job {
+    plb_loss_job loss;        /* all but logits and grad_logits */
+    int64_t channels;         /* D */
+    plb_rows features;        /* loss.rows rows of D */
+    plb_rows weight;          /* C rows of D, dtype of the features */
+    plb_rows bias;            /* one row of C */
+    plb_rows grad_features;   /* dtype of the features */
+    plb_rows grad_weight;
+    plb_rows grad_bias;       /* one row of C */
+    bool accumulate;          /* the last two are added to what is there */
+    uint64_t workspace_limit; /* bytes; 0: the default of the header */
+} plb_linear_job;
+
 /* ---- the table ---- */
 
 enum { PLB_BACKEND_VERSION = 2 };
@@ -143,6 +158,7 @@ typedef struct plb_backend {
     poslabel_status (*attentive_weights)(const plb_call *call, const plb_attention_job *job);
     poslabel_status (*row_loss)(const plb_call *call, const plb_loss_job *job);
     poslabel_status (*scale_gradient)(const plb_call *call, const plb_scale_job *job);
+    poslabel_status (*linear_loss)(const plb_call *call, const plb_linear_job *job); /* NULL: there is none */
 } plb_backend;
 
 /* What a backend in a module of its own needs of the library. */

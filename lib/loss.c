@@ -3,40 +3,23 @@
 
 #include <math.h>
 
-poslabel_status plb_read_loss(const plb_call *call, const plb_loss_tensors *given, int reduction, double grad_scale,
-                              plb_loss_job *job)
+poslabel_status plb_read_loss_rows(const plb_call *call, const plb_loss_tensors *given, const plb_shape *shape,
+                                   int reduction, double grad_scale, plb_loss_job *job)
 {
-    poslabel_status status = plb_required(call, "logits", given->logits);
-    if (status != POSLABEL_OK)
-        return status;
-    if (!given->loss && !given->grad_logits)
-        return plb_fail(call, POSLABEL_ERROR_INVALID, "loss and grad_logits are both NULL, one must be given");
     if (reduction < POSLABEL_REDUCTION_MEAN || reduction > POSLABEL_REDUCTION_NONE)
         return plb_fail(call, POSLABEL_ERROR_INVALID, "reduction = %d, must be mean (0), sum (1) or none (2)", reduction);
     if (!isfinite(grad_scale))
         return plb_fail(call, POSLABEL_ERROR_INVALID, "grad_scale = %g, must be finite", grad_scale);
 
-    plb_shape logits = {1, {PLB_UNKNOWN}};
-    status = plb_view(call, "logits", given->logits, PLB_LOGITS, &logits, PLB_LEADING, 1, PLB_INPUT, &job->logits);
-    if (status != POSLABEL_OK)
-        return status;
-    if (logits.dim[0] < 1 || logits.dim[0] > INT32_MAX)
-        return plb_fail(call, POSLABEL_ERROR_INVALID, "logits have %lld classes, must be 1 to 2^31 - 1",
-                        (long long)logits.dim[0]);
-    plb_shape rows = plb_leading_shape(given->logits), whole = rows;
-    whole.dim[whole.rank++] = logits.dim[0];
-    job->rows = job->logits.count;
+    poslabel_status status;
+    plb_shape rows = *shape;
     job->row_shape = rows;
-    job->classes = logits.dim[0];
     job->reduction = reduction;
     job->grad_scale = grad_scale;
-
     const bool none = reduction == POSLABEL_REDUCTION_NONE;
     const bool row_gradients = none && given->grad_loss && given->grad_loss->ndim == rows.rank && rows.rank > 0 &&
                                !(rows.rank == 1 && given->grad_loss->shape && given->grad_loss->shape[0] == 1);
-    if ((status = plb_view(call, "grad_logits", given->grad_logits, 1u << job->logits.dtype, &whole, PLB_EXACT, 1,
-                           PLB_OUTPUT, &job->grad_logits)) != POSLABEL_OK ||
-        (status = plb_view(call, "positions", given->positions, PLB_IDS, &rows, PLB_EXACT, 0, PLB_INPUT, &job->ids)) !=
+    if ((status = plb_view(call, "positions", given->positions, PLB_IDS, &rows, PLB_EXACT, 0, PLB_INPUT, &job->ids)) !=
             POSLABEL_OK ||
         (status = plb_view(call, "mask", given->mask, PLB_MASKS, &rows, PLB_EXACT, 0, PLB_INPUT, &job->mask)) !=
             POSLABEL_OK ||
@@ -56,6 +39,32 @@ poslabel_status plb_read_loss(const plb_call *call, const plb_loss_tensors *give
         (status = plb_view_scalar(call, "weight_sum", given->weight_sum, PLB_SCALARS, PLB_OUTPUT, &job->weight_sum)) !=
             POSLABEL_OK ||
         (status = plb_view_scalar(call, "flags", given->flags, PLB_FLAGS, PLB_OUTPUT, &job->flags)) != POSLABEL_OK)
+        return status;
+    return POSLABEL_OK;
+}
+
+poslabel_status plb_read_loss(const plb_call *call, const plb_loss_tensors *given, int reduction, double grad_scale,
+                              plb_loss_job *job)
+{
+    poslabel_status status = plb_required(call, "logits", given->logits);
+    if (status != POSLABEL_OK)
+        return status;
+    if (!given->loss && !given->grad_logits)
+        return plb_fail(call, POSLABEL_ERROR_INVALID, "loss and grad_logits are both NULL, one must be given");
+    plb_shape logits = {1, {PLB_UNKNOWN}};
+    status = plb_view(call, "logits", given->logits, PLB_LOGITS, &logits, PLB_LEADING, 1, PLB_INPUT, &job->logits);
+    if (status != POSLABEL_OK)
+        return status;
+    if (logits.dim[0] < 1 || logits.dim[0] > INT32_MAX)
+        return plb_fail(call, POSLABEL_ERROR_INVALID, "logits have %lld classes, must be 1 to 2^31 - 1",
+                        (long long)logits.dim[0]);
+    plb_shape rows = plb_leading_shape(given->logits), whole = rows;
+    whole.dim[whole.rank++] = logits.dim[0];
+    job->rows = job->logits.count;
+    job->classes = logits.dim[0];
+    if ((status = plb_view(call, "grad_logits", given->grad_logits, 1u << job->logits.dtype, &whole, PLB_EXACT, 1,
+                           PLB_OUTPUT, &job->grad_logits)) != POSLABEL_OK ||
+        (status = plb_read_loss_rows(call, given, &rows, reduction, grad_scale, job)) != POSLABEL_OK)
         return status;
 
     job->in_place = job->grad_logits.data && plb_same_rows(&job->logits, &job->grad_logits);

@@ -54,5 +54,13 @@ const plb_backend *plb_load_cuda(char *reason, size_t reason_size)
             snprintf(reason, reason_size, "%s is no CUDA module of libposlabel", path);
         return NULL;
     }
-    return entry(PLB_BACKEND_VERSION, poslabel_version_string(), &services, reason, reason_size);
+    const plb_backend *const backend =
+        entry(PLB_BACKEND_VERSION, poslabel_version_string(), &services, reason, reason_size);
+    if (backend && backend->version != PLB_BACKEND_VERSION) {
+        if (reason && reason_size)
+            snprintf(reason, reason_size, "%s is of another version of libposlabel (seam %u, the library has %u)", path,
+                     (unsigned)backend->version, (unsigned)PLB_BACKEND_VERSION);
+        return NULL;
+    }
+    return backend;
 }

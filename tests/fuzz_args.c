@@ -162,6 +162,7 @@ CALL(assemble_tokens_backward)
 CALL(attentive_weights)
 CALL(position_cross_entropy)
 CALL(droppos_loss)
+CALL(linear_position_loss)
 CALL(scale_gradient)
 
 static poslabel_grid a_grid(fuzz *f)
@@ -347,6 +348,44 @@ static void make_losses(fuzz *f, int which)
         a->label_smoothing = (double)draw(f, 3) / 4;
         LOSS_TENSORS
     }
+}
+
+static void make_linear(fuzz *f)
+{
+    START(linear_position_loss, POSLABEL_LINEAR_POSITION_LOSS_ARGS_INIT);
+    const int labels = (int)draw(f, 3);
+    const poslabel_grid grid = {1 + (int32_t)draw(f, 2), 1 + (int32_t)draw(f, 3)};
+    const int64_t n = (int64_t)grid.height * grid.width, b = (int64_t)draw(f, 3), d = 1 + (int64_t)draw(f, 9);
+    const int64_t rows = labels == POSLABEL_LABELS_ABSOLUTE   ? n
+                         : labels == POSLABEL_LABELS_RELATIVE ? n * n
+                                                              : 1 + (int64_t)draw(f, 20);
+    const int64_t c = labels == POSLABEL_LABELS_RELATIVE ? (2 * (int64_t)grid.height - 1) * (2 * grid.width - 1) : n;
+    const poslabel_dtype dtype = a_float(f);
+    const poslabel_dtype parameters = dtype_is(dtype, dtype_f64) || draw(f, 2) ? dtype : dtype_f32;
+    a->grid = grid;
+    a->labels = labels;
+    a->label_smoothing = (double)draw(f, 3) / 4;
+    a->reduction = (int32_t)draw(f, 3);
+    a->grad_scale = (double)draw(f, 4) - 1;
+    a->accumulate = (int32_t)draw(f, 2);
+    a->workspace_limit = one_in(f, 2) ? draw(f, 8192) : 0;
+    give(f, &a->features, FLOATS, dtype, 0, SHAPE(b, rows, d));
+    give(f, &a->weight, FLOATS, dtype, 0, SHAPE(c, d));
+    MAYBE give(f, &a->bias, FLOATS, parameters, 0, SHAPE(c));
+    if (labels == POSLABEL_LABELS_EXPLICIT)
+        give(f, &a->positions, IDS, an_id(f), c, SHAPE(b, rows));
+    MAYBE give(f, &a->mask, MASK, a_mask(f), 0, SHAPE(b, rows));
+    MAYBE give(f, &a->weights, WEIGHTS, a_float(f), 0, SHAPE(b, rows));
+    MAYBE give(f, &a->grad_loss, FLOATS, a_scalar(f), 0, 0, NULL);
+    MAYBE give(f, &a->normalizer, FLOATS, a_scalar(f), 0, SHAPE(1));
+    MAYBE give(f, &a->loss, OUTPUT, a_scalar(f), 0, a->reduction == POSLABEL_REDUCTION_NONE ? 2 : 0,
+               (int64_t[]){b, rows});
+    MAYBE give(f, &a->grad_features, OUTPUT, dtype, 0, SHAPE(b, rows, d));
+    MAYBE give(f, &a->grad_weight, OUTPUT, parameters, 0, SHAPE(c, d));
+    MAYBE give(f, &a->grad_bias, OUTPUT, parameters, 0, SHAPE(c));
+    MAYBE give(f, &a->accuracy, OUTPUT, a_scalar(f), 0, 0, NULL);
+    MAYBE give(f, &a->weight_sum, OUTPUT, a_scalar(f), 0, 0, NULL);
+    MAYBE give(f, &a->flags, OUTPUT, dtype_i32, 0, 0, NULL);
 }
 
 static void make_scale(fuzz *f)
@@ -618,7 +657,7 @@ static poslabel_status fuzz_call(source from)
     fuzz *const f = &storage;
     memset(f, 0, sizeof *f);
     f->from = from;
-    const int which = (int)draw(f, 15);
+    const int which = (int)draw(f, 17);
     if (which < 3)
         make_labels(f, which);
     else if (which < 7)
@@ -627,6 +666,8 @@ static poslabel_status fuzz_call(source from)
         make_tokens(f, which - 7);
     else if (which < 14)
         make_losses(f, which - 10);
+    else if (which < 16)
+        make_linear(f);
     else
         make_scale(f);
     for (uint64_t spoils = draw(f, 4); spoils > 0; spoils--)

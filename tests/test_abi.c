@@ -285,6 +285,10 @@ static void defaults(void **state)
     const poslabel_position_cross_entropy_args position = POSLABEL_POSITION_CROSS_ENTROPY_ARGS_INIT;
     assert_true(position.ignore_index == -100 && position.label_smoothing == 0 && position.grad_scale == 1);
     assert_int_equal(position.labels, POSLABEL_LABELS_ABSOLUTE);
+    const poslabel_linear_position_loss_args linear = POSLABEL_LINEAR_POSITION_LOSS_ARGS_INIT;
+    assert_true(linear.ignore_index == -100 && linear.label_smoothing == 0 && linear.grad_scale == 1);
+    assert_true(linear.accumulate == 0 && linear.workspace_limit == 0);
+    assert_int_equal(linear.labels, POSLABEL_LABELS_ABSOLUTE);
     const poslabel_random_mask_args random_mask = POSLABEL_RANDOM_MASK_ARGS_INIT;
     const poslabel_block_mask_args block = POSLABEL_BLOCK_MASK_ARGS_INIT;
     const poslabel_droppos_masks_args masks = POSLABEL_DROPPOS_MASKS_ARGS_INIT;

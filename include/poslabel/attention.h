@@ -29,11 +29,13 @@ extern "C" {
  * Rows may be strided.  Outputs overlap nothing.  Arithmetic is in float32, in float64 for float64 tokens and in the
  * softmax, and dot products are summed in a fixed order: deterministic at a given instruction set, whatever the number
  * of threads or the split of the batch.  Relative error of a weight at most 1e-5 at temperatures of 0.1 and above; it
- * grows with 1 / temperature.  Workspace on the CPU: 32 * (N + D) + 64 bytes per thread.
+ * grows with 1 / temperature.  Workspace on the CPU: 32 * (N + D) + 64 bytes per thread; on CUDA at most
+ * 8 * B * (N + D + 1) bytes.
  *
  * POSLABEL_ERROR_INVALID: context, args, tokens or cls NULL; no output; a wrong rank, shape, dtype or device; an id
  * out of range; a bad temperature; N = 0.  POSLABEL_ERROR_UNSUPPORTED: strides that do not fold.
- * POSLABEL_ERROR_MEMORY.  Since 0.1.
+ * POSLABEL_ERROR_MEMORY.  On CUDA the host does not see ids: one that is out of range is taken for the nearest that is
+ * not, and poslabel_context_synchronize() reports it.  Since 0.1.
  */
 typedef struct poslabel_attentive_weights_args {
     size_t struct_size;

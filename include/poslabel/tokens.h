@@ -32,12 +32,13 @@ extern "C" {
  *   x               out, [B, P + V, D].
  *
  * Rows may be strided everywhere.  x overlaps no input.  One rounding per element: sums are formed in float32.
- * Deterministic, the same bits at every instruction set.  Workspace on the CPU: with places, 4 * (V + 15) bytes per
- * thread.
+ * Deterministic, the same bits at every instruction set and on CUDA.  Workspace on the CPU: with places, 4 * (V + 15)
+ * bytes per thread; on CUDA: none.
  *
  * POSLABEL_ERROR_INVALID: context, args, tokens or x NULL; a wrong rank, shape, dtype or device; an id, position or
  * place out of range; places that are no permutation; mask_pos and positions both given; x overlapping an input.
- * (On CUDA, ids are not read by the host: an id out of range is clamped, and documented there.)
+ * On CUDA the host does not see indices: an id or position out of range is taken for the nearest that is not, rows of x
+ * that no place names are undefined, and poslabel_context_synchronize() reports both.
  * POSLABEL_ERROR_UNSUPPORTED: strides that do not fold; P + N or P + V of 2^31 or more.  POSLABEL_ERROR_MEMORY.
  * Since 0.1.
  */
@@ -83,6 +84,11 @@ POSLABEL_API poslabel_status poslabel_assemble_tokens(poslabel_context *context,
  * same bits for every number of threads and at every instruction set.  Workspace on the CPU: at most
  * 8 * (D + 15) * (P + N + 64) bytes, 512 * (N + V) bytes or 1 MiB, whichever is more, and 8 * (D + 15) + 4 * (V + 15)
  * bytes per thread.
+ * On CUDA sums are formed in double precision too, in slices of the images whose number depends on sizes alone, so that
+ * they may differ from the CPU's by one rounding.  Workspace on CUDA: at most 8 * B * (N + V) bytes, with positions twice
+ * that, and 16,384 * D bytes.  An index out of range is taken for the nearest that is not; with places that are no
+ * permutation all outputs but grad_prefix_tokens are undefined; poslabel_context_synchronize() reports both, of indices
+ * on which an output depends.
  * Statuses as above; also POSLABEL_ERROR_INVALID when N cannot be known or disagrees, prefix_count is negative or
  * larger than grad_x, or an output overlaps another or an input.  Since 0.1.
  */

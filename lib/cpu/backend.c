@@ -148,4 +148,5 @@ const plb_backend plb_cpu_backend = {
     .attentive_weights = plb_cpu_attentive_weights,
     .row_loss = plb_cpu_row_loss,
     .scale_gradient = plb_cpu_scale_gradient,
+    .linear_loss = plb_cpu_linear_loss,
 };

@@ -19,6 +19,14 @@ void plb_parallel(const poslabel_context *context, size_t bytes, plb_parallel_bo
 /* The most threads that plb_parallel() would use: for sizing workspace. */
 int plb_parallel_threads(const poslabel_context *context, size_t bytes);
 
+/*
+ * From _alone() on, OpenMP code of other libraries that this thread calls, itself or in a body of plb_parallel(), stays
+ * on the thread that calls it; _restore() takes back what _alone() gave.  For a CBLAS: its threads would be too many,
+ * and in a forked child wait for ever.
+ */
+int plb_parallel_alone(void);
+void plb_parallel_restore(int before);
+
 /* The share of one thread of `items`: [*begin, *end). */
 static inline void plb_share(int64_t items, int thread, int threads, int64_t *begin, int64_t *end)
 {
@@ -96,5 +104,6 @@ poslabel_status plb_cpu_assemble_tokens_backward(const plb_call *call, const plb
 poslabel_status plb_cpu_attentive_weights(const plb_call *call, const plb_attention_job *job);
 poslabel_status plb_cpu_row_loss(const plb_call *call, const plb_loss_job *job);
 poslabel_status plb_cpu_scale_gradient(const plb_call *call, const plb_scale_job *job);
+poslabel_status plb_cpu_linear_loss(const plb_call *call, const plb_linear_job *job);
 
 #endif

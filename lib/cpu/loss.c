@@ -1,12 +1,13 @@
 /*
- * The row-loss engine: weights, normalisation, blocks and threads around the kernels.  SPDX-License-Identifier: Apache-2.0
+ * The row-loss engine: weights, normalisation, blocks and threads around the kernels.
+ * SPDX-License-Identifier: Apache-2.0
  *
  * Rows are cut into blocks by their number alone.  Each block leaves partial sums in double precision, which are added
- * in the order of the blocks: the results do not depend on the threads.  A call makes up to three passes: a check of ids
- * and weights that also sums the weights (without logits, and skipped when both are implied); for the confidence
+ * in the order of the blocks: the results do not depend on the threads.  A call makes up to three passes: a check of
+ * ids and weights that also sums the weights (without logits, and skipped when both are implied); for the confidence
  * filter, the losses; and the losses with their gradients.
  */
-#include "cpu.h"
+#include "loss.h"
 #include "gaussian.h"
 
 #include <float.h>
@@ -14,27 +15,12 @@
 
 enum { MOST_BLOCKS = 4096 };
 
-typedef struct block_sums {
+typedef struct plb_block_sums {
     double weight, loss, correct;
     int64_t first_bad; /* the first row whose id or weight is not allowed, or -1 */
 } block_sums;
 
-typedef struct loss_run {
-    const plb_call *call;
-    const plb_loss_job *job;
-    plb_loss_kernel *kernel;
-    const plb_gaussian *gaussian;
-    int64_t block_rows, blocks;
-    block_sums *sums;
-    char *scratch;
-    size_t scratch_size;
-    uint8_t *counts;      /* with the confidence filter: 1 for rows that count */
-    bool has_weights;     /* rows may have weights other than 1 */
-    bool gradient;        /* this pass writes it */
-    bool filter;          /* this pass decides `counts` */
-    double upstream;      /* scale of all gradients, normaliser included */
-    bool nothing;         /* the normaliser is 0: no row counts */
-} loss_run;
+static const block_sums no_sums = {0, 0, 0, -1};
 
 static int64_t relative_label(poslabel_grid grid, int64_t pair)
 {
@@ -68,13 +54,13 @@ static bool row_is_bad(const plb_loss_job *job, int64_t r)
 
 static void weigh_blocks(void *argument, int thread, int threads)
 {
-    const loss_run *run = argument;
+    const plb_loss_run *run = argument;
     int64_t begin, end;
     plb_share(run->blocks, thread, threads, &begin, &end);
     for (int64_t b = begin; b < end; b++) {
         const int64_t first = b * run->block_rows;
         const int64_t last = first + run->block_rows < run->job->rows ? first + run->block_rows : run->job->rows;
-        block_sums sums = {0, 0, 0, -1};
+        block_sums sums = no_sums;
         for (int64_t r = first; r < last; r++) {
             if (sums.first_bad < 0 && row_is_bad(run->job, r))
                 sums.first_bad = r;
@@ -84,93 +70,118 @@ static void weigh_blocks(void *argument, int thread, int threads)
     }
 }
 
-static poslabel_status report_bad_row(const loss_run *run, int64_t r)
+static poslabel_status report_bad_row(const plb_loss_run *run, int64_t r)
 {
     const plb_loss_job *job = run->job;
     const plb_text at = plb_index_text(&job->row_shape, r);
     if (job->ids.data) {
         const long long id = plb_load_id(plb_row(&job->ids, r), job->ids.dtype);
         if ((id < 0 || id >= job->classes) && !(job->has_ignore_index && id == job->ignore_index))
-            return plb_fail(run->call, POSLABEL_ERROR_INVALID, "positions[%s] = %lld, must be in [0, %lld)", at.data, id,
-                            (long long)job->classes);
+            return plb_fail(run->call, POSLABEL_ERROR_INVALID, "positions[%s] = %lld, must be in [0, %lld)", at.data,
+                            id, (long long)job->classes);
     }
     return plb_fail(run->call, POSLABEL_ERROR_INVALID, "weights[%s] = %g, must be >= 0 and finite", at.data,
                     plb_load_number(plb_row(&job->weights, r), job->weights.dtype));
 }
 
+double plb_loss_weight(const plb_loss_run *run, int64_t r)
+{
+    return run->nothing ? 0 : run->has_weights ? row_weight(run->job, r) : 1;
+}
+
+/* The row of the arguments that is row `at` of the run. */
+static int64_t row_at(const plb_loss_run *run, int64_t at)
+{
+    return run->rows ? run->rows[at - run->first] : at;
+}
+
 /* Fills a batch with the rows from `first` on. */
-static void fill_batch(const loss_run *run, plb_loss_rows *batch, double *weight, int64_t first, int count)
+static void fill_batch(const plb_loss_run *run, plb_loss_rows *batch, double *weight, int64_t first, int count)
 {
     const plb_loss_job *job = run->job;
     const int64_t n = (int64_t)job->grid.height * job->grid.width;
-    int64_t implied = job->target == PLB_TARGET_ABSOLUTE ? first % n : 0;
+    int64_t position = 0, after = -1; /* of the row before: a division a row would be slow */
     batch->count = count;
     for (int k = 0; k < count; k++) {
-        const int64_t r = first + k;
-        weight[k] = run->nothing ? 0 : run->has_weights ? row_weight(job, r) : 1;
+        const int64_t r = row_at(run, first + k);
+        if (job->target == PLB_TARGET_ABSOLUTE && r != after)
+            position = r % n;
+        weight[k] = plb_loss_weight(run, r);
         if (run->counts && !run->filter)
             weight[k] *= run->counts[r];
-        batch->logits[k] = plb_row(&job->logits, r);
-        batch->grad[k] = run->gradient ? plb_row(&job->grad_logits, r) : NULL;
+        batch->logits[k] = plb_row(&job->logits, first + k - run->first);
+        batch->grad[k] =
+            job->grad_logits.data && !run->filter ? plb_row(&job->grad_logits, first + k - run->first) : NULL;
         if (weight[k] == 0)
             batch->label[k] = -1;
         else if (job->target == PLB_TARGET_ABSOLUTE)
-            batch->label[k] = (int32_t)implied;
+            batch->label[k] = (int32_t)position;
         else if (job->target == PLB_TARGET_RELATIVE)
             batch->label[k] = (int32_t)relative_label(job->grid, r % (n * n));
         else
             batch->label[k] = (int32_t)plb_load_id(plb_row(&job->ids, r), job->ids.dtype);
-        implied = implied + 1 == n ? 0 : implied + 1;
+        position = position + 1 == n ? 0 : position + 1;
+        after = r + 1;
         batch->scale[k] = run->upstream * weight[k];
         if (job->grad_loss.data && job->reduction == POSLABEL_REDUCTION_NONE && job->grad_loss.count > 1)
             batch->scale[k] *= plb_load_number(plb_row(&job->grad_loss, r), job->grad_loss.dtype);
     }
 }
 
+/* The bytes of `rows` rows of logits. */
+static size_t logits_bytes(const plb_loss_job *job, int64_t rows)
+{
+    return (size_t)rows * (size_t)job->classes * plb_dtype_size[job->logits.dtype];
+}
+
 static void loss_blocks(void *argument, int thread, int threads)
 {
-    const loss_run *run = argument;
+    const plb_loss_run *run = argument;
     const plb_loss_job *job = run->job;
-    const size_t bytes = (size_t)job->rows * (size_t)job->classes * plb_dtype_size[job->logits.dtype];
+    if (thread >= run->threads)
+        return;
+    threads = threads < run->threads ? threads : run->threads;
+    const int64_t end_row = run->first + run->count, first_block = run->first / run->block_rows;
     double weight[PLB_ROW_BATCH];
     plb_loss_rows batch;
     batch.classes = job->classes;
-    batch.gaussian = run->gaussian;
+    batch.gaussian = job->target == PLB_TARGET_GAUSSIAN ? &run->gaussian : NULL;
     batch.base = job->label_smoothing / (double)job->classes;
     batch.peak = 1 - job->label_smoothing;
-    batch.stream = run->gradient && !job->in_place && bytes > run->call->context->stream_bytes;
+    batch.stream = job->grad_logits.data && !run->filter && !job->in_place &&
+                   logits_bytes(job, run->count) > run->call->context->stream_bytes;
     batch.filter = run->filter;
     batch.scratch = run->scratch + (size_t)thread * run->scratch_size;
 
     int64_t begin, end;
-    plb_share(run->blocks, thread, threads, &begin, &end);
-    for (int64_t b = begin; b < end; b++) {
-        const int64_t first = b * run->block_rows;
-        const int64_t last = first + run->block_rows < job->rows ? first + run->block_rows : job->rows;
-        block_sums sums = {0, 0, 0, -1};
-        for (int64_t r = first; r < last; r += PLB_ROW_BATCH) {
-            fill_batch(run, &batch, weight, r, (int)(last - r < PLB_ROW_BATCH ? last - r : PLB_ROW_BATCH));
+    plb_share((end_row + run->block_rows - 1) / run->block_rows - first_block, thread, threads, &begin, &end);
+    for (int64_t b = first_block + begin; b < first_block + end; b++) {
+        const int64_t first = b * run->block_rows > run->first ? b * run->block_rows : run->first;
+        const int64_t last = (b + 1) * run->block_rows < end_row ? (b + 1) * run->block_rows : end_row;
+        block_sums sums = run->sums[b]; /* of its rows in the pass before */
+        for (int64_t at = first; at < last; at += PLB_ROW_BATCH) {
+            fill_batch(run, &batch, weight, at, (int)(last - at < PLB_ROW_BATCH ? last - at : PLB_ROW_BATCH));
             run->kernel(&batch);
             for (int k = 0; k < batch.count; k++) {
                 if (run->filter) {
-                    run->counts[r + k] = !batch.confident[k];
-                    weight[k] *= run->counts[r + k];
+                    run->counts[at + k] = !batch.confident[k];
+                    weight[k] *= run->counts[at + k];
                 }
                 const double loss = weight[k] == 0 ? 0 : weight[k] * batch.loss[k];
                 sums.weight += weight[k];
                 sums.loss += loss;
                 sums.correct += batch.correct[k] ? weight[k] : 0;
                 if (job->loss.data && job->reduction == POSLABEL_REDUCTION_NONE)
-                    plb_store_number(plb_row(&job->loss, r + k), job->loss.dtype, loss);
+                    plb_store_number(plb_row(&job->loss, row_at(run, at + k)), job->loss.dtype, loss);
             }
         }
         run->sums[b] = sums;
     }
 }
 
-static block_sums add_blocks(const loss_run *run)
+static block_sums add_blocks(const plb_loss_run *run)
 {
-    block_sums all = {0, 0, 0, -1};
+    block_sums all = no_sums;
     for (int64_t b = 0; b < run->blocks; b++) {
         all.weight += run->sums[b].weight;
         all.loss += run->sums[b].loss;
@@ -187,8 +198,19 @@ static void store_scalar(const plb_rows *scalar, double value)
         plb_store_number(scalar->data, scalar->dtype, value);
 }
 
-/* Cuts the workspace up: what must be aligned to a line comes first. */
-static poslabel_status prepare(loss_run *run, plb_gaussian *gaussian, size_t traffic)
+static void forget_blocks(const plb_loss_run *run)
+{
+    for (int64_t b = 0; b < run->blocks; b++)
+        run->sums[b] = no_sums;
+}
+
+static size_t pass_traffic(const plb_loss_job *job, int64_t rows)
+{
+    return job->grad_logits.data ? 2 * logits_bytes(job, rows) : logits_bytes(job, rows);
+}
+
+/* Cuts the memory up, unless it is NULL, and gives its size: what must be aligned to a line comes first. */
+static size_t cut_memory(plb_loss_run *run, int threads, char *memory)
 {
     const plb_loss_job *job = run->job;
     run->block_rows = ((job->rows + MOST_BLOCKS - 1) / MOST_BLOCKS + PLB_ROW_BATCH - 1) / PLB_ROW_BATCH * PLB_ROW_BATCH;
@@ -196,78 +218,103 @@ static poslabel_status prepare(loss_run *run, plb_gaussian *gaussian, size_t tra
 
     /* a line between the scratch of two threads keeps their prefetchers apart */
     const bool is_soft = job->target == PLB_TARGET_GAUSSIAN;
-    const size_t threads = (size_t)plb_parallel_threads(run->call->context, traffic);
     run->scratch_size = plb_size_add(plb_loss_scratch(job->classes), 63 + 64) / 64 * 64;
-    const size_t scratch = plb_size_mul(threads, run->scratch_size);
+    const size_t scratch = plb_size_mul((size_t)threads, run->scratch_size);
+    run->threads = threads;
     const size_t sums = plb_size_mul((size_t)run->blocks, sizeof(block_sums));
     const size_t factors = is_soft ? plb_size_add(plb_gaussian_size(job->grid), 63) / 64 * 64 : 0;
     const size_t counts = job->confidence_filter ? (size_t)job->rows : 0;
-    void *memory;
-    poslabel_status status = plb_workspace(
-        run->call, plb_size_add(plb_size_add(scratch, sums), plb_size_add(factors, counts)), &memory);
-    if (status != POSLABEL_OK)
-        return status;
-    if (is_soft) {
-        plb_gaussian_fill(gaussian, job->grid, job->sigma, job->normalization, memory);
-        run->gaussian = gaussian;
+    if (memory) {
+        if (is_soft)
+            plb_gaussian_fill(&run->gaussian, job->grid, job->sigma, job->normalization, memory);
+        run->scratch = memory + factors;
+        run->sums = (block_sums *)(void *)(run->scratch + scratch);
+        run->counts = job->confidence_filter ? (uint8_t *)(run->sums + run->blocks) : NULL;
     }
-    run->scratch = (char *)memory + factors;
-    run->sums = (block_sums *)(run->scratch + scratch);
-    run->counts = job->confidence_filter ? (uint8_t *)(run->sums + run->blocks) : NULL;
+    return plb_size_add(plb_size_add(scratch, sums), plb_size_add(factors, counts));
+}
+
+size_t plb_loss_memory(const plb_loss_job *job, int threads)
+{
+    plb_loss_run run = {.job = job};
+    return cut_memory(&run, threads, NULL);
+}
+
+int plb_loss_threads(const plb_call *call, const plb_loss_job *job, int64_t rows)
+{
+    return plb_parallel_threads(call->context, pass_traffic(job, rows));
+}
+
+poslabel_status plb_loss_begin(plb_loss_run *run, const plb_call *call, const plb_loss_job *job, int threads,
+                               void *memory)
+{
+    *run = (plb_loss_run){
+        .call = call,
+        .job = job,
+        .kernel = plb_cpu_simd(call->context)->loss_rows[job->logits.dtype],
+        .has_weights = job->mask.data || job->weights.data || job->has_ignore_index,
+        .weight_sum = (double)job->rows,
+    };
+    cut_memory(run, threads, memory);
+    if (run->has_weights || job->ids.data) {
+        plb_parallel(call->context, (size_t)job->rows * 16, weigh_blocks, run);
+        const block_sums all = add_blocks(run);
+        if (all.first_bad >= 0)
+            return report_bad_row(run, all.first_bad);
+        run->weight_sum = all.weight;
+    }
+    forget_blocks(run);
+    if (run->counts) {
+        run->filter = true;
+        plb_loss_pass(run, 0, job->rows, NULL);
+        run->filter = false;
+        run->weight_sum = add_blocks(run).weight;
+    }
+
+    const bool mean = job->reduction == POSLABEL_REDUCTION_MEAN;
+    run->norm = job->normalizer.data ? plb_load_number(job->normalizer.data, job->normalizer.dtype) : run->weight_sum;
+    run->upstream = job->grad_scale * (!mean ? 1 : run->norm == 0 ? 0 : 1 / run->norm);
+    if (job->grad_loss.data && job->grad_loss.count <= 1 && job->rows > 0)
+        run->upstream *= plb_load_number(job->grad_loss.data, job->grad_loss.dtype);
+    run->nothing = mean && run->norm == 0;
     return POSLABEL_OK;
+}
+
+void plb_loss_pass(plb_loss_run *run, int64_t first, int64_t count, const int64_t *rows)
+{
+    const size_t traffic = run->filter ? logits_bytes(run->job, count) : pass_traffic(run->job, count);
+    run->first = first;
+    run->count = count;
+    run->rows = rows;
+    if (count)
+        plb_parallel(run->call->context, traffic, loss_blocks, run);
+}
+
+void plb_loss_end(const plb_loss_run *run)
+{
+    const plb_loss_job *job = run->job;
+    const block_sums all = add_blocks(run);
+    if (job->reduction == POSLABEL_REDUCTION_MEAN)
+        store_scalar(&job->loss, run->norm == 0 ? 0 : all.loss / run->norm);
+    if (job->reduction == POSLABEL_REDUCTION_SUM)
+        store_scalar(&job->loss, all.loss);
+    store_scalar(&job->accuracy, run->norm == 0 ? 0 : all.correct / run->norm);
+    store_scalar(&job->weight_sum, run->weight_sum);
+    store_scalar(&job->flags, run->norm == 0 ? POSLABEL_LOSS_EMPTY : 0);
 }
 
 poslabel_status plb_cpu_row_loss(const plb_call *call, const plb_loss_job *job)
 {
-    const poslabel_context *context = call->context;
-    const size_t bytes = (size_t)job->rows * (size_t)job->classes * plb_dtype_size[job->logits.dtype];
-    const size_t traffic = job->grad_logits.data ? 2 * bytes : bytes;
-    plb_gaussian gaussian;
-    loss_run run = {
-        .call = call,
-        .job = job,
-        .kernel = plb_cpu_simd(context)->loss_rows[job->logits.dtype],
-        .has_weights = job->mask.data || job->weights.data || job->has_ignore_index,
-    };
-    poslabel_status status = prepare(&run, &gaussian, traffic);
-    if (status != POSLABEL_OK)
+    plb_loss_run run;
+    void *memory;
+    const int threads = plb_loss_threads(call, job, job->rows);
+    poslabel_status status = plb_workspace(call, plb_loss_memory(job, threads), &memory);
+    if (status != POSLABEL_OK || (status = plb_loss_begin(&run, call, job, threads, memory)) != POSLABEL_OK)
         return status;
-
-    double weight_sum = (double)job->rows;
-    if (run.has_weights || job->ids.data) {
-        plb_parallel(context, (size_t)job->rows * 16, weigh_blocks, &run);
-        const block_sums all = add_blocks(&run);
-        if (all.first_bad >= 0)
-            return report_bad_row(&run, all.first_bad);
-        weight_sum = all.weight;
+    if (job->grad_logits.data || !run.counts) { /* else the filter's pass has made the losses */
+        forget_blocks(&run);
+        plb_loss_pass(&run, 0, job->rows, NULL);
     }
-    block_sums all = {weight_sum, 0, 0, -1};
-    if (run.counts) {
-        run.filter = true;
-        plb_parallel(context, bytes, loss_blocks, &run);
-        run.filter = false;
-        all = add_blocks(&run);
-    }
-
-    const bool mean = job->reduction == POSLABEL_REDUCTION_MEAN;
-    const double norm = job->normalizer.data ? plb_load_number(job->normalizer.data, job->normalizer.dtype) : all.weight;
-    const double per_weight = norm == 0 ? 0 : 1 / norm;
-    run.upstream = job->grad_scale * (mean ? per_weight : 1);
-    if (job->grad_loss.data && job->grad_loss.count <= 1 && job->rows > 0)
-        run.upstream *= plb_load_number(job->grad_loss.data, job->grad_loss.dtype);
-    run.nothing = mean && norm == 0;
-    run.gradient = job->grad_logits.data != NULL;
-    if (run.gradient || !run.counts) {
-        plb_parallel(context, traffic, loss_blocks, &run);
-        const double weight = all.weight;
-        all = add_blocks(&run);
-        all.weight = weight;
-    }
-
-    if (job->reduction != POSLABEL_REDUCTION_NONE)
-        store_scalar(&job->loss, mean ? (norm == 0 ? 0 : all.loss / norm) : all.loss);
-    store_scalar(&job->accuracy, norm == 0 ? 0 : all.correct / norm);
-    store_scalar(&job->weight_sum, all.weight);
-    store_scalar(&job->flags, norm == 0 ? POSLABEL_LOSS_EMPTY : 0);
+    plb_loss_end(&run);
     return POSLABEL_OK;
 }

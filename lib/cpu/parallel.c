@@ -58,3 +58,24 @@ void plb_parallel(const poslabel_context *context, size_t bytes, plb_parallel_bo
 #endif
     body(argument, 0, 1);
 }
+
+/* The number is one of the calling thread, and its team inherits it; other threads of the program do not see it. */
+int plb_parallel_alone(void)
+{
+#ifdef _OPENMP
+    const int before = omp_get_max_threads();
+    omp_set_num_threads(1);
+    return before;
+#else
+    return 0;
+#endif
+}
+
+void plb_parallel_restore(int before)
+{
+#ifdef _OPENMP
+    omp_set_num_threads(before);
+#else
+    (void)before;
+#endif
+}

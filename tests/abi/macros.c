@@ -24,6 +24,7 @@ int use_macros(void)
     poslabel_block_mask_args block_mask = POSLABEL_BLOCK_MASK_ARGS_INIT;
     poslabel_droppos_masks_args droppos_masks = POSLABEL_DROPPOS_MASKS_ARGS_INIT;
     poslabel_position_cross_entropy_args position = POSLABEL_POSITION_CROSS_ENTROPY_ARGS_INIT;
+    poslabel_linear_position_loss_args linear = POSLABEL_LINEAR_POSITION_LOSS_ARGS_INIT;
     poslabel_assemble_tokens_args assemble = POSLABEL_ASSEMBLE_TOKENS_ARGS_INIT;
     poslabel_assemble_tokens_backward_args backward = POSLABEL_ASSEMBLE_TOKENS_BACKWARD_ARGS_INIT;
     poslabel_tensor tensor = POSLABEL_CPU_TENSOR(data, POSLABEL_FLOAT32, 2, shape);
@@ -34,6 +35,6 @@ int use_macros(void)
                  sigma_schedule.struct_size + absolute_labels.struct_size + relative_labels.struct_size +
                  smoothing_map.struct_size + scale_gradient.struct_size + random_mask.struct_size +
                  regular_mask.struct_size + block_mask.struct_size + droppos_masks.struct_size + position.struct_size +
-                 assemble.struct_size + backward.struct_size) +
+                 linear.struct_size + assemble.struct_size + backward.struct_size) +
            tensor.ndim + dtypes[0].bits;
 }

@@ -62,7 +62,8 @@ dynamic = run("readelf", "-dW", library)
 soname = re.search(r"\(SONAME\).*\[(.*)\]", dynamic)
 if not soname or soname.group(1) != f"libposlabel.so.{soversion}":
     problems.append(f"SONAME is {soname and soname.group(1)}, must be libposlabel.so.{soversion}")
-allowed = re.compile(r"(libc|libm|libpthread|ld-linux[\w-]*|libgomp|libomp|libgcc_s|lib[atu]b?san|libclang_rt\.\w+)\.so")
+allowed = re.compile(r"(libc|libm|libpthread|ld-linux[\w-]*|libgomp|libomp|libgcc_s|lib[atu]b?san|libclang_rt\.\w+)\.so"
+                     r"|lib(openblas\w*|cblas|blas|blis\w*|flexiblas|mkl_rt|nvpl_blas\w*)\.so")
 for needed in re.findall(r"\(NEEDED\).*\[(.*)\]", dynamic):
     if not allowed.match(needed):
         problems.append(f"the library needs {needed}")

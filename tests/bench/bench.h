@@ -6,8 +6,8 @@
  *   machine.c   facts about the machine
  *   report.c    the table and the JSON
  *
- * and the suites, which say what is measured at which sizes: bandwidth.c, latency.c, loss.c, scale.c, tokens.c,
- * masks.c and labels.c.
+ * and the suites, which say what is measured at which sizes: bandwidth.c, latency.c, loss.c, linear.c, scale.c,
+ * tokens.c, masks.c and labels.c.
  */
 #ifndef BENCH_H
 #define BENCH_H
@@ -71,6 +71,7 @@ typedef struct bench_case {
     bool in_place;          /* works on arena b; the yardstick, a copy, restores it */
     bench_call *rival;      /* another operation to compare with, or NULL */
     void *rival_args;
+    const char *rival_name; /* whose time is compared with: "the three products" */
     int64_t items;          /* images in a call, for the time of each; or 0 */
     int calls;              /* in one sample of the clock; 0: 1 */
     bench_target target, rival_target;
@@ -82,7 +83,7 @@ typedef struct bench_spread {
 } bench_spread;
 
 typedef struct bench_result {
-    char operation[64], size[72], dtype[16];
+    char operation[64], size[72], dtype[16], rival_name[24];
     size_t read, written;
     bench_yardstick yardstick;
     bench_target target, rival_target;
@@ -148,6 +149,7 @@ bool bench_write_json(const bench_run *run, const bench_machine *machine, const 
 /* The suites. */
 void bench_bandwidth(bench_run *run);
 void bench_losses(bench_run *run);
+void bench_linear(bench_run *run);
 void bench_scale(bench_run *run);
 void bench_latency(bench_run *run);
 void bench_tokens(bench_run *run);

@@ -211,6 +211,7 @@ static void measure_loss(bench_run *run, const loss_case *what)
     if (what->kind == DROPPOS && !measured.in_place) {
         measured.rival = position_cross_entropy;
         measured.rival_args = &hard;
+        measured.rival_name = "hard labels";
         if (!(flags & FILTER))
             measured.rival_target = (bench_target){BENCH_RIVAL_AT_MOST, 1.1};
     }

@@ -228,6 +228,7 @@ void bench_measure(bench_run *run, const bench_case *what)
     snprintf(result->operation, sizeof result->operation, "%s", what->operation);
     snprintf(result->size, sizeof result->size, "%s", what->size);
     snprintf(result->dtype, sizeof result->dtype, "%s", what->dtype);
+    snprintf(result->rival_name, sizeof result->rival_name, "%s", what->rival ? what->rival_name : "");
     result->first = verify(run, what);
 
     round_log *const rounds = calloc(1, sizeof *rounds);

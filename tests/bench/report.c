@@ -92,8 +92,10 @@ void bench_print_result(const bench_result *result)
            spread->q3 > 1.25 * spread->q1 ? " (noisy)" : "");
     if (result->rival.median > 0) {
         format_target(result, result->rival_target, remark, sizeof remark);
-        printf("%-38s %-16s %-8s %9s %9s %7s  %-4s %6s %6.2f %6.2f %6.2f %6s  %s%s\n",
-               "  time / time of explicit labels", result->size, result->dtype, "", "", "", "hard", "",
+        char name[64];
+        snprintf(name, sizeof name, "  time / time of %s", result->rival_name);
+        printf("%-38s %-16s %-8s %9s %9s %7s  %-4s %6s %6.2f %6.2f %6.2f %6s  %s%s\n", name, result->size,
+               result->dtype, "", "", "", "", "",
                result->rival.min, result->rival.median, result->rival.max, "", remark,
                result->rival.q3 > 1.25 * result->rival.q1 ? " (noisy)" : "");
     }
@@ -166,8 +168,10 @@ static void write_result(FILE *file, const bench_result *result)
         fprintf(file, ", \"best_ratio\": %.6g", result->best_ratio);
         write_spread(file, "ratio", &result->ratio);
     }
-    if (result->rival.median > 0)
+    if (result->rival.median > 0) {
         write_spread(file, "rival", &result->rival);
+        fprintf(file, ", \"rival_name\": \"%s\"", result->rival_name);
+    }
     if (result->items)
         fprintf(file, ", \"images\": %lld", (long long)result->items);
     write_target(file, "target", result, result->target);

@@ -38,7 +38,7 @@ def row(result: Dict[str, Any]) -> str:
         against = f"{result['yardstick']} {traffic / result['yardstick_seconds']['median'] / 1e9:.1f}"
     remarks = [verdict(result["target"])] if "target" in result else []
     if "rival" in result:
-        text = f"{result['rival']['median']:.2f} × the time of hard labels"
+        text = f"{result['rival']['median']:.2f} × the time of {result['rival_name']}"
         remarks.append(text + (f", {verdict(result['rival_target'])}" if "rival_target" in result else ""))
     if "images" in result:
         remarks.append(f"{clock(seconds / result['images'])} an image")

@@ -27,6 +27,12 @@ EMULATION_VISIBLE void emulation_break_device(int error);
 /* Whether queued work waits until something synchronises with it, instead of running at once. */
 EMULATION_VISIBLE void emulation_defer(int on);
 
+/* How many devices there are, 1 at the start; they have everything in common but their streams.  0: none is found. */
+EMULATION_VISIBLE void emulation_devices(int count);
+
+/* A function of the emulated runtime, as dlsym() would give it of a real one; NULL: there is none of that name. */
+EMULATION_VISIBLE void *emulation_function(const char *name);
+
 /*
  * The order in which threads and blocks take turns; 0, the default, is that of their indices.  The environment variable
  * EMULATION_SEED sets what it is at the start.

@@ -1,30 +1,57 @@
 /*
- * The device: one, of compute capability 9.0, with very little of everything.  SPDX-License-Identifier: Apache-2.0
+ * The device: of compute capability 9.0, with very little of everything.  One, unless a test asks for more.  SPDX-License-Identifier: Apache-2.0
  */
 #include "runtime.h"
 
 #include <cstdio>
 #include <cstring>
 
+namespace emulation
+{
+static int devices = 1;
+static thread_local int current;
+
+int current_device()
+{
+    return current;
+}
+
+static bool is_device(int device)
+{
+    return device >= 0 && device < devices;
+}
+} // namespace emulation
+
 using namespace emulation;
+
+void emulation_devices(int count)
+{
+    const auto held = hold();
+    devices = count;
+    if (!is_device(current))
+        current = 0;
+}
 
 cudaError_t cudaGetDeviceCount(int *count)
 {
     EMULATION_CALL(call);
-    *count = 1;
-    return call.result();
+    *count = devices;
+    return call.result(devices > 0 ? cudaSuccess : cudaErrorNoDevice);
 }
 
 cudaError_t cudaSetDevice(int device)
 {
     EMULATION_CALL(call);
-    return call.result(device == 0 ? cudaSuccess : cudaErrorInvalidDevice);
+    if (!is_device(device))
+        return call.result(cudaErrorInvalidDevice);
+    current = device;
+    return call.result();
 }
 
 cudaError_t cudaGetDevice(int *device)
 {
     EMULATION_CALL(call);
-    *device = 0;
+    *device = current;
     return call.result();
 }
 
@@ -82,7 +109,7 @@ static const struct {
 cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int device)
 {
     EMULATION_CALL(call);
-    if (device != 0)
+    if (!is_device(device))
         return call.result(cudaErrorInvalidDevice);
     *value = 0; /* what it does not have */
     for (const auto &known : attributes)
@@ -94,7 +121,7 @@ cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int dev
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device)
 {
     EMULATION_CALL(call);
-    if (device != 0)
+    if (!is_device(device))
         return call.result(cudaErrorInvalidDevice);
     memset(properties, 0, sizeof *properties);
     snprintf(properties->name, sizeof properties->name, "emulated device");
@@ -127,7 +154,7 @@ cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t *pool, int device)
     static char the_pool;
     EMULATION_CALL(call);
     *pool = reinterpret_cast<cudaMemPool_t>(&the_pool);
-    return call.result(device == 0 ? cudaSuccess : cudaErrorInvalidDevice);
+    return call.result(is_device(device) ? cudaSuccess : cudaErrorInvalidDevice);
 }
 
 cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void *)
@@ -153,6 +180,7 @@ static const struct {
     {cudaErrorInvalidConfiguration, "cudaErrorInvalidConfiguration", "invalid configuration argument"},
     {cudaErrorInvalidPitchValue, "cudaErrorInvalidPitchValue", "invalid pitch argument"},
     {cudaErrorInvalidMemcpyDirection, "cudaErrorInvalidMemcpyDirection", "invalid copy direction for memcpy"},
+    {cudaErrorStubLibrary, "cudaErrorStubLibrary", "CUDA driver is a stub library"},
     {cudaErrorInsufficientDriver, "cudaErrorInsufficientDriver", "CUDA driver version is insufficient"},
     {cudaErrorInvalidDeviceFunction, "cudaErrorInvalidDeviceFunction", "invalid device function"},
     {cudaErrorNoDevice, "cudaErrorNoDevice", "no CUDA-capable device is detected"},

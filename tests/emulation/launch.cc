@@ -1,6 +1,6 @@
 /* Launches: limits, occupancy, attributes of kernels.  SPDX-License-Identifier: Apache-2.0 */
 #include "grid.h"
-#include "runtime.h"
+#include "stream.h"
 
 #include <cstring>
 #include <map>
@@ -67,6 +67,9 @@ cudaError_t launch(const cudaLaunchConfig_t &config, const void *kernel, std::fu
     const cudaError_t error = check(config, kernel, cooperative);
     if (error != cudaSuccess)
         return call.result(error);
+    const CUstream_st &stream = stream_of(config.stream);
+    if (!is_stream(&stream) || (!stream.is_default && stream.device != current_device()))
+        return call.result(cudaErrorInvalidResourceHandle);
     const Launch launch = {config.gridDim, config.blockDim, config.dynamicSmemBytes, cooperative, std::move(body)};
     return call.result(submit(config.stream, [launch] {
         launches++;

@@ -49,6 +49,9 @@ cudaError_t submit(cudaStream_t stream, std::function<void()> work);
 void finish(cudaStream_t stream);
 void finish_all();
 
+/* The calling thread's. */
+int current_device();
+
 bool is_capturing(cudaStream_t stream);
 bool is_deferred();
 

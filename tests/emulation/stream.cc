@@ -97,6 +97,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags)
         return call.result(cudaErrorInvalidValue);
     *stream = new CUstream_st;
     (*stream)->flags = flags;
+    (*stream)->device = current_device();
     (*stream)->blocking = (flags & cudaStreamNonBlocking) == 0;
     streams.push_back(*stream);
     live_objects++;

@@ -45,6 +45,7 @@ void drain(CUstream_st &stream, unsigned long last);
 struct CUstream_st {
     bool is_default = false, blocking = true;
     unsigned flags = 0;
+    int device = 0;
     std::deque<emulation::Task> queue;
     std::shared_ptr<emulation::Capture> capture;
 };

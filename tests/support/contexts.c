@@ -106,18 +106,6 @@ static void count_release(void *user, void *data, size_t size)
     free(block->raw);
 }
 
-static void *count_device_allocate(void *user, size_t size, void *stream)
-{
-    (void)stream;
-    return count_allocate(user, size, 64);
-}
-
-static void count_device_release(void *user, void *data, size_t size, void *stream)
-{
-    (void)stream;
-    count_release(user, data, size);
-}
-
 void counting_allocator_init(counting_allocator *counter)
 {
     memset(counter, 0, sizeof *counter);
@@ -145,8 +133,6 @@ poslabel_context *context_counted(counting_allocator *counter, poslabel_isa isa,
     options.allocator = counting_allocator_hooks(counter);
     if (isa == POSLABEL_ISA_AUTO)
         options.device = test_device();
-    if (test_on_emulation()) /* whose device memory is the host's */
-        options.device_allocator = (poslabel_device_allocator){counter, count_device_allocate, count_device_release};
     const poslabel_status result = poslabel_context_create(&options, &context);
     if (status)
         *status = result;

@@ -43,7 +43,7 @@ poslabel_allocator counting_allocator_hooks(counting_allocator *counter);
 #define counting_allocator_check(counter) counting_allocator_check_at(__FILE__, __LINE__, (counter))
 void counting_allocator_check_at(const char *file, int line, const counting_allocator *counter);
 
-/* A context that takes its memory from `counter`; NULL with the status when that cannot be had. */
+/* A context that takes its host memory from `counter`; NULL with the status when that cannot be had. */
 poslabel_context *context_counted(counting_allocator *counter, poslabel_isa isa, int threads, poslabel_status *status);
 
 #endif

@@ -28,6 +28,9 @@ poslabel_device_type test_other_device(void);
 void test_share(void *pages, size_t size);
 void test_unshare(void *pages);
 
+/* Whether to leave a case out: on the emulation, where calls take milliseconds, true but for one in n of its calls. */
+bool test_leaves_out(int n);
+
 /* Leaves a test out where it is about what only the CPU does. */
 #define skip_on_cuda()                                                                                                 \
     do {                                                                                                               \

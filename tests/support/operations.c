@@ -60,6 +60,9 @@ CALL(assemble_tokens)
 CALL(assemble_tokens_backward)
 CALL(attentive_weights)
 CALL(position_cross_entropy)
+#ifdef TEST_HAVE_CBLAS
+CALL(linear_position_loss)
+#endif
 CALL(droppos_loss)
 CALL(scale_gradient)
 CALL(sigma_schedule)
@@ -223,6 +226,40 @@ static void relative_cross_entropy(operation *op, int64_t many)
     args->grad_logits = out(op, dtype_f32, SHAPE(many, 6, 6, 15));
 }
 
+#ifdef TEST_HAVE_CBLAS
+static void linear_loss(operation *op, int64_t many)
+{
+    OPERATION(op, linear_position_loss, POSLABEL_LINEAR_POSITION_LOSS_ARGS_INIT);
+    op->variant = "explicit";
+    args->labels = POSLABEL_LABELS_EXPLICIT;
+    args->workspace_limit = 100000;
+    args->features = &floats(op, SHAPE(many, D), 1)->t;
+    args->weight = &floats(op, SHAPE(N, D), 2)->t;
+    args->bias = &floats(op, SHAPE(N), 3)->t;
+    args->positions = &ids(op, SHAPE(many), N, 4)->t;
+    args->mask = &ids(op, SHAPE(many), 2, 5)->t;
+    args->loss = out(op, dtype_f32, 0, NULL);
+    args->grad_features = out(op, dtype_f32, SHAPE(many, D));
+    args->grad_weight = out(op, dtype_f32, SHAPE(N, D));
+    args->grad_bias = out(op, dtype_f32, SHAPE(N));
+    args->accuracy = out(op, dtype_f32, 0, NULL);
+    args->weight_sum = out(op, dtype_f64, 0, NULL);
+    args->flags = out(op, dtype_i32, 0, NULL);
+}
+
+static void absolute_linear_loss(operation *op, int64_t many)
+{
+    OPERATION(op, linear_position_loss, POSLABEL_LINEAR_POSITION_LOSS_ARGS_INIT);
+    op->variant = "absolute";
+    args->grid = grid;
+    args->features = &floats(op, SHAPE(many, N, D), 1)->t;
+    args->weight = &floats(op, SHAPE(N, D), 2)->t;
+    args->loss = out(op, dtype_f64, 0, NULL);
+    args->grad_features = out(op, dtype_f32, SHAPE(many, N, D));
+    args->grad_weight = out(op, dtype_f32, SHAPE(N, D));
+}
+#endif
+
 static void droppos_loss(operation *op, int64_t many)
 {
     OPERATION(op, droppos_loss, POSLABEL_DROPPOS_LOSS_ARGS_INIT);
@@ -278,6 +315,10 @@ static void (*const table[])(operation *, int64_t) = {absolute_labels,
                                                       position_cross_entropy,
                                                       absolute_cross_entropy,
                                                       relative_cross_entropy,
+#ifdef TEST_HAVE_CBLAS
+                                                      linear_loss,
+                                                      absolute_linear_loss,
+#endif
                                                       droppos_loss,
                                                       filtered_loss,
                                                       scale_gradient,

@@ -28,6 +28,7 @@ typedef struct operation {
         poslabel_assemble_tokens_backward_args assemble_tokens_backward;
         poslabel_attentive_weights_args attentive_weights;
         poslabel_position_cross_entropy_args position_cross_entropy;
+        poslabel_linear_position_loss_args linear_position_loss;
         poslabel_droppos_loss_args droppos_loss;
         poslabel_scale_gradient_args scale_gradient;
         poslabel_sigma_schedule_args sigma_schedule;

@@ -21,6 +21,7 @@ from .context import (
 )
 from .droppos import droppos_loss, sigma_schedule
 from .labels import Normalization, absolute_labels, relative_labels, smoothing_map
+from .linear import LinearLossResult, linear_position_loss
 from .loss import LossFlag, LossResult, Reduction, scale_gradient
 from .masks import (
     DropposMasks,
@@ -63,6 +64,7 @@ __all__ = [
     "InvalidError",
     "Isa",
     "LabelKind",
+    "LinearLossResult",
     "LogLevel",
     "LossFlag",
     "LossResult",
@@ -87,6 +89,7 @@ __all__ = [
     "droppos_masks",
     "isa_supported",
     "library_path",
+    "linear_position_loss",
     "philox",
     "position_cross_entropy",
     "random_below",

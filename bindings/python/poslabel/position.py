@@ -20,7 +20,7 @@ class LabelKind(enum.IntEnum):
     EXPLICIT = 2
 
 
-_LABEL_KINDS = choices(LabelKind)
+LABEL_KINDS = choices(LabelKind)
 
 
 class PositionCrossEntropyArgs(ctypes.Structure):
@@ -93,7 +93,7 @@ def position_cross_entropy(
     if labels is None:
         kind = 0 if positions is None else 2
     else:
-        kind = call.choice("labels", _LABEL_KINDS, labels)
+        kind = call.choice("labels", LABEL_KINDS, labels)
     how = call.choice("reduction", REDUCTIONS, reduction)
     source = call.read("logits", logits)
     result = loss_outputs("position_cross_entropy: logits", logits, how, loss, grad_logits, accuracy, weight_sum, flags)

@@ -13,14 +13,14 @@ import unittest
 
 import poslabel
 from cases import ROOT, TestCase
-from poslabel import _call, _library, attention, context, droppos, labels, loss, masks, position, tensor, tokens
+from poslabel import _call, _library, attention, context, droppos, labels, linear, loss, masks, position, tensor, tokens
 
 INCLUDE = pathlib.Path(os.environ.get("POSLABEL_INCLUDE", ROOT / "include"))
 COMPILER = os.environ.get("CC", "cc")
 
 OPERATIONS = {
     value.name: value
-    for module in (attention, droppos, labels, loss, masks, position, tokens)
+    for module in (attention, droppos, labels, linear, loss, masks, position, tokens)
     for value in vars(module).values()
     if isinstance(value, _call.Operation)
 }
@@ -95,7 +95,7 @@ class Layout(TestCase):
             cls.known = json.loads(subprocess.run([binary], check=True, stdout=subprocess.PIPE).stdout)
 
     def test_structs(self):
-        self.assertEqual(len(OPERATIONS), 14)
+        self.assertEqual(len(OPERATIONS), 15)
         for name, kind in STRUCTS.items():
             with self.subTest(name):
                 expected = dict(self.known[name])

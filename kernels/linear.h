@@ -1,0 +1,46 @@
+/*
+ * The small kernels around the matrix products of a linear head.  SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef PLB_CUDA_LINEAR_H
+#define PLB_CUDA_LINEAR_H
+
+#include "loss.h"
+
+/* A launch's worth of blocks of 256 threads for `items`: enough to fill the device. */
+static inline long long plb_blocks_for(const plb_call *call, long long items)
+{
+    const long long most = (long long)plb_cuda_of(call)->multiprocessors * 8, wanted = (items + 255) / 256;
+    return wanted < most ? wanted : most;
+}
+
+/* W, the sum of the weights of all rows, to *sum; reports rows that are not allowed.  `partial` holds one a block. */
+poslabel_status plb_linear_weigh(const plb_call *call, const plb_loss_parameters *p, double *sum, double *partial,
+                                 int blocks);
+
+/*
+ * to[r] = row first + r of `from`, rows of `pitch` elements.  With `p` the rows are features, and zeros where a row does
+ * not count: its weight is 0, or the normaliser of a mean is.
+ */
+poslabel_status plb_linear_gather(const plb_call *call, const plb_loss_parameters *p, const plb_rows *from,
+                                  long long first, long long rows, void *to, long long pitch);
+
+/* The rows of `from`, `pitch` elements each, to grad_features, which has rows on two levels. */
+poslabel_status plb_linear_scatter(const plb_call *call, const plb_rows *grad_features, long long first, long long rows,
+                                   const void *from, long long pitch);
+
+/* to = from * scale in 16 bits, for rows * pitch floats. */
+poslabel_status plb_linear_narrow(const plb_call *call, const float *from, void *to, long long count, int dtype,
+                                  float scale);
+
+/* sums[c] += the sum of column c of `gradient`, floats or doubles; in the order of the rows. */
+poslabel_status plb_linear_add_columns(const plb_call *call, const void *gradient, bool is_double, long long rows,
+                                       int classes, long long pitch, double *sums);
+
+/* A row of any float dtype as floats or doubles. */
+poslabel_status plb_linear_widen(const plb_call *call, const plb_rows *from, void *to, bool is_double, int count);
+
+/* out = from, or out += from: rows of floats or doubles, `pitch` apart, rounded once. */
+poslabel_status plb_linear_finish(const plb_call *call, const plb_rows *out, const void *from, bool from_double,
+                                  long long pitch, bool accumulate);
+
+#endif

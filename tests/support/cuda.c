@@ -1,0 +1,136 @@
+/* The CUDA runtime for tests, found at run time.  SPDX-License-Identifier: Apache-2.0 */
+#include "cuda.h"
+#include "test.h"
+
+#include <dlfcn.h>
+
+static void *(*emulated_function)(const char *name);
+
+/* Kept, because tests change the variable that names it. */
+static void *emulated_module(void)
+{
+    static void *module;
+    if (!module && test_on_emulation()) {
+        module = dlopen(getenv("POSLABEL_CUDA_MODULE"), RTLD_NOW | RTLD_LOCAL);
+        if (!module)
+            test_fail("no emulated module: %s", dlerror());
+        *(void **)&emulated_function = dlsym(module, "emulation_function");
+    }
+    return module;
+}
+
+static void *runtime_library(void)
+{
+    static const char *const names[] = {"libcudart.so.13", "libcudart.so.12", "libcudart.so"};
+    void *library = NULL;
+    for (int i = 0; i < COUNT(names) && !library; i++)
+        library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
+    return library;
+}
+
+static void *symbol(void *library, const char *name)
+{
+    void *const found = emulated_function ? emulated_function(name) : dlsym(library, name);
+    if (!found)
+        test_fail("the CUDA runtime has no %s", name);
+    return found;
+}
+
+const cuda_runtime *cuda(void)
+{
+    static cuda_runtime runtime;
+    static bool is_open;
+    if (!is_open && !test_on_cuda())
+        skip();
+    if (is_open)
+        return &runtime;
+    void *const library = emulated_module() ? emulated_module() : runtime_library();
+    if (!library)
+        skip();
+    const struct {
+        void *place;
+        const char *name;
+    } table[] = {
+        {&runtime.get_device_count, "cudaGetDeviceCount"},
+        {&runtime.get_device, "cudaGetDevice"},
+        {&runtime.set_device, "cudaSetDevice"},
+        {&runtime.device_synchronize, "cudaDeviceSynchronize"},
+        {&runtime.get_last_error, "cudaGetLastError"},
+        {&runtime.peek_at_last_error, "cudaPeekAtLastError"},
+        {&runtime.malloc, "cudaMalloc"},
+        {&runtime.free, "cudaFree"},
+        {&runtime.memcpy, "cudaMemcpy"},
+        {&runtime.stream_create, "cudaStreamCreateWithFlags"},
+        {&runtime.stream_destroy, "cudaStreamDestroy"},
+        {&runtime.stream_synchronize, "cudaStreamSynchronize"},
+        {&runtime.begin_capture, "cudaStreamBeginCapture"},
+        {&runtime.end_capture, "cudaStreamEndCapture"},
+        {&runtime.instantiate, "cudaGraphInstantiateWithFlags"},
+        {&runtime.launch, "cudaGraphLaunch"},
+        {&runtime.destroy_executable, "cudaGraphExecDestroy"},
+        {&runtime.destroy_graph, "cudaGraphDestroy"},
+    };
+    for (int i = 0; i < COUNT(table); i++) {
+        void *const function = symbol(library, table[i].name);
+        memcpy(table[i].place, &function, sizeof function);
+    }
+    is_open = true;
+    return &runtime;
+}
+
+void cuda_ok_at(const char *file, int line, const char *text, int error)
+{
+    if (error)
+        test_fail_at(file, line, "%s gave CUDA's error %d", text, error);
+}
+
+void *cuda_stream_new(unsigned flags)
+{
+    void *stream = NULL;
+    cuda_ok(cuda()->stream_create(&stream, flags));
+    return stream;
+}
+
+static const emulation_controls *controls(void)
+{
+    static emulation_controls all;
+    void *const module = emulated_module();
+    if (!module)
+        return NULL;
+    *(void **)&all.fault_points = dlsym(module, "emulation_fault_points");
+    *(void **)&all.fail_at = dlsym(module, "emulation_fail_at");
+    *(void **)&all.break_device = dlsym(module, "emulation_break_device");
+    *(void **)&all.defer = dlsym(module, "emulation_defer");
+    *(void **)&all.devices = dlsym(module, "emulation_devices");
+    *(void **)&all.launches = dlsym(module, "emulation_launches");
+    *(void **)&all.live_allocations = dlsym(module, "emulation_live_allocations");
+    *(void **)&all.live_objects = dlsym(module, "emulation_live_objects");
+    return &all;
+}
+
+const emulation_controls *emulation(void)
+{
+    const emulation_controls *const all = controls();
+    if (!all)
+        skip();
+    return all;
+}
+
+int emulation_clean(void **state)
+{
+    (void)state;
+    const emulation_controls *const all = controls();
+    if (!all)
+        return 0;
+    all->fail_at(0, 0);
+    all->break_device(0);
+    all->defer(0);
+    all->devices(1);
+    cuda()->get_last_error();
+    if (all->live_allocations() || all->live_objects()) {
+        print_error("%ld allocations and %ld other objects are left on the device\n", all->live_allocations(),
+                    all->live_objects());
+        return -1;
+    }
+    return 0;
+}
