@@ -58,8 +58,8 @@ void trainer_close(trainer *t)
 }
 
 /*
- * Cuts a batch of crops of `count` photographs from `first` on, hides patches, drops positions, and runs the model up to
- * the logits.  What is drawn depends on the step and on the numbers of the samples, from first_sample on.
+ * Cuts a batch of crops of `count` photographs from `first` on, hides patches, drops positions, and runs the model up
+ * to the logits.  What is drawn depends on the step and on the numbers of the samples, from first_sample on.
  *
  * On CUDA the step before is still under way while the host cuts the crops; the upload waits for it.
  */

@@ -1,5 +1,5 @@
 /*
- * The part of cuBLAS that the library calls, in plain loops.  SPDX-License-Identifier: Apache-2.0
+ * The part of cuBLAS that the library and the trainer call, in plain loops.  SPDX-License-Identifier: Apache-2.0
  *
  * Sums run in the order of their index, in the type of the computation; the fast modes are as exact as the others.
  */
