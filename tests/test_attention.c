@@ -451,7 +451,7 @@ static void same_bits(void **state)
         forget(&c);                                                                                                    \
         expect_error(context, poslabel_attentive_weights(context, &args), (status),                                    \
                      "attentive_weights: ", __VA_ARGS__);                                                              \
-        if (!tensor_is_untouched(c.attention) || !tensor_is_untouched(c.weights))                                      \
+        if (!error_came_later() && (!tensor_is_untouched(c.attention) || !tensor_is_untouched(c.weights)))             \
             test_fail("%s: the call failed, but an output was written", #change);                                      \
     } while (0)
 
@@ -482,7 +482,8 @@ static void errors(void **state)
 
     tensor_set(c.ids_keep, 6, 6);
     REFUSED((void)args, INVALID, "ids_keep[1, 2] = 6", "[0, 6)");
-    REFUSED(args.weights = NULL, INVALID, "ids_keep[1, 2] = 6");
+    if (!test_on_cuda()) /* where ids that nothing needs are not looked at */
+        REFUSED(args.weights = NULL, INVALID, "ids_keep[1, 2] = 6");
     tensor_set(c.ids_keep, 6, -1);
     REFUSED((void)args, INVALID, "ids_keep[1, 2] = -1", "[0, 6)");
     tensor_set(c.ids_keep, 6, 0);
@@ -519,9 +520,9 @@ static void errors(void **state)
     static const char *const names[] = {"tokens is on",   "cls is on",       "pos_embed is on",
                                         "ids_keep is on", "attention is on", "weights is on"};
     for (int i = 0; i < COUNT(all); i++) {
-        all[i]->t.device.type = POSLABEL_DEVICE_CUDA;
+        all[i]->t.device.type = test_other_device();
         REFUSED((void)args, INVALID, names[i]);
-        all[i]->t.device.type = POSLABEL_DEVICE_CPU;
+        all[i]->t.device.type = test_device().type;
     }
 
     const int64_t every_other[] = {60, 10, 2};
@@ -544,7 +545,7 @@ static void errors(void **state)
     counting_allocator counter;
     poslabel_status status;
     counting_allocator_init(&counter);
-    poslabel_context *const counted = context_counted(&counter, POSLABEL_ISA_AUTO, 2, &status);
+    poslabel_context *const counted = context_counted(&counter, POSLABEL_ISA_REFERENCE, 2, &status);
     forget(&c);
     counter.fail_at = counter.allocations + 1;
     expect_error(counted, call(counted, &c), POSLABEL_ERROR_MEMORY, "attentive_weights: ", "workspace");

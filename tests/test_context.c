@@ -70,7 +70,7 @@ static void options_that_are_wrong(void **state)
     do {                                                                                                               \
         poslabel_context_options options = POSLABEL_CONTEXT_OPTIONS_INIT;                                              \
         poslabel_context *context = (poslabel_context *)&counter;                                                      \
-        char message[256] = "";                                                                                        \
+        char message[512] = ""; /* as long as that of the log */                                                       \
         line_log log = {0};                                                                                            \
         options.message = message;                                                                                     \
         options.message_size = sizeof message;                                                                         \

@@ -81,9 +81,9 @@ static void what_a_context_is(void **state)
 
 /* ---- memory ---- */
 
-/* A device allocator that keeps books. */
+/* A device allocator that keeps books, and is to be called with its device current. */
 typedef struct device_memory {
-    int allocations, releases;
+    int allocations, releases, device;
     bool fails;
     size_t size[16];
     void *data[16], *stream[16], *released_on;
@@ -93,6 +93,9 @@ static void *take(void *user, size_t size, void *stream)
 {
     device_memory *const memory = user;
     const int i = memory->allocations;
+    int current;
+    cuda_ok(cuda()->get_device(&current));
+    assert_int_equal(current, memory->device);
     if (memory->fails || i == COUNT(memory->data))
         return NULL;
     memory->allocations++;
@@ -105,7 +108,9 @@ static void *take(void *user, size_t size, void *stream)
 static void give_back(void *user, void *data, size_t size, void *stream)
 {
     device_memory *const memory = user;
-    int i = 0;
+    int i = 0, current;
+    cuda_ok(cuda()->get_device(&current));
+    assert_int_equal(current, memory->device);
     while (i < memory->allocations && memory->data[i] != data)
         i++;
     assert_in_range(i, 0, memory->allocations - 1);
@@ -362,7 +367,9 @@ static void the_current_device_stays(void **state)
         cuda_ok(cuda()->set_device(id));
         void *const stream = cuda_stream_new(CUDA_NON_BLOCKING);
         cuda_ok(cuda()->set_device(1 - id));
+        device_memory memory = {.device = id};
         options.device = (poslabel_device){POSLABEL_DEVICE_CUDA, id};
+        options.device_allocator = (poslabel_device_allocator){&memory, take, give_back};
         STAYS(poslabel_context_create(&options, &context));
         assert_int_equal(poslabel_context_device(context).id, id);
         context->device = test_device(); /* where the tensors say that they are */
@@ -376,13 +383,14 @@ static void the_current_device_stays(void **state)
         expect_error(context, poslabel_context_reserve(context, SIZE_MAX), POSLABEL_ERROR_MEMORY, "memory");
         STAYS(POSLABEL_OK);
         STAYS((poslabel_context_destroy(context), POSLABEL_OK));
+        assert_int_equal(memory.releases, memory.allocations);
         cuda_ok(cuda()->stream_destroy(stream));
         loss_case_free(&c);
     }
     cuda_ok(cuda()->set_device(0));
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, emulation_clean, emulation_clean)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, emulation_begin, emulation_end)
 
 int main(void)
 {

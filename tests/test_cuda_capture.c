@@ -227,7 +227,7 @@ static void replays_report(void **state)
     cuda_ok(cuda()->stream_destroy(stream));
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, emulation_clean, emulation_clean)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, emulation_begin, emulation_end)
 
 int main(void)
 {

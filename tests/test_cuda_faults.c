@@ -311,7 +311,7 @@ static void destroying_on_a_lost_device(void **state)
     device->break_device(0);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, emulation_clean, emulation_clean)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, emulation_begin, emulation_end)
 
 int main(void)
 {

@@ -20,17 +20,21 @@ static int remember(void **state)
     (void)state;
     const char *const named = getenv(VARIABLE);
     module_of_the_run = named ? strdup(named) : NULL;
-    return emulation_clean(state);
+    return 0;
 }
 
-static int restore(void **state)
+static void restore_module(void)
 {
-    (void)state;
     if (module_of_the_run)
         setenv(VARIABLE, module_of_the_run, 1);
     else
         unsetenv(VARIABLE);
-    return emulation_clean(state);
+}
+
+static int end(void **state)
+{
+    restore_module();
+    return emulation_end(state);
 }
 
 static int forget(void **state)
@@ -155,7 +159,7 @@ static void reasons_are_cut(void **state)
             if (size)
                 assert_true(strlen(g.data) < size);
             guard_check(&g);
-            restore(state); /* the guard asks which device it is for */
+            restore_module(); /* the guard asks which device it is for */
             guard_free(&g);
         }
 }
@@ -194,7 +198,7 @@ static void no_driver(void **state)
     there_is_cuda(state);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, emulation_clean, restore)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, emulation_begin, end)
 
 int main(void)
 {

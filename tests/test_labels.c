@@ -351,7 +351,7 @@ static void errors(void **state)
     EACH((changed.shape = wrong, args.labels = &changed), (changed.shape = wrong, args.map = &changed), INVALID,
          "has shape [6, 5]");
     EACH((changed.ndim = 0, args.labels = &changed), (changed.ndim = 1, args.map = &changed), INVALID, "has shape");
-    EACH((changed.device.type = 2, args.labels = &changed), (changed.device.type = 2, args.map = &changed), INVALID,
+    EACH((changed.device.type = test_other_device(), args.labels = &changed), (changed.device.type = test_other_device(), args.map = &changed), INVALID,
          "is on device");
     EACH((changed.data = NULL, args.labels = &changed), (changed.data = NULL, args.map = &changed), INVALID,
          ".data is NULL");
@@ -371,7 +371,7 @@ static void errors(void **state)
 
     counting_allocator counter;
     counting_allocator_init(&counter);
-    poslabel_context *const counted = context_counted(&counter, POSLABEL_ISA_AUTO, 1, NULL);
+    poslabel_context *const counted = context_counted(&counter, POSLABEL_ISA_REFERENCE, 1, NULL);
     counter.fail_at = counter.allocations + 1;
     expect_error(counted, smoothing(counted, (poslabel_grid){2, 3}, 1, 0, map), POSLABEL_ERROR_MEMORY,
                  "smoothing_map: ", "no memory");

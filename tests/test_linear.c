@@ -842,7 +842,7 @@ static head good;
         forget(&good);                                                                                                 \
         expect_error(context, poslabel_linear_position_loss(context, &args), INVALID,                                  \
                      "linear_position_loss: ", __VA_ARGS__);                                                           \
-        if (!untouched(&good))                                                                                         \
+        if (!error_came_later() && !untouched(&good))                                                                  \
             test_fail("%s: the call failed, but an output was written", #change);                                      \
     } while (0)
 
@@ -925,11 +925,6 @@ static void errors(void **state)
 
 #ifdef TEST_HAVE_CBLAS
     REFUSED(args.workspace_limit = 100, "workspace_limit = 100, must be at least ");
-    if (test_on_cuda()) { /* where the host does not see values */
-        head_free(&good);
-        poslabel_context_destroy(context);
-        return;
-    }
     const double was = tensor_get(good.loss.positions, 4);
     tensor_set(good.loss.positions, 4, 12);
     REFUSED(args.accumulate = 0, "positions[1, 1] = 12, must be in [0, 12)");

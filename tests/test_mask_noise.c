@@ -212,6 +212,7 @@ static void time_stays_proportional(void **state)
 static void workspace_is_bounded(void **state)
 {
     (void)state;
+    skip_on_cuda(); /* test_masks_cuda.c has the bound there */
     static const int64_t sizes[] = {1,   2,   16,  49,   128,  129,  193,  196,   225,   256,  257,
                                     409, 410, 576, 819,  820,  1024, 1638, 1639,  4096,  10000, 65536, 65537};
     for (int s = 0; s < COUNT(sizes); s++)

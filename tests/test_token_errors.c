@@ -37,7 +37,9 @@ static void end(void)
 
 static void check_untouched(const char *what)
 {
-    if (!token_case_outputs_untouched(&good))
+    if (error_came_later())
+        token_case_forget_outputs(&good);
+    else if (!token_case_outputs_untouched(&good))
         test_fail("%s: the call failed, but an output was written", what);
 }
 
@@ -118,6 +120,7 @@ static void indices(void **state)
 static void the_first_bad_index_is_reported(void **state)
 {
     (void)state;
+    skip_on_cuda(); /* test_cuda.c has what is reported there */
     const token_sizes many = {20000, 6, 4, 0, 1};
     context = context_new(POSLABEL_ISA_AUTO, 7);
     token_case c = token_case_new(many, dtype_f16, TOKENS_IDS | TOKENS_PLACES, (layout){0}, 32);
@@ -232,9 +235,9 @@ static void dtypes_and_devices(void **state)
     static const char *const names[] = {"tokens is on", "ids_keep is on",      "mask_pos is on",   "places is on",
                                         "x is on",      "prefix_tokens is on", "mask_token is on", "pos_embed is on"};
     for (int i = 0; i < COUNT(everything); i++) {
-        everything[i]->t.device.type = POSLABEL_DEVICE_CUDA;
+        everything[i]->t.device.type = test_other_device();
         FORWARD((void)args, INVALID, names[i]);
-        everything[i]->t.device.type = POSLABEL_DEVICE_CPU;
+        everything[i]->t.device.type = test_device().type;
     }
     end();
 }
@@ -299,6 +302,7 @@ static void overlaps(void **state)
 static void no_memory(void **state)
 {
     (void)state;
+    skip_on_cuda(); /* the counted memory is the host's */
     counting_allocator counter;
     poslabel_status status;
     begin(with_mask);

@@ -85,8 +85,8 @@ POSLABEL_API poslabel_status poslabel_assemble_tokens(poslabel_context *context,
  * 8 * (D + 15) * (P + N + 64) bytes, 512 * (N + V) bytes or 1 MiB, whichever is more, and 8 * (D + 15) + 4 * (V + 15)
  * bytes per thread.
  * On CUDA sums are formed in double precision too, in slices of the images whose number depends on sizes alone, so that
- * they may differ from the CPU's by one rounding.  Workspace on CUDA: at most 8 * B * (N + V) bytes, with positions twice
- * that, and 16,384 * D bytes.  An index out of range is taken for the nearest that is not; with places that are no
+ * they may differ from the CPU's by one rounding.  Workspace on CUDA: at most 8 * B * (N + V) bytes, with positions
+ * twice that, and 16,384 * D bytes.  An index out of range is taken for the nearest that is not; with places that are no
  * permutation all outputs but grad_prefix_tokens are undefined; poslabel_context_synchronize() reports both, of indices
  * on which an output depends.
  * Statuses as above; also POSLABEL_ERROR_INVALID when N cannot be known or disagrees, prefix_count is negative or

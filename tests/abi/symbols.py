@@ -67,6 +67,9 @@ allowed = re.compile(r"(libc|libm|libpthread|ld-linux[\w-]*|libgomp|libomp|libgc
 for needed in re.findall(r"\(NEEDED\).*\[(.*)\]", dynamic):
     if not allowed.match(needed):
         problems.append(f"the library needs {needed}")
+for line in run("nm", "-D", "--undefined-only", library).splitlines():
+    if re.match(r"(cuda[A-Z]|cublas[A-Z]|cu[A-Z]|__cuda)", line.split()[-1]):
+        problems.append(f"the library needs {line.split()[-1]}: CUDA is the business of its module")
 if "TEXTREL" in dynamic:
     problems.append("the library has relocations in its code")
 if re.search(r"\((RPATH|RUNPATH)\)", dynamic):

@@ -7,7 +7,7 @@
  *   report.c    the table and the JSON
  *
  * and the suites, which say what is measured at which sizes: bandwidth.c, latency.c, loss.c, linear.c, scale.c,
- * tokens.c, masks.c and labels.c.
+ * tokens.c, masks.c and labels.c.  The benchmark of the CUDA backend has suites and a clock of its own: cuda.h.
  */
 #ifndef BENCH_H
 #define BENCH_H
@@ -34,7 +34,9 @@ typedef enum bench_target_kind {
     BENCH_NO_TARGET,
     BENCH_RATIO_AT_LEAST, /* time of the yardstick / time of the operation */
     BENCH_RIVAL_AT_MOST,  /* time of the operation / time of the rival     */
-    BENCH_MICROSECONDS_AT_MOST
+    BENCH_MICROSECONDS_AT_MOST,
+    BENCH_MICROSECONDS_ABOVE_IDEAL_AT_MOST, /* result.figure */
+    BENCH_SPREAD_AT_MOST /* of one quantity over several sizes, largest / smallest - 1: result.figure */
 } bench_target_kind;
 
 typedef struct bench_target {
@@ -94,6 +96,7 @@ typedef struct bench_result {
     bench_spread seconds, ratio, rival;  /* of one call; yardstick / operation; operation / rival            */
     bench_spread yardstick_seconds;
     double best_ratio; /* fastest yardstick / fastest operation */
+    double figure;     /* what some targets are about           */
 } bench_result;
 
 /* The whole run. */
@@ -130,12 +133,14 @@ bool bench_check(const bench_run *run, const bench_output *output, bool poisoned
 bool bench_wanted(bench_run *run, const char *operation, const char *size, const char *dtype);
 void bench_measure(bench_run *run, const bench_case *what);
 double bench_now(void);
+bench_spread bench_spread_of(double *values, int count); /* sorts them */
 
 /* machine.c */
 typedef struct bench_machine {
     char cpu[160], system[160], date[32];
     int cores;
     double memory_gib, l2_kib, l3_mib, load;
+    char gpu[512]; /* "" when the CPU is measured */
 } bench_machine;
 void bench_read_machine(bench_machine *machine);
 

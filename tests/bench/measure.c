@@ -129,8 +129,7 @@ static int compare_doubles(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Sorts the values. */
-static bench_spread spread_of(double *values, int count)
+bench_spread bench_spread_of(double *values, int count)
 {
     qsort(values, (size_t)count, sizeof *values, compare_doubles);
     const int half = count / 2;
@@ -244,10 +243,10 @@ void bench_measure(bench_run *run, const bench_case *what)
     }
     result->disturbed = drop_disturbed(rounds, enough);
     result->rounds = rounds->count;
-    result->seconds = spread_of(rounds->seconds, rounds->count);
-    result->ratio = spread_of(rounds->ratios, rounds->count);
-    result->rival = spread_of(rounds->rivals, rounds->count);
-    result->yardstick_seconds = spread_of(rounds->yards, rounds->count);
+    result->seconds = bench_spread_of(rounds->seconds, rounds->count);
+    result->ratio = bench_spread_of(rounds->ratios, rounds->count);
+    result->rival = bench_spread_of(rounds->rivals, rounds->count);
+    result->yardstick_seconds = bench_spread_of(rounds->yards, rounds->count);
     result->best_ratio = result->yardstick_seconds.min / result->seconds.min;
     free(rounds);
     run->done++;

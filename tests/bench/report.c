@@ -26,9 +26,16 @@ static void format_time(double seconds, char *text, size_t size)
 /* What the target is about, as measured; and whether more of it is better. */
 static double measured(const bench_result *result, bench_target target)
 {
-    return target.kind == BENCH_RATIO_AT_LEAST  ? result->ratio.median
-           : target.kind == BENCH_RIVAL_AT_MOST ? result->rival.median
-                                                : result->seconds.median * 1e6;
+    switch (target.kind) {
+    case BENCH_RATIO_AT_LEAST:
+        return result->ratio.median;
+    case BENCH_RIVAL_AT_MOST:
+        return result->rival.median;
+    case BENCH_MICROSECONDS_AT_MOST:
+        return result->seconds.median * 1e6;
+    default:
+        return result->figure;
+    }
 }
 
 static bool met(const bench_result *result, bench_target target)
@@ -43,9 +50,13 @@ static void format_target(const bench_result *result, bench_target target, char 
     if (target.kind == BENCH_NO_TARGET)
         return;
     const char *const rule = target.kind == BENCH_RATIO_AT_LEAST ? ">=" : "<=";
-    const char *const unit = target.kind == BENCH_MICROSECONDS_AT_MOST ? " us" : "";
+    const char *const unit = target.kind == BENCH_MICROSECONDS_AT_MOST                ? " us"
+                             : target.kind == BENCH_MICROSECONDS_ABOVE_IDEAL_AT_MOST ? " us above ideal"
+                                                                                     : "";
     const double value = measured(result, target), gap = value / target.value - 1;
-    if (met(result, target))
+    if (target.kind == BENCH_SPREAD_AT_MOST || target.kind == BENCH_MICROSECONDS_ABOVE_IDEAL_AT_MOST)
+        snprintf(text, size, "%.2f, %s %.2f%s %s", value, rule, target.value, unit, met(result, target) ? "met" : "MISSED");
+    else if (met(result, target))
         snprintf(text, size, "%s %.2f%s met", rule, target.value, unit);
     else
         snprintf(text, size, "%s %.2f%s MISSED by %.1f %%", rule, target.value, unit, 100 * (gap < 0 ? -gap : gap));
@@ -53,6 +64,8 @@ static void format_target(const bench_result *result, bench_target target, char 
 
 void bench_print_machine(const bench_run *run, const bench_machine *machine)
 {
+    if (machine->gpu[0])
+        printf("%s\n", machine->gpu);
     printf("libposlabel %s on %s, %s\n", poslabel_version_string(), machine->cpu, machine->system);
     printf("%d cores, %d thread%s, isa %s, L2 %.0f KiB, L3 %.0f MiB, memory %.0f GiB, load %.2f, %s\n", machine->cores,
            run->threads, run->threads > 1 ? "s" : "", poslabel_isa_name(poslabel_context_isa(run->context)),
@@ -145,7 +158,8 @@ static void write_spread(FILE *file, const char *key, const bench_spread *spread
 
 static void write_target(FILE *file, const char *key, const bench_result *result, bench_target target)
 {
-    static const char *const kinds[] = {"", "ratio_at_least", "rival_at_most", "microseconds_at_most"};
+    static const char *const kinds[] = {"", "ratio_at_least", "rival_at_most", "microseconds_at_most",
+                                        "microseconds_above_ideal_at_most", "spread_at_most"};
     if (target.kind == BENCH_NO_TARGET)
         return;
     fprintf(file, ", \"%s\": {\"kind\": \"%s\", \"value\": %g, \"measured\": %.6g, \"met\": %s}", key,
@@ -188,6 +202,8 @@ bool bench_write_json(const bench_run *run, const bench_machine *machine, const 
     write_field(file, "library", poslabel_version_string());
     write_field(file, "command", command);
     write_field(file, "date", machine->date);
+    if (machine->gpu[0])
+        write_field(file, "gpu", machine->gpu);
     write_field(file, "cpu", machine->cpu);
     write_field(file, "system", machine->system);
     write_field(file, "isa", poslabel_isa_name(poslabel_context_isa(run->context)));

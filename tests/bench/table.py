@@ -23,8 +23,10 @@ def spread(values: Dict[str, float]) -> str:
 
 def verdict(target: Dict[str, Any]) -> str:
     rule = "≥" if target["kind"] == "ratio_at_least" else "≤"
-    unit = " µs" if target["kind"] == "microseconds_at_most" else ""
-    goal = f"{rule} {target['value']:g}{unit}"
+    units = {"microseconds_at_most": " µs", "microseconds_above_ideal_at_most": " µs above the ideal"}
+    goal = f"{rule} {target['value']:g}{units.get(target['kind'], '')}"
+    if target["kind"] in ("microseconds_above_ideal_at_most", "spread_at_most"):
+        return f"{target['measured']:.3g}, {goal}: {'met' if target['met'] else '**missed**'}"
     if target["met"]:
         return f"{goal}: met"
     return f"{goal}: **missed by {abs(target['measured'] / target['value'] - 1):.1%}**"

@@ -6,7 +6,7 @@
 #ifndef EMULATION_MACHINE_H
 #define EMULATION_MACHINE_H
 
-#include <cuda_runtime_api.h>
+#include "api.h"
 
 #include <cstddef>
 #include <cstdint>

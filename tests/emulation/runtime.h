@@ -7,9 +7,8 @@
 #ifndef EMULATION_RUNTIME_H
 #define EMULATION_RUNTIME_H
 
+#include "api.h"
 #include "control.h"
-
-#include <cuda_runtime_api.h>
 
 #include <cstddef>
 #include <functional>

@@ -34,10 +34,17 @@ void expect_ok_at(const char *file, int line, const char *text, poslabel_context
                      poslabel_context_message(context));
 }
 
+static bool came_later;
+
+bool error_came_later(void)
+{
+    return came_later;
+}
+
 void expect_error_at(const char *file, int line, const char *text, poslabel_context *context, poslabel_status status,
                      poslabel_status want, ...)
 {
-    bool came_later = false; /* then the words are others */
+    came_later = false; /* then the words are others */
     if (status == POSLABEL_OK && test_on_cuda()) {
         status = poslabel_context_synchronize(context);
         came_later = status != POSLABEL_OK;

@@ -33,6 +33,12 @@ void expect_error_at(const char *file, int line, const char *text, poslabel_cont
                      poslabel_status status, poslabel_status want, ...) __attribute__((sentinel));
 
 /*
+ * Whether the error of the last expect_error() was found on the device: then the outputs have been written, and hold what
+ * the header says of such values on CUDA.
+ */
+bool error_came_later(void);
+
+/*
  * That `got` is near `want` everywhere: |got - want| <= tolerance * max |want|, the largest finite value of the array
  * being the measure (and at least `floor`, so that an array of zeros can be compared).  Infinities must be equal, and a
  * NaN answers a NaN only.  `what` names the array in the failure message.

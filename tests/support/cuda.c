@@ -116,21 +116,37 @@ const emulation_controls *emulation(void)
     return all;
 }
 
-int emulation_clean(void **state)
+static const emulation_controls *repaired(void)
 {
-    (void)state;
     const emulation_controls *const all = controls();
     if (!all)
-        return 0;
+        return NULL;
     all->fail_at(0, 0);
     all->break_device(0);
     all->defer(0);
     all->devices(1);
     cuda()->get_last_error();
-    if (all->live_allocations() || all->live_objects()) {
-        print_error("%ld allocations and %ld other objects are left on the device\n", all->live_allocations(),
-                    all->live_objects());
-        return -1;
-    }
+    return all;
+}
+
+static long allocations_before, objects_before;
+
+int emulation_begin(void **state)
+{
+    (void)state;
+    const emulation_controls *const all = repaired();
+    allocations_before = all ? all->live_allocations() : 0; /* of tests that failed */
+    objects_before = all ? all->live_objects() : 0;
     return 0;
+}
+
+int emulation_end(void **state)
+{
+    (void)state;
+    const emulation_controls *const all = repaired();
+    const long allocations = all ? all->live_allocations() - allocations_before : 0;
+    const long objects = all ? all->live_objects() - objects_before : 0;
+    if (allocations || objects)
+        print_error("%ld allocations and %ld other objects are left on the device\n", allocations, objects);
+    return allocations || objects ? -1 : 0;
 }

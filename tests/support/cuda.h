@@ -69,7 +69,11 @@ typedef struct emulation_controls {
 /* Leaves the running test out where it is not on the emulation. */
 const emulation_controls *emulation(void);
 
-/* For setup and teardown: repairs the emulated device; in the teardown, fails when something is left on it. */
-int emulation_clean(void **state);
+/*
+ * For setup and teardown: repair the emulated device; the teardown fails when the test has left something on it.  A real
+ * device has nothing to repair.
+ */
+int emulation_begin(void **state);
+int emulation_end(void **state);
 
 #endif
