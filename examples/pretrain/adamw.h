@@ -11,7 +11,8 @@
 typedef struct adamw {
     double beta1, beta2, epsilon, weight_decay, clip;
     size_t step;
-    real *moment1, *moment2;
+    const backend *on;
+    real *moment1, *moment2, *factor; /* on the backend; factor is the one number by which the gradient is clipped */
 } adamw;
 
 adamw *adamw_create(const vit *model);

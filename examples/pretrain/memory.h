@@ -4,10 +4,17 @@
 
 #include <stddef.h>
 
-/* Prints "pretrain: " and the message to stderr and ends the program with status 1. */
-_Noreturn void fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+#ifdef __cplusplus
+extern "C" {
+#endif
 
-/* count * size bytes of zeros, or fail(). */
+/* Prints "pretrain: " and the message to stderr and ends the program with status 1. */
+void fail(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
+
+/* count * size bytes of zeros in memory of the host, or fail(). */
 void *allocate(size_t count, size_t size);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -1,5 +1,5 @@
 /*
- * The part of cuBLAS that the library calls, in plain loops.  SPDX-License-Identifier: Apache-2.0
+ * The part of cuBLAS that the library and the trainer call, in plain loops.  SPDX-License-Identifier: Apache-2.0
  *
  * Sums run in the order of their index, in the type of the computation; the fast modes are as exact as the others.
  */
@@ -261,6 +261,40 @@ cublasStatus_t cublasDgemm_v2(cublasHandle_t handle, cublasOperation_t a_op, cub
 {
     return multiply<double>(handle, m, n, k, alpha, {a, CUDA_R_64F, lda, a_op != CUBLAS_OP_N},
                             {b, CUDA_R_64F, ldb, b_op != CUBLAS_OP_N}, beta, {c, CUDA_R_64F, ldc, false});
+}
+
+/* One product after another, `count` of them. */
+template <typename T>
+static cublasStatus_t multiply_batch(cublasHandle_t handle, cublasOperation_t a_op, cublasOperation_t b_op, int m,
+                                     int n, int k, const T *alpha, const T *a, int lda, long long a_step, const T *b,
+                                     int ldb, long long b_step, const T *beta, T *c, int ldc, long long c_step,
+                                     int count)
+{
+    const cudaDataType type = sizeof(T) == 8 ? CUDA_R_64F : CUDA_R_32F;
+    cublasStatus_t status = count < 0 ? CUBLAS_STATUS_INVALID_VALUE : CUBLAS_STATUS_SUCCESS;
+    for (int i = 0; i < count && status == CUBLAS_STATUS_SUCCESS; i++)
+        status =
+            multiply<T>(handle, m, n, k, alpha, {a + i * a_step, type, lda, a_op != CUBLAS_OP_N},
+                        {b + i * b_step, type, ldb, b_op != CUBLAS_OP_N}, beta, {c + i * c_step, type, ldc, false});
+    return status;
+}
+
+cublasStatus_t cublasSgemmStridedBatched(cublasHandle_t handle, cublasOperation_t a_op, cublasOperation_t b_op, int m,
+                                         int n, int k, const float *alpha, const float *a, int lda, long long a_step,
+                                         const float *b, int ldb, long long b_step, const float *beta, float *c,
+                                         int ldc, long long c_step, int count)
+{
+    return multiply_batch(handle, a_op, b_op, m, n, k, alpha, a, lda, a_step, b, ldb, b_step, beta, c, ldc, c_step,
+                          count);
+}
+
+cublasStatus_t cublasDgemmStridedBatched(cublasHandle_t handle, cublasOperation_t a_op, cublasOperation_t b_op, int m,
+                                         int n, int k, const double *alpha, const double *a, int lda, long long a_step,
+                                         const double *b, int ldb, long long b_step, const double *beta, double *c,
+                                         int ldc, long long c_step, int count)
+{
+    return multiply_batch(handle, a_op, b_op, m, n, k, alpha, a, lda, a_step, b, ldb, b_step, beta, c, ldc, c_step,
+                          count);
 }
 
 /* A vector with a step is a row of a matrix whose leading dimension is the step. */
