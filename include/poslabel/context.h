@@ -62,8 +62,8 @@ typedef struct poslabel_allocator {
  * functions or neither.  `allocate` returns `size` bytes of the context's device aligned to 256, fit for use on `stream`
  * (a cudaStream_t) at once, or NULL, which the call then reports as POSLABEL_ERROR_MEMORY.  `release` gets back the
  * pointer and the size while work that uses the memory may still be queued on `stream`, so the memory may be given to
- * others only in that stream's order: what a framework's caching allocator does.  Neither is called while the stream is
- * being captured.
+ * others only in that stream's order: what a framework's caching allocator does.  `allocate` is never called while the
+ * stream is being captured, and `release` only by a poslabel_context_trim() or _destroy() at such a time.
  */
 typedef struct poslabel_device_allocator {
     void *user;
@@ -126,8 +126,8 @@ POSLABEL_API poslabel_status poslabel_context_set_stream(poslabel_context *conte
  *                           where the first was; what the outputs then hold is documented at each operation.  The
  *                           count starts anew after this call.
  *   POSLABEL_ERROR_DEVICE   the device reported a fault, of this context's work or of any other in the process.  The
- *                           context is lost: every later call on it returns this status, and outputs in flight are
- *                           undefined.  A fault may also surface as the status of any later call.
+ *                           context is lost: every later call on it that needs the device returns this status, and
+ *                           outputs in flight are undefined.  A fault may also surface as the status of any later call.
  *
  * Also POSLABEL_ERROR_INVALID: context is NULL, or the stream is being captured.  Since 0.1.
  */

@@ -53,13 +53,19 @@ extern "C" {
  *
  * Precision.  float16, bfloat16 and float32 logits: arithmetic in float32, sums over rows in float64, gradients rounded
  * once to their dtype; relative to the largest value the error is at most 1e-5 before that rounding, as long as
- * that value is not so small (below 2^-118) that float32 itself is coarser.  float64: in float64, 2e-6.  Determinism.  The gradient and the loss of a row depend on that row alone (and on W): they have the
- * same bits for every number of threads, every split of the batch, and every repetition.  Sums over rows are formed in
- * a fixed order that depends on the number of rows alone.  Results of different instruction sets differ within the
- * precision above.
+ * that value is not so small (below 2^-118) that float32 itself is coarser.  float64: in float64, 2e-6.
+ *
+ * Determinism.  The gradient and the loss of a row depend on that row alone (and on W), not on where it lies: they have
+ * the same bits for every number of threads, every split of the batch, and every repetition.  Sums over rows are formed
+ * in a fixed order that depends on the number of rows alone, on CUDA on the model of the GPU too.  Results of different
+ * instruction sets, and of the CPU and CUDA, differ within the precision above.
+ *
+ * On CUDA a loss is one launch, with its gradient and all sums; where the gradient needs a W that only the device can
+ * know (reduction mean with a mask, weights or ids, and no normalizer), that launch is a cooperative one.
  *
  * Workspace on the CPU: 16 * C + 2 KiB per thread, 48 bytes for each 64 rows (at most 200 KB), and what the loss
- * itself documents.
+ * itself documents.  On CUDA: 40 bytes for each block of the launch, of which there are as many as the GPU holds at once
+ * (some thousand at most), and what the loss itself documents.
  *
  * Statuses.  POSLABEL_ERROR_INVALID: context, args or logits NULL; neither loss nor grad_logits; a wrong rank, shape,
  * dtype or device; an unknown reduction; grad_scale NaN or infinite; an overlap that is not allowed; and on the CPU an
