@@ -94,9 +94,7 @@ static poslabel_status run(const plb_call *call, plb_masks_job *job, const mask_
         if (!t->tensor)
             continue;
         images = shape.dim[0];
-        /* ids_remove of no tokens may point anywhere, as the empty end of a slice does */
-        if (images > 0 && t->length > 0)
-            filled[fill++] = t->rows;
+        filled[fill++] = t->rows;
     }
     if ((status = plb_no_overlap(call, filled, fill)) != POSLABEL_OK)
         return status;

@@ -310,6 +310,8 @@ poslabel_status plb_no_overlap(const plb_call *call, const plb_rows *const *rows
     for (int i = 0; i < count; i++)
         for (int k = i + 1; k < count; k++) {
             const plb_rows *a = rows[i], *b = rows[k];
+            if (!a->count || !b->count || !a->length || !b->length)
+                continue; /* nothing shares nothing, wherever it points */
             if (!a->data || !b->data || !(a->is_output || b->is_output) || a->data >= b->end || b->data >= a->end)
                 continue;
             if (!interleave(a, b))

@@ -3,6 +3,9 @@
 
 #include <stdio.h>
 #include <unistd.h>
+#ifdef PLB_HAVE_X86
+#include <cpuid.h>
+#endif
 #ifdef _OPENMP
 #include <omp.h>
 #endif
@@ -14,13 +17,22 @@ static const plb_simd *const levels[] = {
 #endif
     &plb_simd_baseline, &plb_simd_reference};
 
+#ifdef PLB_HAVE_X86
+/* By number, because clang 14 does not know it by name.  AVX2, asked for too, needs the same of the operating system. */
+static bool has_f16c(void)
+{
+    unsigned a, b, c = 0, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && c & bit_F16C;
+}
+#endif
+
 /* NULL: this machine has it; else what is missing. */
 static const char *missing_for(poslabel_isa isa)
 {
 #ifdef PLB_HAVE_X86
     __builtin_cpu_init();
     if (isa == POSLABEL_ISA_AVX2) {
-        if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("f16c"))
+        if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !has_f16c())
             return "this CPU, or its operating system, lacks AVX2, FMA or F16C";
         return NULL;
     }

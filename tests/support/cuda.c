@@ -103,6 +103,7 @@ static const emulation_controls *controls(void)
     *(void **)&all.defer = dlsym(module, "emulation_defer");
     *(void **)&all.devices = dlsym(module, "emulation_devices");
     *(void **)&all.launches = dlsym(module, "emulation_launches");
+    *(void **)&all.shuffle = dlsym(module, "emulation_shuffle");
     *(void **)&all.live_allocations = dlsym(module, "emulation_live_allocations");
     *(void **)&all.live_objects = dlsym(module, "emulation_live_objects");
     return &all;

@@ -61,6 +61,7 @@ typedef struct emulation_controls {
     __typeof__(emulation_break_device) *break_device;
     __typeof__(emulation_defer) *defer;
     __typeof__(emulation_devices) *devices;
+    __typeof__(emulation_shuffle) *shuffle;
     __typeof__(emulation_launches) *launches;
     __typeof__(emulation_live_allocations) *live_allocations;
     __typeof__(emulation_live_objects) *live_objects;

@@ -1,0 +1,196 @@
+/*
+ * The losses on CUDA where its kernels differ: lengths of rows, addresses, the order of threads, values that only the
+ * device sees.  SPDX-License-Identifier: Apache-2.0
+ */
+#include "cuda.h"
+#include "test.h"
+
+/* On either side of every change of kernel, and of a warp; odd numbers; squares that grids have. */
+static const int64_t class_counts[] = {1,   2,   31,  32,  33,   127,  128,  129,  196,  197,  255,  256,  257,  512, 513,
+                                       576, 729, 784, 961, 1023, 1024, 1025, 2048, 2049, 4097, 8192, 8193, 16129};
+
+static int device_only(void **state)
+{
+    (void)state;
+    if (!test_on_cuda())
+        skip();
+    return 0;
+}
+
+static void check(poslabel_context *context, loss_case *c)
+{
+    loss_answer answer = loss_solve(c);
+    loss_case_forget_outputs(c);
+    expect_ok(context, loss_call(context, c));
+    expect_answer(c, &answer, loss_tolerance(c->logits->t.dtype));
+    loss_answer_free(&answer);
+}
+
+static void every_length_of_row(void **state)
+{
+    device_only(state);
+    const poslabel_dtype dtypes[] = {dtype_f32, dtype_bf16, dtype_f16, dtype_f64};
+    poslabel_context *context = context_default();
+    for (int i = 0; i < COUNT(class_counts); i++)
+        for (int d = 0; d < COUNT(dtypes); d++)
+            for (int kind = LOSS_EXPLICIT; kind <= LOSS_DROPPOS; kind++) {
+                const int64_t rows = class_counts[i] > 1025 ? 3 : 19, row[] = {rows};
+                const layout how = {.row_padding = i % 4, .side = GUARD_BEGIN, .gap = dtype_size(dtypes[d]) * (size_t)(i % 5)};
+                loss_case c = loss_case_new((loss_kind)kind, grid_of(class_counts[i]), dtypes[d], 1, row, how,
+                                            POSLABEL_REDUCTION_MEAN, (uint64_t)(40 * i + d));
+                c.sigma = 1.5;
+                c.normalization = i % 2;
+                c.label_smoothing = kind == LOSS_EXPLICIT && i % 3 == 0 ? 0.1 : 0;
+                loss_case_add_mask(&c, dtype_bool, 5);
+                tensor_set(c.mask, 0, 1);
+                test_case_is("%lld classes, %s, %s", (long long)class_counts[i], dtype_name(dtypes[d]),
+                             loss_kind_names[kind]);
+                check(context, &c);
+                loss_case_free(&c);
+            }
+    poslabel_context_destroy(context);
+    test_case_is("%s", "");
+}
+
+/* The gradient in the logits' place, and in rows that begin elsewhere than those of the logits. */
+static void gradients_anywhere(void **state)
+{
+    device_only(state);
+    const poslabel_dtype dtypes[] = {dtype_f32, dtype_bf16};
+    static const int64_t counts[] = {5, 196, 197, 729, 1025, 8195};
+    poslabel_context *context = context_default();
+    for (int i = 0; i < COUNT(counts); i++)
+        for (int d = 0; d < COUNT(dtypes); d++) {
+            const int64_t row[] = {7};
+            loss_case c = loss_case_new(LOSS_EXPLICIT, grid_of(counts[i]), dtypes[d], 1, row, (layout){0},
+                                        POSLABEL_REDUCTION_SUM, 9);
+            test_case_is("%lld classes, %s", (long long)counts[i], dtype_name(dtypes[d]));
+            expect_ok(context, loss_call(context, &c));
+            tensor *const want = c.grad;
+            for (size_t gap = 0; gap < 4; gap++) {
+                c.grad = tensor_laid_out(dtypes[d], 2, (int64_t[]){7, counts[i]},
+                                         (layout){.row_padding = (int64_t)gap, .side = GUARD_BEGIN,
+                                                  .gap = gap * dtype_size(dtypes[d])});
+                expect_ok(context, loss_call(context, &c));
+                tensor_check(c.grad);
+                expect_same_tensor("a gradient elsewhere", c.grad, want);
+                tensor_free(c.grad);
+            }
+            c.grad = c.logits;
+            expect_ok(context, loss_call(context, &c));
+            expect_same_tensor("a gradient in place", c.logits, want);
+            c.grad = want;
+            loss_case_free(&c);
+        }
+    poslabel_context_destroy(context);
+    test_case_is("%s", "");
+}
+
+static void the_order_of_threads_does_not_matter(void **state)
+{
+    device_only(state);
+    if (!test_on_emulation())
+        skip();
+    poslabel_context *context = context_default();
+    for (int filter = 0; filter < 2; filter++)
+        for (int i = 0; i < 2; i++) {
+            const int64_t row[] = {71};
+            loss_case c = loss_case_new(LOSS_DROPPOS, grid_of(i ? 1056 : 182), dtype_f32, 1, row, (layout){0},
+                                        POSLABEL_REDUCTION_MEAN, 3);
+            c.sigma = 1;
+            c.confidence_filter = filter;
+            loss_case_add_weights(&c, dtype_f32, 4);
+            expect_ok(context, loss_call(context, &c));
+            tensor *const grad = tensor_copy(c.grad, dtype_f32, (layout){0}), *const loss = tensor_scalar(dtype_f64, 0);
+            tensor_set(loss, 0, tensor_get(c.loss, 0));
+            for (unsigned seed = 1; seed < 8; seed++) {
+                test_case_is("%d classes, filter %d, seed %u", i ? 1056 : 182, filter, seed);
+                emulation()->shuffle(seed);
+                loss_case_forget_outputs(&c);
+                expect_ok(context, loss_call(context, &c));
+                expect_same_tensor("grad", c.grad, grad);
+                expect_same_tensor("loss", c.loss, loss);
+            }
+            emulation()->shuffle(0);
+            tensor_free(grad);
+            tensor_free(loss);
+            loss_case_free(&c);
+        }
+    poslabel_context_destroy(context);
+    test_case_is("%s", "");
+}
+
+/* Rows with an id or a weight that is not allowed count as rows of weight 0, raise a flag, and are reported. */
+static void rows_that_are_not_allowed(void **state)
+{
+    device_only(state);
+    poslabel_context *context = context_default();
+    for (int reduction = 0; reduction < 3; reduction++)
+        for (int gradient = 0; gradient < 2; gradient++) {
+            const int64_t row[] = {40};
+            loss_case c = loss_case_new(LOSS_DROPPOS, (poslabel_grid){3, 4}, dtype_f32, 1, row, (layout){0}, reduction, 11);
+            c.sigma = 1;
+            loss_case_add_weights(&c, dtype_f32, 12);
+            tensor *const grad = c.grad;
+            for (int64_t r = 0; r < 40; r++)
+                tensor_set(c.weights, r, 0.5 + (double)(r % 3));
+            static const int64_t bad[] = {3, 17, 30};
+            for (int i = 0; i < COUNT(bad); i++)
+                tensor_set(c.weights, bad[i], 0);
+            c.grad = gradient ? grad : NULL;
+            loss_answer answer = loss_solve(&c);
+            answer.flags = POSLABEL_LOSS_INVALID;
+            tensor_set(c.positions, 3, 12);
+            tensor_set(c.positions, 17, -1);
+            tensor_set(c.weights, 17, 2);
+            tensor_set(c.weights, 30, NAN);
+            test_case_is("reduction %d, gradient %d", reduction, gradient);
+            loss_case_forget_outputs(&c);
+            assert_int_equal(loss_call(context, &c), POSLABEL_OK);
+            expect_error(context, poslabel_context_synchronize(context), POSLABEL_ERROR_INVALID,
+                         "positions of a loss out of range: 2, the first at index 3",
+                         "weights of a loss negative, NaN or infinite: 1, the first at index 30");
+            expect_answer(&c, &answer, 1e-5);
+            expect_ok(context, poslabel_context_synchronize(context));
+            loss_answer_free(&answer);
+            c.grad = grad;
+            loss_case_free(&c);
+        }
+    poslabel_context_destroy(context);
+    test_case_is("%s", "");
+}
+
+/* Tables of targets too large for shared memory are filled by launches of their own. */
+static void large_grids(void **state)
+{
+    device_only(state);
+    static const poslabel_grid grids[] = {{1, 130}, {150, 3}, {90, 90}, {2, 101}};
+    poslabel_context *context = context_default();
+    for (int i = 0; i < COUNT(grids); i++)
+        for (int normalization = 0; normalization < 2; normalization++)
+            for (int d = 0; d < 2; d++) {
+                const int64_t row[] = {5};
+                loss_case c = loss_case_new(LOSS_DROPPOS, grids[i], d ? dtype_f64 : dtype_f32, 1, row, (layout){0},
+                                            POSLABEL_REDUCTION_MEAN, 13);
+                c.sigma = 2;
+                c.normalization = normalization;
+                test_case_is("%d x %d, normalization %d, %s", (int)grids[i].height, (int)grids[i].width, normalization,
+                             d ? "f64" : "f32");
+                check(context, &c);
+                loss_case_free(&c);
+            }
+    poslabel_context_destroy(context);
+    test_case_is("%s", "");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_length_of_row),
+        cmocka_unit_test(gradients_anywhere),
+        cmocka_unit_test(the_order_of_threads_does_not_matter),
+        cmocka_unit_test(rows_that_are_not_allowed),
+        cmocka_unit_test(large_grids),
+    };
+    return cmocka_run_group_tests_name("loss_cuda", tests, NULL, NULL);
+}
