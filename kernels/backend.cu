@@ -213,12 +213,13 @@ static cudaError_t prepare(poslabel_context *context, plb_cuda *cuda)
 }
 
 static poslabel_status open_context(poslabel_context *context, const poslabel_context_options *options, char *reason,
-                            size_t reason_size)
+                                    size_t reason_size)
 {
     int devices = 0, previous = 0;
     cudaError_t error = cudaGetDeviceCount(&devices);
     if (error == cudaSuccess && (options->device.id < 0 || options->device.id >= devices)) {
-        snprintf(reason, reason_size, "device id = %d, but there are %d CUDA devices", (int)options->device.id, devices);
+        snprintf(reason, reason_size, "device id = %d, but there are %d CUDA devices", (int)options->device.id,
+                 devices);
         return POSLABEL_ERROR_INVALID;
     }
     plb_cuda *const cuda = (plb_cuda *)context->allocator.allocate(context->allocator.user, sizeof *cuda, 64);
@@ -316,7 +317,8 @@ static poslabel_status synchronize_now(const plb_call *call, const int *)
     const plb_cuda *const cuda = plb_cuda_of(call);
     plb_findings found;
     bool capturing;
-    poslabel_status status = plb_cuda_check(call, is_capturing(cuda->stream, &capturing), "asking whether the stream is captured");
+    poslabel_status status =
+        plb_cuda_check(call, is_capturing(cuda->stream, &capturing), "asking whether the stream is captured");
     if (status != POSLABEL_OK)
         return status;
     if (capturing)
@@ -378,7 +380,9 @@ plb_module(uint32_t version, const char *library, const plb_services *given, cha
         cudaGetLastError();
         snprintf(reason, reason_size, "no CUDA device: %s (%s)%s",
                  error == cudaSuccess ? "the driver lists none" : cudaGetErrorString(error), cudaGetErrorName(error),
-                 error == cudaErrorInsufficientDriver || error == cudaErrorStubLibrary ? "; install or update the NVIDIA driver" : "");
+                 error == cudaErrorInsufficientDriver || error == cudaErrorStubLibrary
+                     ? "; install or update the NVIDIA driver"
+                     : "");
         return NULL;
     }
     services = given;

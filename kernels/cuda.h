@@ -50,9 +50,9 @@ struct plb_cuda {
     cudaStream_t stream;
     cudaEvent_t event; /* orders two streams */
     int device, multiprocessors;
-    void *cublas;      /* a cublasHandle_t, made by the first operation that needs it */
+    void *cublas; /* a cublasHandle_t, made by the first operation that needs it */
     void (*close_cublas)(void *handle);
-    cudaError_t fault; /* what was lost: every later call fails */
+    cudaError_t fault;   /* what was lost: every later call fails */
     cudaError_t unasked; /* why a number of blocks could not be asked for: the next launch tells */
     plb_device_state *state;
     plb_residency residency[64]; /* open addressing by kernel */

@@ -4,8 +4,9 @@
  *     y[i][j]   the factor of grid row j for a position in grid row i, normalised;   y_sum[i] = sum_j y[i][j]
  *     x[i][j]   the same for grid columns;                                           x_sum[i]
  *
- * A target is y[y_i][y_j] * x[x_i][x_j], and the sum of a row of targets y_sum[y_i] * x_sum[x_i].  For grids up to about
- * 64 x 64 each block fills tables in its shared memory; larger ones are filled in the workspace by launches of their own.
+ * A target is y[y_i][y_j] * x[x_i][x_j], and the sum of a row of targets y_sum[y_i] * x_sum[x_i].  For grids up to
+ * about 64 x 64 each block fills tables in its shared memory; larger ones are filled in the workspace by launches of
+ * their own.
  */
 #ifndef PLB_CUDA_GAUSSIAN_H
 #define PLB_CUDA_GAUSSIAN_H

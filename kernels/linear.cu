@@ -6,8 +6,8 @@
  * chunk are all that ever exists.  The sum of weights, which every gradient needs, is made before the first chunk, and
  * the sums of the chunks are carried from launch to launch on the device.
  *
- * For 16-bit tensors the products want the gradient of the logits in 16 bits too.  In float16 it is scaled by a power of
- * two near the number of rows, since the gradients of a mean are small enough to be lost otherwise.
+ * For 16-bit tensors the products want the gradient of the logits in 16 bits too.  In float16 it is scaled by a power
+ * of two near the number of rows, since the gradients of a mean are small enough to be lost otherwise.
  */
 #include "linear.h"
 
@@ -18,7 +18,13 @@
 #ifdef PLB_HAVE_CUBLAS
 #include <cublas_v2.h>
 
-enum { DEFAULT_LIMIT = 64 << 20, FEWEST_ROWS = 256, MOST_ROWS = 1 << 30, MOST_CUBLAS_WORKSPACE = 32 << 20, MOST_WEIGH_BLOCKS = 256 };
+enum {
+    DEFAULT_LIMIT = 64 << 20,
+    FEWEST_ROWS = 256,
+    MOST_ROWS = 1 << 30,
+    MOST_CUBLAS_WORKSPACE = 32 << 20,
+    MOST_WEIGH_BLOCKS = 256
+};
 
 /* Behind most failures of cuBLAS there is one of CUDA, which says more and whether it lasts. */
 static poslabel_status check(const plb_call *call, cublasStatus_t status, const char *what)
@@ -60,15 +66,15 @@ struct linear_run {
     const plb_call *call;
     const plb_linear_job *job;
     cublasHandle_t cublas;
-    cudaDataType_t type;      /* of features and weight */
+    cudaDataType_t type; /* of features and weight */
     cublasComputeType_t compute;
-    bool is_double, is_short; /* 64 and 16 bits */
+    bool is_double, is_short;                                              /* 64 and 16 bits */
     bool copies_features, copies_grad_features, copies_weight, sums_apart; /* sums_apart: of grad_weight */
-    long long pitch;          /* of a row of logits: a multiple of 16 */
-    long long channels_pitch; /* of a row of copied features */
-    long long chunk;          /* rows */
-    int blocks;               /* of the row losses */
-    float narrow;             /* the scale of the gradient in 16 bits */
+    long long pitch;                                                       /* of a row of logits: a multiple of 16 */
+    long long channels_pitch;                                              /* of a row of copied features */
+    long long chunk;                                                       /* rows */
+    int blocks;                                                            /* of the row losses */
+    float narrow;                                                          /* the scale of the gradient in 16 bits */
     plb_loss_parameters parameters;
     /* in the workspace */
     double *weight_sum, *weigh_partial, *bias_sums;
@@ -103,8 +109,7 @@ static size_t cut(linear_run *run, long long rows, char *base)
     run->bias = job->bias.data ? take(base, &used, classes * real) : NULL;
     run->bias_sums = job->grad_bias.data ? (double *)take(base, &used, classes * sizeof(double)) : NULL;
     run->weight = run->copies_weight ? take(base, &used, plb_size_mul(classes, (size_t)job->channels * size)) : NULL;
-    run->weight_sums =
-        run->sums_apart ? take(base, &used, plb_size_mul(classes, (size_t)job->channels) * real) : NULL;
+    run->weight_sums = run->sums_apart ? take(base, &used, plb_size_mul(classes, (size_t)job->channels) * real) : NULL;
     run->cublas_workspace = take(base, &used, run->cublas_size);
     run->logits = take(base, &used, plb_size_mul(chunk, (size_t)run->pitch * real));
     run->short_grad = run->is_short ? take(base, &used, plb_size_mul(chunk, (size_t)run->pitch * 2)) : NULL;
@@ -178,9 +183,10 @@ static poslabel_status multiply(const linear_run *run, bool a_transposed, bool b
         return POSLABEL_OK; /* without rows; what they would add to is clear */
     /* what is row-major here is column-major and transposed there */
     return check(run->call,
-                 cublasGemmEx(run->cublas, b_transposed ? CUBLAS_OP_T : CUBLAS_OP_N, a_transposed ? CUBLAS_OP_T : CUBLAS_OP_N,
-                              (int)n, (int)m, (int)k, alpha_at, b, run->type, (int)b_pitch, a, run->type, (int)a_pitch,
-                              beta_at, c, c_type, (int)c_pitch, run->compute, CUBLAS_GEMM_DEFAULT),
+                 cublasGemmEx(run->cublas, b_transposed ? CUBLAS_OP_T : CUBLAS_OP_N,
+                              a_transposed ? CUBLAS_OP_T : CUBLAS_OP_N, (int)n, (int)m, (int)k, alpha_at, b, run->type,
+                              (int)b_pitch, a, run->type, (int)a_pitch, beta_at, c, c_type, (int)c_pitch, run->compute,
+                              CUBLAS_GEMM_DEFAULT),
                  "a matrix product");
 }
 
@@ -236,8 +242,9 @@ static poslabel_status chunk_gradients(const linear_run *run, long long first, l
         const plb_rows *const to = &job->grad_features;
         const long long size = run->is_short ? 2 : (long long)real_size(run);
         char *const direct = to->data + first * to->inner_stride * size;
-        status = multiply(run, false, false, rows, channels, classes, alpha, gradient, run->pitch, weight, weight_pitch, 0, run->copies_grad_features ? run->grad_features : direct,
-                          run->type, run->copies_grad_features ? run->channels_pitch : pitch_of(to));
+        status = multiply(run, false, false, rows, channels, classes, alpha, gradient, run->pitch, weight, weight_pitch,
+                          0, run->copies_grad_features ? run->grad_features : direct, run->type,
+                          run->copies_grad_features ? run->channels_pitch : pitch_of(to));
         if (status == POSLABEL_OK && run->copies_grad_features)
             status = plb_linear_scatter(run->call, to, first, rows, run->grad_features, run->channels_pitch);
     }
@@ -258,9 +265,8 @@ static poslabel_status run_chunk(linear_run *run, long long first, long long row
     const char *const weight = weight_of(run, &weight_pitch);
     poslabel_status status = chunk_features(run, first, rows, &features, &features_pitch);
     if (status == POSLABEL_OK)
-        status = multiply(run, false, true, rows, job->loss.classes, job->channels, 1, features, features_pitch,
-                          weight, weight_pitch, 0, run->logits,
-                          run->is_double ? CUDA_R_64F : CUDA_R_32F, run->pitch);
+        status = multiply(run, false, true, rows, job->loss.classes, job->channels, 1, features, features_pitch, weight,
+                          weight_pitch, 0, run->logits, run->is_double ? CUDA_R_64F : CUDA_R_32F, run->pitch);
     run->parameters.first_row = first;
     run->parameters.rows = rows;
     run->parameters.is_last_chunk = first + rows == job->loss.rows;
@@ -273,7 +279,8 @@ static poslabel_status zero(const linear_run *run, void *at, size_t size)
 {
     if (!at)
         return POSLABEL_OK;
-    return plb_cuda_check(run->call, cudaMemsetAsync(at, 0, size, plb_cuda_of(run->call)->stream), "clearing the workspace");
+    return plb_cuda_check(run->call, cudaMemsetAsync(at, 0, size, plb_cuda_of(run->call)->stream),
+                          "clearing the workspace");
 }
 
 /* What comes before the first chunk: cleared sums, the bias, the sum of weights. */
@@ -303,7 +310,8 @@ static poslabel_status begin(linear_run *run)
         status = plb_linear_weigh(run->call, p, run->weight_sum, run->weigh_partial,
                                   blocks < MOST_WEIGH_BLOCKS ? (int)blocks : (int)MOST_WEIGH_BLOCKS);
 
-    p->logits = plb_view_rows{run->logits, 0, 0, run->pitch * (long long)real_size(run), run->is_double ? PLB_F64 : PLB_F32};
+    p->logits =
+        plb_view_rows{run->logits, 0, 0, run->pitch * (long long)real_size(run), run->is_double ? PLB_F64 : PLB_F32};
     p->grad = job->grad_features.data || job->grad_weight.data || job->grad_bias.data ? p->logits : plb_view_rows{};
     p->bias = run->bias;
     p->sums = run->sums;
@@ -324,7 +332,8 @@ static poslabel_status finish(const linear_run *run)
         status = plb_linear_finish(run->call, &job->grad_weight, run->weight_sums, run->is_double, job->channels,
                                    job->accumulate);
     if (status == POSLABEL_OK && job->grad_bias.data)
-        status = plb_linear_finish(run->call, &job->grad_bias, run->bias_sums, true, job->loss.classes, job->accumulate);
+        status =
+            plb_linear_finish(run->call, &job->grad_bias, run->bias_sums, true, job->loss.classes, job->accumulate);
     return status;
 }
 
@@ -349,7 +358,10 @@ poslabel_status plb_cuda_linear_loss(const plb_call *call, const plb_linear_job 
     run.job = job;
     run.is_double = dtype == PLB_F64;
     run.is_short = dtype == PLB_F16 || dtype == PLB_BF16;
-    run.type = dtype == PLB_F16 ? CUDA_R_16F : dtype == PLB_BF16 ? CUDA_R_16BF : run.is_double ? CUDA_R_64F : CUDA_R_32F;
+    run.type = dtype == PLB_F16    ? CUDA_R_16F
+               : dtype == PLB_BF16 ? CUDA_R_16BF
+               : run.is_double     ? CUDA_R_64F
+                                   : CUDA_R_32F;
     run.compute = run.is_double ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F;
     run.pitch = (loss->classes + 15) / 16 * 16;
     run.channels_pitch = (job->channels + 15) / 16 * 16;
@@ -365,8 +377,8 @@ poslabel_status plb_cuda_linear_loss(const plb_call *call, const plb_linear_job 
     run.copies_weight = !is_matrix(&job->weight);
     run.parameters.logits.dtype = run.is_double ? PLB_F64 : PLB_F32;
     poslabel_status status = chunk_losses(&run, true);
-    if (status != POSLABEL_OK || (status = prepare(&run)) != POSLABEL_OK || (status = open_cublas(&run)) != POSLABEL_OK ||
-        (status = begin(&run)) != POSLABEL_OK)
+    if (status != POSLABEL_OK || (status = prepare(&run)) != POSLABEL_OK ||
+        (status = open_cublas(&run)) != POSLABEL_OK || (status = begin(&run)) != POSLABEL_OK)
         return status;
     long long first = 0;
     do {

@@ -18,8 +18,8 @@ poslabel_status plb_linear_weigh(const plb_call *call, const plb_loss_parameters
                                  int blocks);
 
 /*
- * to[r] = row first + r of `from`, rows of `pitch` elements.  With `p` the rows are features, and zeros where a row does
- * not count: its weight is 0, or the normaliser of a mean is.
+ * to[r] = row first + r of `from`, rows of `pitch` elements.  With `p` the rows are features, and zeros where a row
+ * does not count: its weight is 0, or the normaliser of a mean is.
  */
 poslabel_status plb_linear_gather(const plb_call *call, const plb_loss_parameters *p, const plb_rows *from,
                                   long long first, long long rows, void *to, long long pitch);

@@ -27,6 +27,19 @@ poslabel_status plb_linear_weigh(const plb_call *call, const plb_loss_parameters
     return plb_launch(call, PLB_INDEPENDENT, linear_weigh_kernel, blocks, PLB_LOSS_THREADS, 0, *p, sum, partial);
 }
 
+/* A warp copies a row of elements of 2, 4 or 8 bytes, or clears it. */
+PLB_DEVICE void copy_row(char *to, const char *from, bool counts, long long length, int size)
+{
+    for (long long i = threadIdx.x % 32; i < length; i += 32) {
+        if (size == 2)
+            ((unsigned short *)to)[i] = counts ? ((const unsigned short *)from)[i] : (unsigned short)0;
+        else if (size == 4)
+            ((unsigned *)to)[i] = counts ? ((const unsigned *)from)[i] : 0u;
+        else
+            ((unsigned long long *)to)[i] = counts ? ((const unsigned long long *)from)[i] : 0ull;
+    }
+}
+
 /* One warp a row. */
 __global__ void linear_gather_kernel(const plb_loss_parameters p, bool all_count, const plb_view_rows matrix,
                                      long long first, long long rows, long long channels, char *to, long long pitch)
@@ -38,14 +51,7 @@ __global__ void linear_gather_kernel(const plb_loss_parameters p, bool all_count
         const bool counts = all_count || (!none_counts && plb_use_of_row(p, first + r, false).weight != 0);
         const char *const from = plb_view_row(matrix, first + r);
         char *const row = to + r * pitch * size;
-        for (long long i = threadIdx.x % 32; i < channels; i += 32) {
-            if (size == 2)
-                ((unsigned short *)row)[i] = counts ? ((const unsigned short *)from)[i] : (unsigned short)0;
-            else if (size == 4)
-                ((unsigned *)row)[i] = counts ? ((const unsigned *)from)[i] : 0u;
-            else
-                ((unsigned long long *)row)[i] = counts ? ((const unsigned long long *)from)[i] : 0ull;
-        }
+        copy_row(row, from, counts, channels, size);
     }
 }
 
@@ -65,14 +71,7 @@ __global__ void linear_scatter_kernel(const plb_view_rows to, long long first, l
     for (long long r = (long long)blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32; r < rows; r += step) {
         char *const row = plb_view_row(to, first + r);
         const char *const source = from + r * pitch * size;
-        for (long long i = threadIdx.x % 32; i < channels; i += 32) {
-            if (size == 2)
-                ((unsigned short *)row)[i] = ((const unsigned short *)source)[i];
-            else if (size == 4)
-                ((unsigned *)row)[i] = ((const unsigned *)source)[i];
-            else
-                ((unsigned long long *)row)[i] = ((const unsigned long long *)source)[i];
-        }
+        copy_row(row, source, true, channels, size);
     }
 }
 
@@ -145,8 +144,8 @@ __global__ void linear_widen_kernel(const plb_view_rows from, char *to, bool to_
 
 poslabel_status plb_linear_widen(const plb_call *call, const plb_rows *from, void *to, bool is_double, int count)
 {
-    return plb_launch(call, PLB_INDEPENDENT, linear_widen_kernel, plb_blocks_for(call, count), 256, 0, plb_view_of(from),
-                      (char *)to, is_double, count);
+    return plb_launch(call, PLB_INDEPENDENT, linear_widen_kernel, plb_blocks_for(call, count), 256, 0,
+                      plb_view_of(from), (char *)to, is_double, count);
 }
 
 __global__ void linear_finish_kernel(const plb_view_rows out, long long rows, long long length, const char *from,

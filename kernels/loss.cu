@@ -4,15 +4,14 @@
  * The kernel and how it works are in loss_rows.h.  Here a job becomes its parameters, the workspace is cut up, and the
  * tables of Gaussian targets that are too large for shared memory are filled.
  */
-#include "gaussian.h"
 #include "loss.h"
+#include "gaussian.h"
 
 #include <poslabel/loss.h>
 
 enum { MOST_SHARED_TABLE = 40 << 10 }; /* as much as leaves room for five blocks a multiprocessor */
 
 /* ---- Gaussian targets of large grids ---- */
-
 
 __global__ void gaussian_norms_kernel(double *norms, int height, int width, double sigma)
 {
@@ -52,8 +51,9 @@ template <typename real> static poslabel_status fill_table(const plb_loss_launch
     const long long entries = (long long)plb_gaussian_entries(poslabel_grid{p->height, p->width});
     const long long most = (long long)plb_cuda_of(launch->call)->multiprocessors * 8, blocks = (entries + 255) / 256;
     const long long sides = ((long long)p->height + p->width + 255) / 256;
-    const poslabel_status status = plb_launch(launch->call, PLB_INDEPENDENT, gaussian_norms_kernel,
-                                              sides < most ? sides : most, 256, 0, norms, p->height, p->width, p->sigma);
+    const poslabel_status status =
+        plb_launch(launch->call, PLB_INDEPENDENT, gaussian_norms_kernel, sides < most ? sides : most, 256, 0, norms,
+                   p->height, p->width, p->sigma);
     if (status != POSLABEL_OK)
         return status;
     return plb_launch(launch->call, PLB_INDEPENDENT, gaussian_table_kernel<real>, blocks < most ? blocks : most, 256, 0,
@@ -93,8 +93,8 @@ plb_loss_parameters plb_loss_parameters_of(const plb_call *call, const plb_loss_
     p.ignore_index = job->ignore_index;
     p.has_weights = job->mask.data || job->weights.data || job->ids.data; /* a bad id has weight 0 */
     p.filter = job->confidence_filter;
-    p.weigh_first = p.filter || (p.has_weights && p.grad.data && job->reduction == POSLABEL_REDUCTION_MEAN &&
-                                 !p.normalizer.at);
+    p.weigh_first =
+        p.filter || (p.has_weights && p.grad.data && job->reduction == POSLABEL_REDUCTION_MEAN && !p.normalizer.at);
     p.reports = !p.weigh_first;
     p.is_last_chunk = true;
     p.base = job->label_smoothing / (double)job->classes;

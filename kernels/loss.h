@@ -28,7 +28,7 @@ struct plb_loss_parameters {
     plb_view_rows logits, grad, ids, mask, weights, row_grad_loss, row_loss;
     plb_scalar grad_loss, normalizer, loss, accuracy, weight_sum, flags;
     long long rows;
-    long long first_row; /* of the batch, when the logits are those of a chunk; the other tensors are the whole batch's */
+    long long first_row; /* of a chunk of logits in the batch, whose other tensors are whole */
     long long ignore_index;
     int classes, target, height, width, reduction;
     bool has_ignore_index, has_weights; /* has_weights: rows may have weights other than 1 */
@@ -38,13 +38,13 @@ struct plb_loss_parameters {
     double base, peak; /* of the uniform smoothing: t = base, and peak more at the label */
     double grad_scale, sigma;
     int normalization;
-    void *table;            /* of Gaussian targets, see gaussian.h; of doubles for float64 logits, else floats */
-    const void *bias;       /* added to the logits: one float a class, or double for float64; or NULL */
-    plb_loss_sums *totals;  /* of the chunks before, and with this one; or NULL */
+    void *table;           /* of Gaussian targets, see gaussian.h; of doubles for float64 logits, else floats */
+    const void *bias;      /* added to the logits: one float a class, or double for float64; or NULL */
+    plb_loss_sums *totals; /* of the chunks before, and with this one; or NULL */
     bool is_last_chunk;
-    plb_loss_sums *sums;    /* one a block */
-    double *weights_of;     /* one a block: sums of weights, before any gradient */
-    unsigned char *counts;  /* with the filter: 1 for rows that count */
+    plb_loss_sums *sums;   /* one a block */
+    double *weights_of;    /* one a block: sums of weights, before any gradient */
+    unsigned char *counts; /* with the filter: 1 for rows that count */
     plb_device_state *state;
 };
 

@@ -1,4 +1,7 @@
-/* The row losses of one dtype; each is a source of its own so that they compile side by side.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The row losses of one dtype, a source of its own so that they compile side by side.
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "loss_rows.h"
 
 poslabel_status plb_loss_rows_bf16(plb_loss_launch *launch, bool only_blocks, int *blocks)

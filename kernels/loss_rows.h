@@ -1,17 +1,17 @@
 /*
  * Softmax cross-entropy of rows: loss and gradient in one launch.  SPDX-License-Identifier: Apache-2.0
  *
- * Fused: weights and their sum, log-softmax, targets, loss, top-1 accuracy, gradient, and the sums over all rows.  Memory
- * sees one read of the logits and one write of the gradient.
+ * Fused: weights and their sum, log-softmax, targets, loss, top-1 accuracy, gradient, and the sums over all rows.
+ * Memory sees one read of the logits and one write of the gradient.
  *
  * A team of WARPS warps has a row at a time and keeps it in registers, SLOTS slots of four a lane, so that the maximum,
- * the sum of exponentials and the gradient are three walks over registers.  Rows too long for that are walked in memory,
- * where the second and third walk find them in a cache (SLOTS = 0).  The grid is as large as the device holds at once and
- * strides over the rows.
+ * the sum of exponentials and the gradient are three walks over registers.  Rows too long for that are walked in
+ * memory, where the second and third walk find them in a cache (SLOTS = 0).  The grid is as large as the device holds
+ * at once and strides over the rows.
  *
- * Where the gradient needs the sum of weights that only the device knows, the launch is cooperative: each block sums the
- * weights of some rows, all wait for one another once, and each adds up the blocks' sums.  Losses are summed at the end by
- * the last block to get there.  No sum uses floating-point atomics.
+ * Where the gradient needs the sum of weights that only the device knows, the launch is cooperative: each block sums
+ * the weights of some rows, all wait for one another once, and each adds up the blocks' sums.  Losses are summed at the
+ * end by the last block to get there.  No sum uses floating-point atomics.
  */
 #ifndef PLB_CUDA_LOSS_ROWS_H
 #define PLB_CUDA_LOSS_ROWS_H
@@ -133,8 +133,7 @@ template <int WARPS, typename real> PLB_DEVICE real plb_team_highest(real value,
     return value;
 }
 
-template <int WARPS, typename real>
-PLB_DEVICE void plb_team_sums(real *a, real *b, plb_team_board *board, int turn)
+template <int WARPS, typename real> PLB_DEVICE void plb_team_sums(real *a, real *b, plb_team_board *board, int turn)
 {
     *a = plb_warp_sum(*a);
     *b = plb_warp_sum(*b);
@@ -168,8 +167,8 @@ template <int WARPS> PLB_DEVICE bool plb_team_any(bool flag, plb_team_board *boa
 /* ---- a row in registers, or in memory ---- */
 
 /*
- * Calls `act` with each slot of the row that is this thread's: its place among those it keeps, its number in the row, and
- * its values.
+ * Calls `act` with each slot of the row that is this thread's: its place among those it keeps, its number in the row,
+ * and its values.
  */
 template <typename T, typename real, int WARPS, int SLOTS> struct plb_row_walk {
     enum { HELD = SLOTS > 0 ? SLOTS : 1, TEAM = WARPS * 32 };
@@ -216,8 +215,8 @@ template <typename T, typename real, int WARPS, int SLOTS> struct plb_row_walk {
 
 /* The Gaussian targets of the classes of a slot; 0 past the end. */
 template <typename real>
-PLB_DEVICE void plb_targets_of_slot(real (&t)[PLB_SLOT], const plb_gaussian_around<real> &around, int first, int classes,
-                                    int width)
+PLB_DEVICE void plb_targets_of_slot(real (&t)[PLB_SLOT], const plb_gaussian_around<real> &around, int first,
+                                    int classes, int width)
 {
     int y = (int)((unsigned)first / (unsigned)width), x = first - y * width;
     real factor = first < classes ? around.y[y] : (real)0;
@@ -245,8 +244,8 @@ struct plb_row_result {
 };
 
 /*
- * Loss and, where `grad` is given, gradient of one row.  `turn` tells the board's sets apart: a set is written again two
- * rounds later, when all have passed the barrier of the round between and so have read it.
+ * Loss and, where `grad` is given, gradient of one row.  `turn` tells the board's sets apart: a set is written again
+ * two rounds later, when all have passed the barrier of the round between and so have read it.
  */
 template <typename T, typename real, int WARPS, int SLOTS, bool SOFT>
 PLB_DEVICE plb_row_result plb_loss_of_row(const plb_loss_parameters &p, char *logits, char *grad, int label, real scale,
@@ -402,7 +401,7 @@ PLB_DEVICE plb_loss_scale plb_scale_of(const plb_loss_parameters &p, double weig
 /* One pass over the rows of this team.  With `filter` it only decides which rows count. */
 template <typename T, typename real, int WARPS, int SLOTS, bool SOFT>
 PLB_DEVICE plb_thread_sums plb_loss_pass(const plb_loss_parameters &p, const real *table, const plb_loss_scale &scale,
-                                       bool filter, bool report, plb_team_board *board)
+                                         bool filter, bool report, plb_team_board *board)
 {
     const int teams = PLB_LOSS_WARPS / WARPS, team = (int)threadIdx.x / (WARPS * 32);
     const long long step = (long long)gridDim.x * teams;
@@ -420,9 +419,10 @@ PLB_DEVICE plb_thread_sums plb_loss_pass(const plb_loss_parameters &p, const rea
         if (weight != 0) {
             real row_scale = upstream * (real)weight;
             if (grad && p.row_grad_loss.data)
-                row_scale *= (real)plb_load_number(plb_view_row(p.row_grad_loss, p.first_row + r), p.row_grad_loss.dtype);
-            result = plb_loss_of_row<T, real, WARPS, SLOTS, SOFT>(p, plb_view_row(p.logits, r), grad, use.label, row_scale,
-                                                                  table, p.accuracy.at != NULL, board, &turn);
+                row_scale *=
+                    (real)plb_load_number(plb_view_row(p.row_grad_loss, p.first_row + r), p.row_grad_loss.dtype);
+            result = plb_loss_of_row<T, real, WARPS, SLOTS, SOFT>(
+                p, plb_view_row(p.logits, r), grad, use.label, row_scale, table, p.accuracy.at != NULL, board, &turn);
         } else if (grad)
             plb_zero_row<T, real, WARPS>(grad, p.classes);
         if (!first_lane)
@@ -448,7 +448,8 @@ template <int SLOTS, bool SOFT> struct plb_loss_blocks {
 };
 
 template <typename T, typename real, int WARPS, int SLOTS, bool SOFT>
-__global__ void __launch_bounds__(PLB_LOSS_THREADS, plb_loss_blocks<SLOTS, SOFT>::LEAST) plb_loss_kernel(const plb_loss_parameters p)
+__global__ void __launch_bounds__(PLB_LOSS_THREADS, plb_loss_blocks<SLOTS, SOFT>::LEAST)
+    plb_loss_kernel(const plb_loss_parameters p)
 {
     PLB_SHARED(plb_team_board, board, 1);
     PLB_SHARED(double, partial, PLB_LOSS_WARPS);
@@ -522,8 +523,8 @@ static poslabel_status plb_loss_start(plb_loss_launch *launch, bool only_blocks,
     const size_t shared =
         SOFT && !p->table ? plb_gaussian_scratch(grid) + plb_gaussian_entries(grid) * sizeof(real) : 0;
     if (only_blocks) {
-        const long long resident = plb_resident_blocks(plb_cuda_of(launch->call), plb_loss_kernel<T, real, WARPS, SLOTS, SOFT>,
-                                                       PLB_LOSS_THREADS, shared);
+        const long long resident = plb_resident_blocks(
+            plb_cuda_of(launch->call), plb_loss_kernel<T, real, WARPS, SLOTS, SOFT>, PLB_LOSS_THREADS, shared);
         const long long teams = PLB_LOSS_WARPS / WARPS, wanted = (p->rows + teams - 1) / teams;
         *blocks = (int)(wanted < 1 ? 1 : wanted < resident ? wanted : resident);
         return POSLABEL_OK;

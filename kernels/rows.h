@@ -9,15 +9,15 @@
 #include "cuda.h"
 
 struct plb_view_rows {
-    char *data; /* NULL: not given */
+    char *data;                                  /* NULL: not given */
     long long inner, outer_stride, inner_stride; /* bytes; inner 0: one level of rows */
-    int dtype;  /* a plb_dtype */
+    int dtype;                                   /* a plb_dtype */
 };
 
 /* Bytes of an element; the host's table is out of a kernel's reach. */
 PLB_DEVICE int plb_element_size(int dtype)
 {
-    return dtype == PLB_F32 || dtype == PLB_I32   ? 4
+    return dtype == PLB_F32 || dtype == PLB_I32    ? 4
            : dtype == PLB_F16 || dtype == PLB_BF16 ? 2
            : dtype == PLB_F64 || dtype == PLB_I64  ? 8
                                                    : 1;

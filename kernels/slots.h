@@ -3,9 +3,9 @@
  *
  * Element i of a row belongs to slot i / 4, and a slot to one lane, wherever the row lies in memory: the order of every
  * sum, and so the bits of a row, do not depend on its address.  Memory is nevertheless touched four elements at a time.
- * A row of 197 floats begins where the one before it ended, mostly in the middle of an aligned piece of memory.  Its slots
- * are then loaded as the two pieces that they straddle, of which the second is in the L1 cache as the neighbour's first,
- * and stored as pieces that each lane puts together from its own slot and that of the lane before it.
+ * A row of 197 floats begins where the one before it ended, mostly in the middle of an aligned piece of memory.  Its
+ * slots are then loaded as the two pieces that they straddle, of which the second is in the L1 cache as the neighbour's
+ * first, and stored as pieces that each lane puts together from its own slot and that of the lane before it.
  */
 #ifndef PLB_CUDA_SLOTS_H
 #define PLB_CUDA_SLOTS_H
@@ -133,7 +133,9 @@ PLB_DEVICE void plb_load_slot(real (&value)[PLB_SLOT], const plb_slotted<T> &row
         union slot {
             words bits;
             T element[PLB_SLOT];
-            PLB_DEVICE slot() : bits() {}
+            PLB_DEVICE slot() : bits()
+            {
+            }
         } slot;
         slot.bits = plb_load_words(row.row + begin, (words *)NULL);
         if (row.shift)
@@ -150,8 +152,8 @@ PLB_DEVICE void plb_load_slot(real (&value)[PLB_SLOT], const plb_slotted<T> &row
 
 /*
  * Stores slot `s`, all lanes of a warp together, lane l with a slot l above that of lane 0.  Lane l stores the aligned
- * piece in which its slot begins, but for lane 0, which does not have the elements before; what lies in no whole piece is
- * stored element by element.
+ * piece in which its slot begins, but for lane 0, which does not have the elements before; what lies in no whole piece
+ * is stored element by element.
  */
 template <typename T, typename real>
 PLB_DEVICE void plb_store_slot(const plb_slotted<T> &row, int s, const real (&value)[PLB_SLOT])
@@ -160,7 +162,9 @@ PLB_DEVICE void plb_store_slot(const plb_slotted<T> &row, int s, const real (&va
     union slot {
         words bits;
         T element[PLB_SLOT];
-        PLB_DEVICE slot() : bits() {}
+        PLB_DEVICE slot() : bits()
+        {
+        }
     } slot;
     const int lane = (int)threadIdx.x % 32;
     const long long first = (long long)s * PLB_SLOT, begin = first - row.shift;

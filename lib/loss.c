@@ -7,7 +7,8 @@ poslabel_status plb_read_loss_rows(const plb_call *call, const plb_loss_tensors 
                                    int reduction, double grad_scale, plb_loss_job *job)
 {
     if (reduction < POSLABEL_REDUCTION_MEAN || reduction > POSLABEL_REDUCTION_NONE)
-        return plb_fail(call, POSLABEL_ERROR_INVALID, "reduction = %d, must be mean (0), sum (1) or none (2)", reduction);
+        return plb_fail(call, POSLABEL_ERROR_INVALID, "reduction = %d, must be mean (0), sum (1) or none (2)",
+                        reduction);
     if (!isfinite(grad_scale))
         return plb_fail(call, POSLABEL_ERROR_INVALID, "grad_scale = %g, must be finite", grad_scale);
 
@@ -68,9 +69,9 @@ poslabel_status plb_read_loss(const plb_call *call, const plb_loss_tensors *give
         return status;
 
     job->in_place = job->grad_logits.data && plb_same_rows(&job->logits, &job->grad_logits);
-    const plb_rows *const apart[] = {&job->grad_logits, &job->loss,    &job->accuracy,  &job->weight_sum, &job->flags,
-                                     &job->ids,         &job->mask,    &job->weights,   &job->grad_loss,  &job->normalizer,
-                                     &job->logits};
+    const plb_rows *const apart[] = {&job->grad_logits, &job->loss,       &job->accuracy, &job->weight_sum,
+                                     &job->flags,       &job->ids,        &job->mask,     &job->weights,
+                                     &job->grad_loss,   &job->normalizer, &job->logits};
     const int count = sizeof apart / sizeof *apart;
     if (!job->in_place)
         return plb_no_overlap(call, apart, count);

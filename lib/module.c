@@ -1,8 +1,8 @@
 /*
  * Loading the CUDA module.  SPDX-License-Identifier: Apache-2.0
  *
- * The library itself does not link CUDA, so that one build serves machines with and without a GPU.  The module is looked
- * for beside the library.  It stays loaded: the CUDA runtime does not survive being unloaded.
+ * The library itself does not link CUDA, so that one build serves machines with and without a GPU.  The module is
+ * looked for beside the library.  It stays loaded: the CUDA runtime does not survive being unloaded.
  */
 #define _GNU_SOURCE
 #include "module.h"
@@ -41,10 +41,11 @@ const plb_backend *plb_load_cuda(char *reason, size_t reason_size)
     if (!module) {
         const char *const error = dlerror();
         if (reason && reason_size)
-            snprintf(reason, reason_size,
-                     "the CUDA module cannot be loaded: %s (it is built with -Dcuda=enabled, stands beside libposlabel, "
-                     "and POSLABEL_CUDA_MODULE can name it)",
-                     error ? error : path);
+            snprintf(
+                reason, reason_size,
+                "the CUDA module cannot be loaded: %s (it is built with -Dcuda=enabled, stands beside libposlabel, "
+                "and POSLABEL_CUDA_MODULE can name it)",
+                error ? error : path);
         return NULL;
     }
     plb_module_entry *entry;

@@ -1,6 +1,6 @@
 /*
- * CUDA contexts: options, streams, memory, when work is done, and what is told of it afterwards.  SPDX-License-Identifier:
- * Apache-2.0
+ * CUDA contexts: options, streams, memory, when work is done, and what is told of it afterwards.
+ * SPDX-License-Identifier: Apache-2.0
  */
 #include "context.h"
 #include "cuda.h"
@@ -158,8 +158,8 @@ static void the_device_allocator(void **state)
     assert_ptr_equal(memory.released_on, second);
 
     memory.fails = true;
-    expect_error(context, poslabel_context_reserve(context, 2 * more), POSLABEL_ERROR_MEMORY, "context_reserve: ",
-                 "bytes");
+    expect_error(context, poslabel_context_reserve(context, 2 * more), POSLABEL_ERROR_MEMORY,
+                 "context_reserve: ", "bytes");
     assert_int_equal(poslabel_context_workspace(context), more);
     memory.fails = false;
     loss_case_forget_outputs(&c);
@@ -395,8 +395,9 @@ static void the_current_device_stays(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(options_that_are_wrong),   TEST(what_a_context_is), TEST(the_device_allocator),
-        TEST(workspace),                TEST(calls_do_not_wait), TEST(changed_streams_keep_order),
+        TEST(options_that_are_wrong),   TEST(what_a_context_is),
+        TEST(the_device_allocator),     TEST(workspace),
+        TEST(calls_do_not_wait),        TEST(changed_streams_keep_order),
         TEST(synchronizing_tells_once), TEST(the_current_device_stays),
     };
     return cmocka_run_group_tests_name("cuda", tests, NULL, NULL);

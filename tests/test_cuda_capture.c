@@ -1,8 +1,8 @@
 /*
  * Calls captured in CUDA graphs.  SPDX-License-Identifier: Apache-2.0
  *
- * A captured call allocates nothing and waits for nothing: the runtime, and the emulation, refuse both while a stream is
- * being captured and spoil the capture.
+ * A captured call allocates nothing and waits for nothing: the runtime, and the emulation, refuse both while a stream
+ * is being captured and spoil the capture.
  */
 #include "cuda.h"
 #include "test.h"
@@ -159,7 +159,8 @@ static void what_a_capture_refuses(void **state)
     cuda_ok(cuda()->stream_destroy(stream));
 }
 
-/* A context moves to a stream that is being captured and back, from any kind of stream; nothing is ordered, nor spoilt. */
+/* A context moves to a stream that is being captured and back, from any kind of stream; nothing is ordered, nor spoilt.
+ */
 static void streams_change_around_a_capture(void **state)
 {
     (void)state;

@@ -307,8 +307,12 @@ static void destroying_on_a_lost_device(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(creation),    TEST(operations),           TEST(requests),
-        TEST(destruction), TEST(a_device_that_is_lost), TEST(destroying_on_a_lost_device),
+        TEST(creation),
+        TEST(operations),
+        TEST(requests),
+        TEST(destruction),
+        TEST(a_device_that_is_lost),
+        TEST(destroying_on_a_lost_device),
     };
     return cmocka_run_group_tests_name("cuda_faults", tests, NULL, NULL);
 }

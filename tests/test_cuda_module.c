@@ -203,10 +203,17 @@ static void no_driver(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(a_file_that_is_not_there), TEST(a_file_that_is_no_library),    TEST(a_library_that_is_no_module),
-        TEST(a_module_that_refuses),    TEST(a_table_of_another_version),   TEST(the_module_knows_its_version),
-        TEST(beside_the_library),       TEST(reasons_are_cut),              TEST(there_is_cuda),
-        TEST(no_device),                TEST(no_driver),
+        TEST(a_file_that_is_not_there),
+        TEST(a_file_that_is_no_library),
+        TEST(a_library_that_is_no_module),
+        TEST(a_module_that_refuses),
+        TEST(a_table_of_another_version),
+        TEST(the_module_knows_its_version),
+        TEST(beside_the_library),
+        TEST(reasons_are_cut),
+        TEST(there_is_cuda),
+        TEST(no_device),
+        TEST(no_driver),
     };
     return cmocka_run_group_tests_name("cuda_module", tests, remember, forget);
 }

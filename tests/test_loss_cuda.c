@@ -6,8 +6,8 @@
 #include "test.h"
 
 /* On either side of every change of kernel, and of a warp; odd numbers; squares that grids have. */
-static const int64_t class_counts[] = {1,   2,   31,  32,  33,   127,  128,  129,  196,  197,  255,  256,  257,  512, 513,
-                                       576, 729, 784, 961, 1023, 1024, 1025, 2048, 2049, 4097, 8192, 8193, 16129};
+static const int64_t class_counts[] = {1,   2,   31,  32,  33,  127,  128,  129,  196,  197,  255,  256,  257,  512,
+                                       513, 576, 729, 784, 961, 1023, 1024, 1025, 2048, 2049, 4097, 8192, 8193, 16129};
 
 static int device_only(void **state)
 {
@@ -35,7 +35,8 @@ static void every_length_of_row(void **state)
         for (int d = 0; d < COUNT(dtypes); d++)
             for (int kind = LOSS_EXPLICIT; kind <= LOSS_DROPPOS; kind++) {
                 const int64_t rows = class_counts[i] > 1025 ? 3 : 19, row[] = {rows};
-                const layout how = {.row_padding = i % 4, .side = GUARD_BEGIN, .gap = dtype_size(dtypes[d]) * (size_t)(i % 5)};
+                const layout how = {
+                    .row_padding = i % 4, .side = GUARD_BEGIN, .gap = dtype_size(dtypes[d]) * (size_t)(i % 5)};
                 loss_case c = loss_case_new((loss_kind)kind, grid_of(class_counts[i]), dtypes[d], 1, row, how,
                                             POSLABEL_REDUCTION_MEAN, (uint64_t)(40 * i + d));
                 c.sigma = 1.5;
@@ -68,9 +69,9 @@ static void gradients_anywhere(void **state)
             expect_ok(context, loss_call(context, &c));
             tensor *const want = c.grad;
             for (size_t gap = 0; gap < 4; gap++) {
-                c.grad = tensor_laid_out(dtypes[d], 2, (int64_t[]){7, counts[i]},
-                                         (layout){.row_padding = (int64_t)gap, .side = GUARD_BEGIN,
-                                                  .gap = gap * dtype_size(dtypes[d])});
+                c.grad = tensor_laid_out(
+                    dtypes[d], 2, (int64_t[]){7, counts[i]},
+                    (layout){.row_padding = (int64_t)gap, .side = GUARD_BEGIN, .gap = gap * dtype_size(dtypes[d])});
                 expect_ok(context, loss_call(context, &c));
                 tensor_check(c.grad);
                 expect_same_tensor("a gradient elsewhere", c.grad, want);
@@ -128,7 +129,8 @@ static void rows_that_are_not_allowed(void **state)
     for (int reduction = 0; reduction < 3; reduction++)
         for (int gradient = 0; gradient < 2; gradient++) {
             const int64_t row[] = {40};
-            loss_case c = loss_case_new(LOSS_DROPPOS, (poslabel_grid){3, 4}, dtype_f32, 1, row, (layout){0}, reduction, 11);
+            loss_case c =
+                loss_case_new(LOSS_DROPPOS, (poslabel_grid){3, 4}, dtype_f32, 1, row, (layout){0}, reduction, 11);
             c.sigma = 1;
             loss_case_add_weights(&c, dtype_f32, 12);
             tensor *const grad = c.grad;

@@ -71,8 +71,8 @@ typedef struct emulation_controls {
 const emulation_controls *emulation(void);
 
 /*
- * For setup and teardown: repair the emulated device; the teardown fails when the test has left something on it.  A real
- * device has nothing to repair.
+ * For setup and teardown: repair the emulated device; the teardown fails when the test has left something on it.  A
+ * real device has nothing to repair.
  */
 int emulation_begin(void **state);
 int emulation_end(void **state);
