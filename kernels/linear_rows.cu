@@ -4,7 +4,7 @@
  * None of them is worth fusing further: next to the products they move little, and most find their data in the cache.
  */
 #include "linear.h"
-#include "loss_rows.h"
+#include "loss_weights.h"
 
 __global__ void linear_weigh_kernel(const plb_loss_parameters p, double *sum, double *partial_of_block)
 {
