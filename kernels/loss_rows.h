@@ -64,12 +64,19 @@ PLB_DEVICE plb_thread_sums plb_loss_pass(const plb_loss_parameters &p, const rea
 }
 
 /* How many blocks a multiprocessor should hold: rows in flight hide the memory's latency, and registers limit them. */
-template <int SLOTS, bool SOFT> struct plb_loss_blocks {
-    enum { LEAST = SLOTS == 0 ? 3 : SLOTS == 1 ? 4 : SLOTS == 2 ? 4 - SOFT : SLOTS == 4 ? 3 - SOFT : 2 };
+template <typename real, int SLOTS, bool SOFT> struct plb_loss_blocks {
+    enum {
+        LEAST = sizeof(real) == 8 ? 2
+                : SLOTS == 0      ? 3
+                : SLOTS == 1      ? 4
+                : SLOTS == 2      ? 4 - SOFT
+                : SLOTS == 4      ? 3 - SOFT
+                                  : 2
+    };
 };
 
 template <typename T, typename real, int WARPS, int SLOTS, bool SOFT>
-__global__ void __launch_bounds__(PLB_LOSS_THREADS, plb_loss_blocks<SLOTS, SOFT>::LEAST)
+__global__ void __launch_bounds__(PLB_LOSS_THREADS, plb_loss_blocks<real, SLOTS, SOFT>::LEAST)
     plb_loss_kernel(const plb_loss_parameters p)
 {
     PLB_SHARED(plb_team_board, board, 1);

@@ -2,7 +2,7 @@
 
     python3 kernels/registers.py BUILD [MOST_SPILLED]
 
-Reads the logs that compile.sh left in BUILD/kernels.  Fails when a kernel spills more than MOST_SPILLED bytes (96) or
+Reads the logs that compile.sh left in BUILD/kernels.  Fails when a kernel spills more than MOST_SPILLED bytes (192) or
 when there is no log.
 """
 
@@ -12,7 +12,7 @@ import subprocess
 import sys
 
 build = pathlib.Path(sys.argv[1])
-most = int(sys.argv[2]) if len(sys.argv) > 2 else 96
+most = int(sys.argv[2]) if len(sys.argv) > 2 else 192
 entry = re.compile(
     r"Compiling entry function '(?P<name>\w+)' for '(?P<arch>sm_\d+)'.*?"
     r"(?P<stored>\d+) bytes spill stores.*?Used (?P<registers>\d+) registers(?P<rest>[^\n]*)", re.DOTALL)
