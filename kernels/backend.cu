@@ -232,6 +232,7 @@ static poslabel_status open_context(poslabel_context *context, const poslabel_co
     cuda->stream = (cudaStream_t)options->stream;
     context->backend_state = cuda;
     context->threads = 0;
+    context->isa = POSLABEL_ISA_AUTO;
     if (!context->device_allocator.allocate)
         context->device_allocator = poslabel_device_allocator{cuda, default_allocate, default_release};
 

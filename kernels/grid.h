@@ -8,8 +8,6 @@
 
 #include "cuda.h"
 
-enum { PLB_WHOLE_WARP = -1 };
-
 PLB_DEVICE float plb_highest(float a, float b)
 {
     return fmaxf(a, b);

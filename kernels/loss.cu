@@ -91,10 +91,10 @@ plb_loss_parameters plb_loss_parameters_of(const plb_call *call, const plb_loss_
     p.reduction = job->reduction;
     p.has_ignore_index = job->has_ignore_index;
     p.ignore_index = job->ignore_index;
-    p.has_weights = job->mask.data || job->weights.data || job->ids.data; /* a bad id has weight 0 */
+    const bool has_weights = job->mask.data || job->weights.data || job->ids.data; /* a bad id has weight 0 */
     p.filter = job->confidence_filter;
     p.weigh_first =
-        p.filter || (p.has_weights && p.grad.data && job->reduction == POSLABEL_REDUCTION_MEAN && !p.normalizer.at);
+        p.filter || (has_weights && p.grad.data && job->reduction == POSLABEL_REDUCTION_MEAN && !p.normalizer.at);
     p.reports = !p.weigh_first;
     p.is_last_chunk = true;
     p.base = job->label_smoothing / (double)job->classes;
@@ -115,13 +115,12 @@ poslabel_status plb_cuda_row_loss(const plb_call *call, const plb_loss_job *job)
                                               : job->logits.dtype == PLB_BF16 ? plb_loss_rows_bf16
                                                                               : plb_loss_rows_f64;
     const bool is_double = job->logits.dtype == PLB_F64;
-    plb_loss_launch launch = {call, plb_loss_parameters_of(call, job), job->target == PLB_TARGET_GAUSSIAN};
+    plb_loss_launch launch = {call, plb_loss_parameters_of(call, job), job->target == PLB_TARGET_GAUSSIAN, false};
     plb_loss_parameters *const p = &launch.parameters;
     const size_t entries = launch.is_soft ? plb_gaussian_entries(job->grid) : 0;
     const size_t table = entries * (is_double ? sizeof(double) : sizeof(float));
     const bool has_table = table + (launch.is_soft ? plb_gaussian_scratch(job->grid) : 0) > MOST_SHARED_TABLE;
-    static char somewhere; /* only so that plb_loss_start() sees a table when it counts the blocks */
-    p->table = has_table ? &somewhere : NULL;
+    launch.has_table = has_table;
     int blocks;
     poslabel_status status = rows_of_dtype(&launch, true, &blocks);
     if (status != POSLABEL_OK)

@@ -31,7 +31,7 @@ struct plb_loss_parameters {
     long long first_row; /* of a chunk of logits in the batch, whose other tensors are whole */
     long long ignore_index;
     int classes, target, height, width, reduction;
-    bool has_ignore_index, has_weights; /* has_weights: rows may have weights other than 1 */
+    bool has_ignore_index;
     bool weigh_first;                   /* the weight sum is needed before the first gradient */
     bool reports;                       /* the pass that makes losses reports what is not allowed */
     bool filter;
@@ -53,6 +53,7 @@ struct plb_loss_launch {
     const plb_call *call;
     plb_loss_parameters parameters;
     bool is_soft;
+    bool has_table; /* of Gaussian targets in the workspace; else each block makes its own in shared memory */
 };
 
 /* How many blocks will run, at most: one entry of sums each. */

@@ -147,7 +147,7 @@ static poslabel_status plb_loss_start(plb_loss_launch *launch, bool only_blocks,
     const plb_loss_parameters *const p = &launch->parameters;
     const poslabel_grid grid = {p->height, p->width};
     const size_t shared =
-        SOFT && !p->table ? plb_gaussian_scratch(grid) + plb_gaussian_entries(grid) * sizeof(real) : 0;
+        SOFT && !launch->has_table ? plb_gaussian_scratch(grid) + plb_gaussian_entries(grid) * sizeof(real) : 0;
     if (only_blocks) {
         const long long resident = plb_resident_blocks(
             plb_cuda_of(launch->call), plb_loss_kernel<T, real, WARPS, SLOTS, SOFT>, PLB_LOSS_THREADS, shared);

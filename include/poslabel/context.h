@@ -16,7 +16,10 @@ extern "C" {
  * On the CPU a call returns when its work is done.  On CUDA it checks its arguments, queues its work on the context's
  * stream and returns; it does not wait for the device, copies nothing to the host, and allocates nothing once the
  * workspace is large enough, so that it can be captured in a CUDA graph.  What only the device can see - an id out of
- * range, a NaN among the noise, a fault of the device - surfaces later: see poslabel_context_synchronize().
+ * range, a NaN among the noise, a fault of the device - surfaces later: see poslabel_context_synchronize().  Beside the
+ * statuses that each operation names, every call on CUDA may give POSLABEL_ERROR_DEVICE (a CUDA function failed, or a
+ * fault has lost the context; what outputs then hold is undefined), POSLABEL_ERROR_MEMORY (of the device), and
+ * POSLABEL_ERROR_INVALID where the workspace would have to grow during a capture.
  *
  * Use a context from one thread at a time.  Different contexts are independent and may run at the same time.
  * A context may be used in a forked child; calls there run on one thread, because an OpenMP pool does not
@@ -75,7 +78,7 @@ typedef struct poslabel_context_options {
     size_t struct_size;           /* sizeof(poslabel_context_options), set by the macro below                   */
     poslabel_device device;       /* default: the CPU                                                           */
     int32_t threads;              /* on the CPU; 0: all that OpenMP would use (OMP_NUM_THREADS, else every core) */
-    int32_t isa;                  /* a poslabel_isa; a level this machine lacks is POSLABEL_ERROR_UNSUPPORTED    */
+    int32_t isa;                  /* on the CPU a poslabel_isa; one this machine lacks is POSLABEL_ERROR_UNSUPPORTED */
     void *stream;                 /* a cudaStream_t on CUDA; must be NULL on the CPU                             */
     poslabel_allocator allocator; /* default: aligned malloc                                                     */
     poslabel_log_callback log;    /* NULL: silent                                                                */
@@ -102,9 +105,9 @@ typedef struct poslabel_context_options {
  *
  * The CUDA backend is the module libposlabel-cuda.so, loaded at the first request for it: the file that the environment
  * variable POSLABEL_CUDA_MODULE names, else the one beside libposlabel.
- * POSLABEL_ERROR_INVALID: context is NULL, threads is negative or above 1024, one of the two allocator functions
- * is missing, an unknown isa or device, a stream on the CPU.  POSLABEL_ERROR_UNSUPPORTED: the device or the isa
- * is not to be had.  POSLABEL_ERROR_MEMORY.  Since 0.1.
+ * POSLABEL_ERROR_INVALID: context is NULL, threads is negative or above 1024, one of the two functions of an allocator
+ * is missing, an unknown isa or device, an ordinal that no device has, a stream on the CPU.  POSLABEL_ERROR_UNSUPPORTED:
+ * the device or the isa is not to be had.  POSLABEL_ERROR_MEMORY.  POSLABEL_ERROR_DEVICE: CUDA failed.  Since 0.1.
  */
 POSLABEL_API poslabel_status poslabel_context_create(const poslabel_context_options *options,
                                                      poslabel_context **context);
@@ -133,7 +136,10 @@ POSLABEL_API poslabel_status poslabel_context_set_stream(poslabel_context *conte
  */
 POSLABEL_API poslabel_status poslabel_context_synchronize(poslabel_context *context);
 
-/* Frees the context and its workspace.  NULL is allowed.  Since 0.1. */
+/*
+ * Frees the context and its workspace.  NULL is allowed.  On CUDA the workspace goes back in the order of the stream,
+ * which must still exist, and graphs that were captured must be destroyed before.  Since 0.1.
+ */
 POSLABEL_API void poslabel_context_destroy(poslabel_context *context);
 
 /*
@@ -143,7 +149,10 @@ POSLABEL_API void poslabel_context_destroy(poslabel_context *context);
  */
 POSLABEL_API const char *poslabel_context_message(const poslabel_context *context);
 
-/* The device, the thread count and the instruction set that the context runs on.  Since 0.1. */
+/*
+ * The device, the thread count and the instruction set that the context runs on; on CUDA 0 threads and
+ * POSLABEL_ISA_AUTO.  For a NULL context {0, 0}, 0 and POSLABEL_ISA_AUTO.  Since 0.1.
+ */
 POSLABEL_API poslabel_device poslabel_context_device(const poslabel_context *context);
 POSLABEL_API int32_t poslabel_context_threads(const poslabel_context *context);
 POSLABEL_API poslabel_isa poslabel_context_isa(const poslabel_context *context);
@@ -152,7 +161,7 @@ POSLABEL_API poslabel_isa poslabel_context_isa(const poslabel_context *context);
  * Workspace.  An operation that needs scratch memory takes it from the context, which keeps the largest block it
  * ever needed for the next call; each operation documents its bound.  _workspace gives the bytes held now;
  * _trim gives them back to the allocator; _reserve takes at least `size` bytes now, with the statuses
- * POSLABEL_ERROR_INVALID (context is NULL) and POSLABEL_ERROR_MEMORY.
+ * POSLABEL_ERROR_INVALID (context is NULL), POSLABEL_ERROR_MEMORY and, on CUDA, POSLABEL_ERROR_DEVICE.
  *
  * A captured CUDA graph refers to the workspace as it was.  The workspace cannot grow during a capture (the call fails
  * with POSLABEL_ERROR_INVALID and says how much to reserve) and must neither grow nor be trimmed while the graph is in

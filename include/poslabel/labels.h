@@ -82,7 +82,9 @@ typedef enum poslabel_normalization {
  *   map             out, [N, N], float16, bfloat16, float32 or float64; rows may be strided.
  *
  * Computed in double precision, rounded once.  POSLABEL_ERROR_INVALID: context, args or map NULL, a bad grid,
- * sigma negative, NaN or infinite, an unknown normalization, another dtype, shape or device.  Since 0.1.
+ * sigma negative, NaN or infinite, an unknown normalization, another dtype, shape or device.
+ * POSLABEL_ERROR_UNSUPPORTED: strides that do not fold.  POSLABEL_ERROR_MEMORY: no workspace, which on the CPU is
+ * at most 16 * (h * h + w * w + 16 * w) bytes and on CUDA 16 * (h + w).  Since 0.1.
  */
 typedef struct poslabel_smoothing_map_args {
     size_t struct_size;

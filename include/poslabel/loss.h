@@ -64,14 +64,14 @@ extern "C" {
  * know (reduction mean with a mask, weights or ids, and no normalizer), that launch is a cooperative one.
  *
  * Workspace on the CPU: 16 * C + 2 KiB per thread, 48 bytes for each 64 rows (at most 200 KB), and what the loss
- * itself documents.  On CUDA: 40 bytes for each block of the launch, of which there are as many as the GPU holds at once
- * (some thousand at most), and what the loss itself documents.
+ * itself documents.  On CUDA: 40 bytes for each block of the launch, of which there are as many as the GPU holds at
+ * once (some thousand at most), and what the loss itself documents.
  *
  * Statuses.  POSLABEL_ERROR_INVALID: context, args or logits NULL; neither loss nor grad_logits; a wrong rank, shape,
  * dtype or device; an unknown reduction; grad_scale NaN or infinite; an overlap that is not allowed; and on the CPU an
  * id out of range or a weight that is negative, NaN or infinite.  POSLABEL_ERROR_UNSUPPORTED: strides that do not fold.
- * POSLABEL_ERROR_MEMORY.  On CUDA the host does not see ids and weights: rows in which they are not allowed count as rows
- * of weight 0, set POSLABEL_LOSS_INVALID, and are counted and reported by poslabel_context_synchronize().
+ * POSLABEL_ERROR_MEMORY.  On CUDA the host does not see ids and weights: rows in which they are not allowed count as
+ * rows of weight 0, set POSLABEL_LOSS_INVALID, and are counted and reported by poslabel_context_synchronize().
  */
 typedef enum poslabel_reduction {
     POSLABEL_REDUCTION_MEAN = 0,
@@ -92,8 +92,8 @@ typedef enum poslabel_loss_flag {
  *   scale   float32 or float64 scalar on the device of grad; or [...], the leading shape of grad, one for each row.
  *
  * Each product is formed in float32 (float64 for float64) and rounded once.  POSLABEL_ERROR_INVALID: context, args,
- * grad or scale NULL; a wrong rank, shape, dtype or device; scale overlapping grad.  POSLABEL_ERROR_UNSUPPORTED: strides
- * that do not fold.  No workspace.  Since 0.1.
+ * grad or scale NULL; a wrong rank, shape, dtype or device; scale overlapping grad.  POSLABEL_ERROR_UNSUPPORTED:
+ * strides that do not fold.  No workspace.  Since 0.1.
  */
 typedef struct poslabel_scale_gradient_args {
     size_t struct_size;

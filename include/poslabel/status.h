@@ -21,7 +21,7 @@ typedef enum poslabel_status {
     POSLABEL_ERROR_INVALID = 100,     /* the caller's mistake: a NULL, a shape, a dtype, a value, an alias      */
     POSLABEL_ERROR_UNSUPPORTED = 200, /* a legal request that this build, machine or version cannot serve       */
     POSLABEL_ERROR_MEMORY = 300,      /* the allocator returned NULL                                            */
-    POSLABEL_ERROR_DEVICE = 400,      /* the device reported a fault; a CUDA context is then lost for good      */
+    POSLABEL_ERROR_DEVICE = 400,      /* CUDA failed; after a fault of the device the context is lost for good  */
     POSLABEL_ERROR_INTERNAL = 500     /* a defect of libposlabel; please report it                              */
 } poslabel_status;
 

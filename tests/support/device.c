@@ -40,14 +40,14 @@ bool test_leaves_out(int n)
 typedef int driver_function(void *, size_t, unsigned);
 
 static struct driver {
-    void *library;
+    void *handle;
     driver_function *host_register;
     int (*host_unregister)(void *);
 } driver;
 
 static void *driver_symbol(const char *name)
 {
-    void *const symbol = dlsym(driver.library, name);
+    void *const symbol = dlsym(driver.handle, name);
     if (!symbol)
         test_fail("libcuda.so.1 has no %s", name);
     return symbol;
@@ -58,10 +58,10 @@ static void open_driver(void)
 {
     int (*init)(unsigned), (*retain)(void **, int), (*set_current)(void *);
     void *context;
-    if (driver.library)
+    if (driver.handle)
         return;
-    driver.library = dlopen("libcuda.so.1", RTLD_NOW);
-    if (!driver.library)
+    driver.handle = dlopen("libcuda.so.1", RTLD_NOW);
+    if (!driver.handle)
         test_fail("no CUDA driver: %s", dlerror());
     *(void **)&init = driver_symbol("cuInit");
     *(void **)&retain = driver_symbol("cuDevicePrimaryCtxRetain");
