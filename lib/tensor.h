@@ -58,6 +58,16 @@ static inline char *plb_row(const plb_rows *rows, int64_t r)
     return rows->data + element * plb_dtype_size[rows->dtype];
 }
 
+/* Whether `count` rows from `first` on are evenly spaced; then where they begin, and the bytes from each to the next. */
+static inline bool plb_even_rows(const plb_rows *rows, int64_t first, int64_t count, char **at, int64_t *step)
+{
+    if (rows->inner != rows->count && first % rows->inner + count > rows->inner)
+        return false;
+    *at = plb_row(rows, first);
+    *step = rows->inner_stride * plb_dtype_size[rows->dtype];
+    return true;
+}
+
 enum { PLB_MAX_RANK = 8, PLB_UNKNOWN = -1 };
 
 /* The shape an argument must have.  PLB_UNKNOWN matches any size and is replaced by it. */

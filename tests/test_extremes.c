@@ -246,8 +246,8 @@ static void half_precision_at_its_ends(void **state)
 }
 
 /*
- * Ties round to even.  Where 64 classes have equal logits and the others -inf, p = 1/64 and its products with a scale
- * of few digits are exact, so that each gradient can be put halfway between two halves.
+ * Ties round to even.  Where 64 classes have logits of 0 and the others -inf, p = 1/64 and its products with a scale of
+ * few digits are exact, so that each gradient can be put halfway between two halves.
  */
 static void ties_round_to_even(void **state)
 {
@@ -263,7 +263,7 @@ static void ties_round_to_even(void **state)
                 loss_case c = loss_case_new(LOSS_EXPLICIT, (poslabel_grid){1, CLASSES}, halves[d], 1, &rows,
                                             (layout){0}, POSLABEL_REDUCTION_SUM, 1);
                 for (int64_t k = 0; k < rows * CLASSES; k++)
-                    tensor_set(c.logits, k, k % CLASSES < EQUAL ? 1.5 : -INFINITY);
+                    tensor_set(c.logits, k, k % CLASSES < EQUAL ? 0 : -INFINITY);
                 tensor_fill(c.positions, 5);
                 const double wanted = 1 + digits * dtype_epsilon(halves[d]) / 2;
                 c.grad_scale = wanted * EQUAL;

@@ -18,8 +18,9 @@ extern "C" {
  *     l_r = -sum_j t_ij log p_j
  *     dl_r/dz_j = p_j * sum_k t_ik - t_ij
  *
- * The targets are never stored: a row of them is formed from two factors, one for each axis.  In float32 arithmetic,
- * grid rows and columns whose factor is below 2^-32 of the largest count as 0 (on CUDA they count as they are).
+ * A row of targets is formed from two factors, one for each axis, and never stored for the whole batch.  In float32
+ * arithmetic, grid rows and columns whose factor is below 2^-32 of the largest count as 0 (on CUDA they count as they
+ * are).
  *
  *   grid               h x w patches, N = h * w.
  *   logits             [B, V, N], or any [..., N].
@@ -34,12 +35,13 @@ extern "C" {
  *                      conf_ignore).  The logits are then read twice when a gradient is wanted.
  *
  * All other arguments, reductions, corner cases, precision, workspace and statuses are those of poslabel/loss.h.
- * Workspace also: 16 * (h * h + w * w + 16 * w) bytes, and with the filter a byte a row.  On CUDA a byte a row with the
- * filter, and for grids beyond about 64 x 64 at most 8 * (h * (h + 1) + w * (w + 1)) + 8 * (h + w) bytes, filled by two
- * launches more.
- * Also POSLABEL_ERROR_INVALID: a bad grid; C other than N; positions NULL or out of range; sigma negative, NaN or
- * infinite; an unknown normalization; confidence_filter other than 0 and 1.  A logit of -inf in a class whose target
- * is above 0 makes the loss +inf or a very large finite number.  Since 0.1.
+ * Workspace also: 16 * (h * h + w * w + 16 * w) bytes, with the filter a byte a row, and on grids of at most 400
+ * patches 4 * N * (N + 32) bytes per thread (not for float64 logits), of which a thread touches what its positions
+ * need.  On CUDA a byte a row with the filter, and for grids beyond about 64 x 64 at most 8 * (h * (h + 1) + w * (w +
+ * 1)) + 8 * (h + w) bytes, filled by two launches more. Also POSLABEL_ERROR_INVALID: a bad grid; C other than N;
+ * positions NULL or out of range; sigma negative, NaN or infinite; an unknown normalization; confidence_filter other
+ * than 0 and 1.  A logit of -inf in a class whose target is above 0 makes the loss +inf or a very large finite number.
+ * Since 0.1.
  */
 typedef struct poslabel_droppos_loss_args {
     size_t struct_size;

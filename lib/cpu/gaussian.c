@@ -29,12 +29,18 @@ static void fill_axis(double *factor, double *row_sum, int32_t side, double sigm
     }
 }
 
+/* What float32 arithmetic cannot tell from 0 beside the factor of position i itself. */
+static double least_factor(const double *factor, int32_t side, int64_t i)
+{
+    return factor[i * side + i] * 0x1p-32;
+}
+
 /* The places of an axis that count around each: as many for all, moved inwards at the border.  Returns how many. */
 static int32_t find_window(const double *factor, int32_t side, int32_t *first)
 {
     int32_t count = 1;
     for (int32_t i = 0; i < side; i++) {
-        const double *const row = factor + (int64_t)i * side, least = row[i] * 0x1p-32;
+        const double *const row = factor + (int64_t)i * side, least = least_factor(factor, side, i);
         int32_t last = i;
         for (first[i] = i; first[i] > 0 && row[first[i] - 1] >= least;)
             first[i]--;
@@ -47,12 +53,15 @@ static int32_t find_window(const double *factor, int32_t side, int32_t *first)
     return count;
 }
 
+/* Products of factors that do not count would be subnormal, and slow. */
 static void fill_window(float *window, int64_t pitch, const double *factor, int32_t side, const int32_t *first,
                         int32_t count)
 {
     for (int64_t i = 0; i < side; i++)
-        for (int64_t k = 0; k < pitch; k++)
-            window[i * pitch + k] = k < count ? (float)factor[i * side + first[i] + k] : 0;
+        for (int64_t k = 0; k < pitch; k++) {
+            const double f = k < count ? factor[i * side + first[i] + k] : 0;
+            window[i * pitch + k] = f >= least_factor(factor, side, i) ? (float)f : 0;
+        }
 }
 
 static size_t round_up(size_t columns)

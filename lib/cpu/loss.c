@@ -10,7 +10,6 @@
 #include "loss.h"
 #include "gaussian.h"
 
-#include <float.h>
 #include <poslabel/loss.h>
 
 enum { MOST_BLOCKS = 4096 };
@@ -22,36 +21,6 @@ typedef struct plb_block_sums {
 
 static const block_sums no_sums = {0, 0, 0, -1};
 
-static int64_t relative_label(poslabel_grid grid, int64_t pair)
-{
-    const int64_t n = (int64_t)grid.height * grid.width, i = pair / n, j = pair % n;
-    return (i / grid.width - j / grid.width + grid.height - 1) * (2 * (int64_t)grid.width - 1) +
-           (i % grid.width - j % grid.width + grid.width - 1);
-}
-
-/* The weight of a row from its tensors; the label is known to be in range or to be ignored. */
-static double row_weight(const plb_loss_job *job, int64_t r)
-{
-    if (job->mask.data && plb_load_number(plb_row(&job->mask, r), job->mask.dtype) == 0)
-        return 0;
-    if (job->has_ignore_index && plb_load_id(plb_row(&job->ids, r), job->ids.dtype) == job->ignore_index)
-        return 0;
-    return job->weights.data ? plb_load_number(plb_row(&job->weights, r), job->weights.dtype) : 1;
-}
-
-static bool row_is_bad(const plb_loss_job *job, int64_t r)
-{
-    if (job->ids.data) {
-        const int64_t id = plb_load_id(plb_row(&job->ids, r), job->ids.dtype);
-        if ((id < 0 || id >= job->classes) && !(job->has_ignore_index && id == job->ignore_index))
-            return true;
-    }
-    if (!job->weights.data)
-        return false;
-    const double weight = plb_load_number(plb_row(&job->weights, r), job->weights.dtype);
-    return !(weight >= 0 && weight <= DBL_MAX);
-}
-
 static void weigh_blocks(void *argument, int thread, int threads)
 {
     const plb_loss_run *run = argument;
@@ -60,13 +29,8 @@ static void weigh_blocks(void *argument, int thread, int threads)
     for (int64_t b = begin; b < end; b++) {
         const int64_t first = b * run->block_rows;
         const int64_t last = first + run->block_rows < run->job->rows ? first + run->block_rows : run->job->rows;
-        block_sums sums = no_sums;
-        for (int64_t r = first; r < last; r++) {
-            if (sums.first_bad < 0 && row_is_bad(run->job, r))
-                sums.first_bad = r;
-            sums.weight += row_weight(run->job, r);
-        }
-        run->sums[b] = sums;
+        run->sums[b] = no_sums;
+        run->sums[b].weight = plb_loss_weigh(run->job, first, last, &run->sums[b].first_bad);
     }
 }
 
@@ -74,64 +38,34 @@ static poslabel_status report_bad_row(const plb_loss_run *run, int64_t r)
 {
     const plb_loss_job *job = run->job;
     const plb_text at = plb_index_text(&job->row_shape, r);
-    if (job->ids.data) {
-        const long long id = plb_load_id(plb_row(&job->ids, r), job->ids.dtype);
-        if ((id < 0 || id >= job->classes) && !(job->has_ignore_index && id == job->ignore_index))
-            return plb_fail(run->call, POSLABEL_ERROR_INVALID, "positions[%s] = %lld, must be in [0, %lld)", at.data,
-                            id, (long long)job->classes);
-    }
+    if (plb_loss_bad_id(job, r))
+        return plb_fail(run->call, POSLABEL_ERROR_INVALID, "positions[%s] = %lld, must be in [0, %lld)", at.data,
+                        (long long)plb_load_id(plb_row(&job->ids, r), job->ids.dtype), (long long)job->classes);
     return plb_fail(run->call, POSLABEL_ERROR_INVALID, "weights[%s] = %g, must be >= 0 and finite", at.data,
                     plb_load_number(plb_row(&job->weights, r), job->weights.dtype));
-}
-
-double plb_loss_weight(const plb_loss_run *run, int64_t r)
-{
-    return run->nothing ? 0 : run->has_weights ? row_weight(run->job, r) : 1;
-}
-
-/* The row of the arguments that is row `at` of the run. */
-static int64_t row_at(const plb_loss_run *run, int64_t at)
-{
-    return run->rows ? run->rows[at - run->first] : at;
-}
-
-/* Fills a batch with the rows from `first` on. */
-static void fill_batch(const plb_loss_run *run, plb_loss_rows *batch, double *weight, int64_t first, int count)
-{
-    const plb_loss_job *job = run->job;
-    const int64_t n = (int64_t)job->grid.height * job->grid.width;
-    int64_t position = 0, after = -1; /* of the row before: a division a row would be slow */
-    batch->count = count;
-    for (int k = 0; k < count; k++) {
-        const int64_t r = row_at(run, first + k);
-        if (job->target == PLB_TARGET_ABSOLUTE && r != after)
-            position = r % n;
-        weight[k] = plb_loss_weight(run, r);
-        if (run->counts && !run->filter)
-            weight[k] *= run->counts[r];
-        batch->logits[k] = plb_row(&job->logits, first + k - run->first);
-        batch->grad[k] =
-            job->grad_logits.data && !run->filter ? plb_row(&job->grad_logits, first + k - run->first) : NULL;
-        if (weight[k] == 0)
-            batch->label[k] = -1;
-        else if (job->target == PLB_TARGET_ABSOLUTE)
-            batch->label[k] = (int32_t)position;
-        else if (job->target == PLB_TARGET_RELATIVE)
-            batch->label[k] = (int32_t)relative_label(job->grid, r % (n * n));
-        else
-            batch->label[k] = (int32_t)plb_load_id(plb_row(&job->ids, r), job->ids.dtype);
-        position = position + 1 == n ? 0 : position + 1;
-        after = r + 1;
-        batch->scale[k] = run->upstream * weight[k];
-        if (job->grad_loss.data && job->reduction == POSLABEL_REDUCTION_NONE && job->grad_loss.count > 1)
-            batch->scale[k] *= plb_load_number(plb_row(&job->grad_loss, r), job->grad_loss.dtype);
-    }
 }
 
 /* The bytes of `rows` rows of logits. */
 static size_t logits_bytes(const plb_loss_job *job, int64_t rows)
 {
     return (size_t)rows * (size_t)job->classes * plb_dtype_size[job->logits.dtype];
+}
+
+static bool has_table(const plb_loss_job *job)
+{
+    return job->target == PLB_TARGET_GAUSSIAN && job->logits.dtype != PLB_F64 &&
+           plb_loss_table_floats(job->classes) > 0;
+}
+
+/* A thread's scratch: exponentials, table, and which rows the table has. */
+static void cut_scratch(const plb_loss_run *run, plb_loss_rows *batch, int thread)
+{
+    const int64_t classes = run->job->classes;
+    char *const scratch = run->scratch + (size_t)thread * run->scratch_size;
+    char *const table = scratch + plb_loss_scratch(classes);
+    batch->scratch = (float *)(void *)scratch;
+    batch->table = has_table(run->job) ? (float *)(void *)table : NULL;
+    batch->has_row = (uint8_t *)table + plb_loss_table_floats(classes) * sizeof(float);
 }
 
 static void loss_blocks(void *argument, int thread, int threads)
@@ -151,7 +85,8 @@ static void loss_blocks(void *argument, int thread, int threads)
     batch.stream = job->grad_logits.data && !run->filter && !job->in_place &&
                    logits_bytes(job, run->count) > run->call->context->stream_bytes;
     batch.filter = run->filter;
-    batch.scratch = run->scratch + (size_t)thread * run->scratch_size;
+    batch.accuracy = job->accuracy.data != NULL;
+    cut_scratch(run, &batch, thread);
 
     int64_t begin, end;
     plb_share((end_row + run->block_rows - 1) / run->block_rows - first_block, thread, threads, &begin, &end);
@@ -160,7 +95,7 @@ static void loss_blocks(void *argument, int thread, int threads)
         const int64_t last = (b + 1) * run->block_rows < end_row ? (b + 1) * run->block_rows : end_row;
         block_sums sums = run->sums[b]; /* of its rows in the pass before */
         for (int64_t at = first; at < last; at += PLB_ROW_BATCH) {
-            fill_batch(run, &batch, weight, at, (int)(last - at < PLB_ROW_BATCH ? last - at : PLB_ROW_BATCH));
+            plb_loss_fill(run, &batch, weight, at, (int)(last - at < PLB_ROW_BATCH ? last - at : PLB_ROW_BATCH));
             run->kernel(&batch);
             for (int k = 0; k < batch.count; k++) {
                 if (run->filter) {
@@ -172,7 +107,7 @@ static void loss_blocks(void *argument, int thread, int threads)
                 sums.loss += loss;
                 sums.correct += batch.correct[k] ? weight[k] : 0;
                 if (job->loss.data && job->reduction == POSLABEL_REDUCTION_NONE)
-                    plb_store_number(plb_row(&job->loss, row_at(run, at + k)), job->loss.dtype, loss);
+                    plb_store_number(plb_row(&job->loss, plb_loss_row_at(run, at + k)), job->loss.dtype, loss);
             }
         }
         run->sums[b] = sums;
@@ -216,9 +151,12 @@ static size_t cut_memory(plb_loss_run *run, int threads, char *memory)
     run->block_rows = ((job->rows + MOST_BLOCKS - 1) / MOST_BLOCKS + PLB_ROW_BATCH - 1) / PLB_ROW_BATCH * PLB_ROW_BATCH;
     run->blocks = job->rows ? (job->rows + run->block_rows - 1) / run->block_rows : 0;
 
-    /* a line between the scratch of two threads keeps their prefetchers apart */
     const bool is_soft = job->target == PLB_TARGET_GAUSSIAN;
-    run->scratch_size = plb_size_add(plb_loss_scratch(job->classes), 63 + 64) / 64 * 64;
+    run->scratch_size = plb_loss_scratch(job->classes);
+    if (has_table(job))
+        run->scratch_size += plb_loss_table_floats(job->classes) * sizeof(float) + (size_t)job->classes;
+    /* a line between the scratch of two threads keeps their prefetchers apart */
+    run->scratch_size = plb_size_add(run->scratch_size, 63 + 64) / 64 * 64;
     const size_t scratch = plb_size_mul((size_t)threads, run->scratch_size);
     run->threads = threads;
     const size_t sums = plb_size_mul((size_t)run->blocks, sizeof(block_sums));
@@ -256,6 +194,11 @@ poslabel_status plb_loss_begin(plb_loss_run *run, const plb_call *call, const pl
         .weight_sum = (double)job->rows,
     };
     cut_memory(run, threads, memory);
+    for (int t = 0; has_table(job) && t < threads; t++) {
+        plb_loss_rows batch;
+        cut_scratch(run, &batch, t);
+        memset(batch.has_row, 0, (size_t)job->classes);
+    }
     if (run->has_weights || job->ids.data) {
         plb_parallel(call->context, (size_t)job->rows * 16, weigh_blocks, run);
         const block_sums all = add_blocks(run);

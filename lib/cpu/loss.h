@@ -20,12 +20,12 @@ typedef struct plb_loss_run {
     int64_t block_rows, blocks;
     struct plb_block_sums *sums;
     char *scratch;
-    size_t scratch_size;  /* of one thread                                                              */
-    int threads;          /* that have scratch                                                          */
-    uint8_t *counts;      /* with the confidence filter: 1 for rows that count                          */
-    bool has_weights;     /* rows may have weights other than 1                                         */
-    bool filter;          /* this pass decides `counts`                                                 */
-    bool nothing;         /* the normaliser is 0: no row counts                                         */
+    size_t scratch_size; /* of one thread                                                              */
+    int threads;         /* that have scratch                                                          */
+    uint8_t *counts;     /* with the confidence filter: 1 for rows that count                          */
+    bool has_weights;    /* rows may have weights other than 1                                         */
+    bool filter;         /* this pass decides `counts`                                                 */
+    bool nothing;        /* the normaliser is 0: no row counts                                         */
     double weight_sum;
     double norm;          /* what takes its place                                                       */
     double upstream;      /* scale of all gradients, normaliser included                                */
@@ -45,6 +45,21 @@ poslabel_status plb_loss_begin(plb_loss_run *run, const plb_call *call, const pl
 
 /* The weight of row r of the arguments: 0 if it does not count. */
 double plb_loss_weight(const plb_loss_run *run, int64_t r);
+
+/* The row of the arguments that is row `at` of the run. */
+static inline int64_t plb_loss_row_at(const plb_loss_run *run, int64_t at)
+{
+    return run->rows ? run->rows[at - run->first] : at;
+}
+
+/* loss_batch.c: whether the id of row r is not allowed. */
+bool plb_loss_bad_id(const plb_loss_job *job, int64_t r);
+
+/* The weights of rows first .. last - 1, summed; *first_bad becomes the first whose id or weight is not allowed. */
+double plb_loss_weigh(const plb_loss_job *job, int64_t first, int64_t last, int64_t *first_bad);
+
+/* Fills a batch, and its weights, with the rows of the run from `first` on. */
+void plb_loss_fill(const plb_loss_run *run, plb_loss_rows *batch, double *weight, int64_t first, int count);
 
 /*
  * Losses, and gradients if the job has a place for them, of the next `count` rows; the first pass has first = 0, the

@@ -40,11 +40,14 @@ typedef struct plb_loss_rows {
     int32_t label[PLB_ROW_BATCH];   /* class, or position of the Gaussian; -1: weight 0, row not read, grad 0   */
     double scale[PLB_ROW_BATCH];    /* of the gradient                                                          */
     const plb_gaussian *gaussian;   /* NULL: one peak over a constant                                           */
+    float *table;                   /* with it, if not NULL: plb_loss_table_floats(), of this thread alone      */
+    uint8_t *has_row;               /* `classes` of them: whether a row of targets is in the table yet          */
     double base, peak;              /* then t = base + peak * [c = label]                                       */
     bool stream;                    /* store gradients past the caches                                          */
-    void *scratch;                  /* plb_loss_scratch() bytes, aligned to 64                                  */
+    bool accuracy;                  /* whether `correct` is wanted                                              */
+    float *scratch;                 /* plb_loss_scratch() bytes, aligned to 64                                  */
     double loss[PLB_ROW_BATCH];     /* out: unweighted                                                          */
-    bool correct[PLB_ROW_BATCH];    /* out: the label is the first maximum                                      */
+    bool correct[PLB_ROW_BATCH];    /* out: the label is the first maximum, if `accuracy`                       */
     bool filter;                    /* whether `confident` is wanted                                            */
     bool confident[PLB_ROW_BATCH];  /* out: p_label >= t_label                                                  */
 } plb_loss_rows;
@@ -66,10 +69,26 @@ static inline int64_t plb_loss_pitch(int64_t classes)
     return (classes + 64) / 16 * 16;
 }
 
-/* A line, and a row of exponentials, which become gradients, for each row in flight. */
+/* A row of exponentials for each row in flight. */
 static inline size_t plb_loss_scratch(int64_t classes)
 {
-    return 64 + plb_size_mul(sizeof(float) * (size_t)plb_loss_group(classes), (size_t)plb_loss_pitch(classes));
+    return plb_size_mul(sizeof(float) * (size_t)plb_loss_group(classes), (size_t)plb_loss_pitch(classes));
+}
+
+/*
+ * Gaussian targets of a small grid are kept: a thread works out those of a position when it first meets it.  A table for
+ * all threads would have to be made by one, and the others would wait for it line by line.
+ */
+enum { PLB_MOST_TABLE_CLASSES = 400 };
+
+static inline int64_t plb_loss_table_pitch(int64_t classes)
+{
+    return (classes + 31) / 16 * 16; /* 16 zeros past the end at the least */
+}
+
+static inline size_t plb_loss_table_floats(int64_t classes)
+{
+    return classes > PLB_MOST_TABLE_CLASSES ? 0 : (size_t)(classes * plb_loss_table_pitch(classes));
 }
 
 typedef void plb_loss_kernel(plb_loss_rows *rows);

@@ -8,6 +8,7 @@
 
 #include "vectors.inc.h"
 #include "stream.inc.h"
+#include "exp.inc.h"
 #include "loss_rows.inc.h"
 #include "token_rows.inc.h"
 #include "attention_rows.inc.h"

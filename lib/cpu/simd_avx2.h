@@ -146,18 +146,9 @@ static inline vf vf_max(vf a, vf b)
     return _mm256_max_ps(a, b);
 }
 
-static inline vf vf_round(vf a)
+static inline vf vf_exp2_biased(vf n)
 {
-    return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-}
-
-static inline vf vf_scale(vf a, vf n)
-{
-    const __m256i whole = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(whole, 1), bias = _mm256_set1_epi32(127);
-    const __m256i rest = _mm256_sub_epi32(whole, half);
-    const vf first = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, bias), 23));
-    const vf second = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23));
-    return _mm256_mul_ps(_mm256_mul_ps(a, first), second);
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(n), 23));
 }
 
 static inline float vf_sum(vf a)
@@ -184,6 +175,16 @@ static inline float vf_highest(vf a)
 static inline void vf_stream(float *p, vf a)
 {
     _mm256_stream_ps(p, a);
+}
+
+static inline void vf_stream_f16(uint16_t *p, vf a)
+{
+    _mm_stream_si128((__m128i *)p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
+}
+
+static inline void vf_stream_bf16(uint16_t *p, vf a)
+{
+    _mm_stream_si128((__m128i *)p, narrow_bf16(a));
 }
 
 static inline void v_stream_line(void *line, const void *from)

@@ -140,20 +140,10 @@ static inline vf vf_max(vf a, vf b)
     return (vf)(((vi)a & larger) | ((vi)b & ~larger));
 }
 
-/* to the nearest integer, for |a| < 2^22 */
-static inline vf vf_round(vf a)
+/* 2^(n - 127), for an integer n in the last bits of a: 0 < n < 255; 0 for n = 0 */
+static inline vf vf_exp2_biased(vf a)
 {
-    const vf magic = vf_set(0x1.8p23f);
-    return a + magic - magic;
-}
-
-/* a * 2^n for integers n from -252 to 126 and a near 1; flushes to 0 below 2^-252 */
-static inline vf vf_scale(vf a, vf n)
-{
-    /* in two steps, so that subnormal results come out right */
-    const vi whole = __builtin_convertvector(n, vi), half = whole >> 1;
-    const vf first = (vf)((half + 127) << 23), second = (vf)((whole - half + 127) << 23);
-    return a * first * second;
+    return (vf)((vi)a << 23);
 }
 
 static inline float vf_sum(vf a)
@@ -180,6 +170,17 @@ static inline void vf_stream(float *p, vf a)
 #else
     vf_store(p, a);
 #endif
+}
+
+/* As float16 and bfloat16, to an address that is a multiple of their size. */
+static inline void vf_stream_f16(uint16_t *p, vf a)
+{
+    vf_store_f16(p, a);
+}
+
+static inline void vf_stream_bf16(uint16_t *p, vf a)
+{
+    vf_store_bf16(p, a);
 }
 
 /* 64 bytes from anywhere to a 64-byte line, past the caches where the machine can */

@@ -65,3 +65,26 @@ static void stream_end(stream *s)
     stream_flush(s);
     v_stream_done();
 }
+
+/* The bytes before the first line that begins in [p, p + bytes); `bytes` if none does. */
+static size_t line_head(const void *p, size_t bytes)
+{
+    const size_t head = (64 - line_offset(p)) & 63;
+    return head < bytes ? head : bytes;
+}
+
+static void stream_zeros(stream *s, char *to, size_t bytes)
+{
+    static const char zeros[64];
+    size_t at = line_head(to, bytes);
+    if (at) {
+        memset(stream_seek(s, to), 0, at);
+        stream_run(s, at);
+    }
+    for (; at + 64 <= bytes; at += 64)
+        v_stream_line(to + at, zeros);
+    if (at < bytes) {
+        memset(stream_seek(s, to + at), 0, bytes - at);
+        stream_run(s, bytes - at);
+    }
+}

@@ -39,13 +39,6 @@ INLINE void ask_for_line(const rows_ahead *next, size_t at)
         __builtin_prefetch(next->near + at, 0, 3);
 }
 
-/* The first byte of x that begins a line, at most `bytes` away. */
-INLINE size_t line_head(const char *x, size_t bytes)
-{
-    const size_t head = (64 - line_offset(x)) & 63;
-    return head < bytes ? head : bytes;
-}
-
 /* to = a + b, or a */
 INLINE void add_rows(char *to, const char *a, const char *b, size_t bytes, plb_dtype dtype)
 {
@@ -172,16 +165,6 @@ INLINE void stream_copy(stream *out, char *x, const char *grad, double *sum, siz
         for (size_t i = at / size; i < bytes / size; i++)
             sum[i] += load_one(grad, (int64_t)i, dtype);
     }
-}
-
-INLINE void stream_zeros(stream *out, char *x, size_t bytes)
-{
-    static const char zeros[64] __attribute__((aligned(64)));
-    size_t at = line_head(x, bytes);
-    stream_part(out, x, zeros, NULL, at, PLB_F32);
-    for (; at + 64 <= bytes; at += 64)
-        v_stream_line(x + at, zeros);
-    stream_part(out, x + at, zeros, NULL, bytes - at, PLB_F32);
 }
 
 INLINE void token_grads(const plb_token_grads *rows, plb_dtype dtype)

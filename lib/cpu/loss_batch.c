@@ -1,0 +1,172 @@
+/*
+ * What the row-loss engine reads of each row: where it is, its label and its weight.  SPDX-License-Identifier:
+ * Apache-2.0
+ *
+ * The usual layouts have loops of their own here, for a kernel takes no more than some ten nanoseconds a row.
+ */
+#include "loss.h"
+
+#include <float.h>
+#include <poslabel/loss.h>
+
+/* The weight of a row from its tensors; the label is known to be in range or to be ignored. */
+static double row_weight(const plb_loss_job *job, int64_t r)
+{
+    if (job->mask.data && plb_load_number(plb_row(&job->mask, r), job->mask.dtype) == 0)
+        return 0;
+    if (job->has_ignore_index && plb_load_id(plb_row(&job->ids, r), job->ids.dtype) == job->ignore_index)
+        return 0;
+    return job->weights.data ? plb_load_number(plb_row(&job->weights, r), job->weights.dtype) : 1;
+}
+
+double plb_loss_weight(const plb_loss_run *run, int64_t r)
+{
+    return run->nothing ? 0 : run->has_weights ? row_weight(run->job, r) : 1;
+}
+
+bool plb_loss_bad_id(const plb_loss_job *job, int64_t r)
+{
+    if (!job->ids.data)
+        return false;
+    const int64_t id = plb_load_id(plb_row(&job->ids, r), job->ids.dtype);
+    return (id < 0 || id >= job->classes) && !(job->has_ignore_index && id == job->ignore_index);
+}
+
+static bool row_is_bad(const plb_loss_job *job, int64_t r)
+{
+    if (plb_loss_bad_id(job, r))
+        return true;
+    if (!job->weights.data)
+        return false;
+    const double weight = plb_load_number(plb_row(&job->weights, r), job->weights.dtype);
+    return !(weight >= 0 && weight <= DBL_MAX);
+}
+
+/* The common case: int64 ids side by side. */
+static bool has_ids_in_range(const plb_loss_job *job, int64_t first, int64_t last)
+{
+    char *at;
+    int64_t step;
+    uint64_t outside = 0;
+    if (job->ids.dtype != PLB_I64 || !plb_even_rows(&job->ids, first, last - first, &at, &step) || step != 8)
+        return false;
+    const int64_t *const ids = (const int64_t *)(void *)at;
+    for (int64_t k = 0; k < last - first; k++)
+        outside |= (uint64_t)ids[k] | (uint64_t)(job->classes - 1 - ids[k]); /* its sign */
+    return outside >> 63 == 0;
+}
+
+double plb_loss_weigh(const plb_loss_job *job, int64_t first, int64_t last, int64_t *first_bad)
+{
+    double sum = 0;
+    if (!job->mask.data && !job->weights.data && !job->has_ignore_index && has_ids_in_range(job, first, last))
+        return (double)(last - first);
+    for (int64_t r = first; r < last; r++) {
+        if (*first_bad < 0 && row_is_bad(job, r))
+            *first_bad = r;
+        sum += row_weight(job, r);
+    }
+    return sum;
+}
+
+/* The addresses of `count` rows from `first` on. */
+static void fill_addresses(const plb_rows *rows, int64_t first, int count, char **to)
+{
+    char *at;
+    int64_t step;
+    if (plb_even_rows(rows, first, count, &at, &step))
+        for (int k = 0; k < count; k++)
+            to[k] = at + k * step;
+    else
+        for (int k = 0; k < count; k++)
+            to[k] = plb_row(rows, first + k);
+}
+
+/* A division for each row would be slow: most often a row is the one after the row before. */
+static void fill_absolute(const plb_loss_run *run, int32_t *label, int64_t first, int count)
+{
+    const int64_t n = (int64_t)run->job->grid.height * run->job->grid.width;
+    int64_t position = 0, after = -1;
+    for (int k = 0; k < count; k++) {
+        const int64_t r = plb_loss_row_at(run, first + k);
+        position = r == after ? position + 1 : r % n;
+        position = position == n ? 0 : position;
+        label[k] = (int32_t)position;
+        after = r + 1;
+    }
+}
+
+static void fill_relative(const plb_loss_run *run, int32_t *label, int64_t first, int count)
+{
+    const int32_t h = run->job->grid.height, w = run->job->grid.width;
+    const int64_t n = (int64_t)h * w;
+    int64_t from, after = -1;
+    int32_t y = 0, x = 0, to_y = 0, to_x = 0;
+    for (int k = 0; k < count; k++) {
+        const int64_t r = plb_loss_row_at(run, first + k);
+        if (r == after && ++to_x == w) {
+            to_x = 0;
+            to_y++;
+        }
+        if (r != after || to_y == h) {
+            from = r / n % n;
+            y = (int32_t)(from / w);
+            x = (int32_t)(from % w);
+            to_y = (int32_t)(r % n / w);
+            to_x = (int32_t)(r % n % w);
+        }
+        label[k] = (y - to_y + h - 1) * (2 * w - 1) + (x - to_x + w - 1);
+        after = r + 1;
+    }
+}
+
+static void fill_ids(const plb_loss_run *run, int32_t *label, int64_t first, int count)
+{
+    const plb_rows *const ids = &run->job->ids;
+    char *at;
+    int64_t step;
+    if (!run->rows && ids->dtype == PLB_I64 && plb_even_rows(ids, first, count, &at, &step))
+        for (int k = 0; k < count; k++)
+            label[k] = (int32_t) * (const int64_t *)(void *)(at + k * step);
+    else
+        for (int k = 0; k < count; k++)
+            label[k] = (int32_t)plb_load_id(plb_row(ids, plb_loss_row_at(run, first + k)), ids->dtype);
+}
+
+static void fill_weights(const plb_loss_run *run, double *weight, int64_t first, int count)
+{
+    const double all = run->nothing ? 0 : 1;
+    for (int k = 0; k < count; k++)
+        weight[k] = all;
+    for (int k = 0; !run->nothing && run->has_weights && k < count; k++)
+        weight[k] = row_weight(run->job, plb_loss_row_at(run, first + k));
+    for (int k = 0; run->counts && !run->filter && k < count; k++)
+        weight[k] *= run->counts[plb_loss_row_at(run, first + k)];
+}
+
+void plb_loss_fill(const plb_loss_run *run, plb_loss_rows *batch, double *weight, int64_t first, int count)
+{
+    const plb_loss_job *const job = run->job;
+    const int64_t at = first - run->first; /* of the logits */
+    batch->count = count;
+    fill_addresses(&job->logits, at, count, (char **)(void *)batch->logits);
+    if (job->grad_logits.data && !run->filter)
+        fill_addresses(&job->grad_logits, at, count, (char **)(void *)batch->grad);
+    else
+        memset(batch->grad, 0, sizeof batch->grad);
+    if (job->target == PLB_TARGET_ABSOLUTE)
+        fill_absolute(run, batch->label, first, count);
+    else if (job->target == PLB_TARGET_RELATIVE)
+        fill_relative(run, batch->label, first, count);
+    else
+        fill_ids(run, batch->label, first, count);
+    fill_weights(run, weight, first, count);
+    for (int k = 0; k < count; k++) {
+        batch->label[k] = weight[k] == 0 ? -1 : batch->label[k];
+        batch->scale[k] = run->upstream * weight[k];
+    }
+    if (job->grad_loss.data && job->reduction == POSLABEL_REDUCTION_NONE && job->grad_loss.count > 1)
+        for (int k = 0; k < count; k++)
+            batch->scale[k] *=
+                plb_load_number(plb_row(&job->grad_loss, plb_loss_row_at(run, first + k)), job->grad_loss.dtype);
+}

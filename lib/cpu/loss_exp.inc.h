@@ -1,0 +1,110 @@
+/*
+ * The first pass over a row of logits: its exponentials and their sum.  SPDX-License-Identifier: Apache-2.0
+ *
+ * The usual way subtracts the maximum from every logit, which costs a pass to find it.  Here the exponentials are those
+ * of the logits themselves, and only when one comes near overflow or all near underflow, or something is not finite, is
+ * the row done again carefully, the usual way.
+ *
+ * The order of every sum depends on the number of classes alone, so a row's bits do not depend on its neighbours or its
+ * address.
+ */
+
+typedef enum row_kind {
+    ONE_HOT,
+    SMOOTHED, /* t = base + peak [c = label]                                              */
+    SOFT,     /* t is a Gaussian, as a row of numbers                                     */
+    WINDOWED  /* t is a Gaussian, and 0 outside of a few grid rows: see loss_window.inc.h */
+} row_kind;
+
+/* A row of logits on its way. */
+typedef struct loss_row {
+    const void *logits, *next; /* `next` is asked for on the way */
+    int64_t classes, label;
+    float *e;       /* out: the exponentials */
+    const float *t; /* the targets, if SOFT  */
+} loss_row;
+
+typedef struct row_sums {
+    float exponentials;
+    float of_label; /* the label's exponential                                                                 */
+    float targets;  /* the sum of z - z_label if SMOOTHED, of t (z - z_label) if SOFT                          */
+    bool is_top;    /* no class is above the label                                                             */
+} row_sums;
+
+typedef struct row_accumulators {
+    vf exponentials, targets, highest;
+} row_accumulators;
+
+/* The maximum; a NaN may be overlooked here, but not by the exponentials. */
+INLINE float row_max(const void *z, int64_t n, plb_dtype dtype)
+{
+    const vf lowest = vf_set(-INFINITY);
+    vf a = lowest, b = lowest, c = lowest, d = lowest;
+    int64_t i = 0;
+    for (; i + 4 * VF_LANES <= n; i += 4 * VF_LANES) {
+        a = vf_max(a, load(z, i, dtype));
+        b = vf_max(b, load(z, i + VF_LANES, dtype));
+        c = vf_max(c, load(z, i + 2 * VF_LANES, dtype));
+        d = vf_max(d, load(z, i + 3 * VF_LANES, dtype));
+    }
+    for (; i + VF_LANES <= n; i += VF_LANES)
+        a = vf_max(a, load(z, i, dtype));
+    if (i < n)
+        b = vf_max(b, vf_select_n(load_n(z, i, dtype, (int)(n - i)), lowest, (int)(n - i)));
+    return vf_highest(vf_max(vf_max(a, b), vf_max(c, d)));
+}
+
+/* A class of probability 0 must not make 0 * inf. */
+INLINE vf bounded(vf a)
+{
+    return vf_max(vf_set(-0x1.fffffep127f), a);
+}
+
+/* The vector of classes i ..., of which `count` lanes count. */
+INLINE void exp_step(row_accumulators *sums, const loss_row *row, int64_t i, vf z_label, int count, plb_dtype dtype,
+                     row_kind kind)
+{
+    const bool whole = count == VF_LANES;
+    const vf none = vf_set(-150); /* whose exponential is 0 in float32 */
+    const vf z = whole ? load(row->logits, i, dtype) : vf_select_n(load_n(row->logits, i, dtype, count), none, count);
+    const vf e = vf_exp(z);
+    vf_store(row->e + i, e);
+    sums->exponentials = vf_add(sums->exponentials, e);
+    sums->highest = vf_max(sums->highest, z);
+    if (kind == SMOOTHED) {
+        const vf d = vf_sub(z, z_label);
+        sums->targets = vf_add(sums->targets, whole ? d : vf_select_n(d, vf_set(0), count));
+    }
+    if (kind == SOFT) /* past the end the targets are 0 */
+        sums->targets = vf_fma(vf_load(row->t + i), vf_sub(z, z_label), sums->targets);
+}
+
+/* Gives whether the sums are to be trusted. */
+INLINE bool row_exp(row_sums *sums, const loss_row *row, plb_dtype dtype, row_kind kind)
+{
+    const int64_t n = row->classes;
+    const size_t size = dtype == PLB_F32 ? 4 : 2;
+    const float label = load_one(row->logits, row->label, dtype);
+    const vf z_label = vf_set(label);
+    row_accumulators a = {vf_set(0), vf_set(0), vf_set(-150)}, b = a;
+    int64_t i = 0;
+    for (; i + 2 * VF_LANES <= n; i += 2 * VF_LANES) {
+        prefetch((const char *)row->next + (size_t)i * size, 2 * VF_LANES * size);
+        exp_step(&a, row, i, z_label, VF_LANES, dtype, kind);
+        exp_step(&b, row, i + VF_LANES, z_label, VF_LANES, dtype, kind);
+    }
+    if (i + VF_LANES <= n) {
+        exp_step(&a, row, i, z_label, VF_LANES, dtype, kind);
+        i += VF_LANES;
+    }
+    if (i < n)
+        exp_step(&b, row, i, z_label, (int)(n - i), dtype, kind);
+    const vf highest = vf_max(a.highest, b.highest);
+    sums->exponentials = vf_sum(vf_add(a.exponentials, b.exponentials));
+    sums->of_label = row->e[row->label];
+    sums->targets = kind == SMOOTHED || kind == SOFT ? vf_sum(vf_add(a.targets, b.targets)) : 0;
+    sums->is_top = !vf_any_above(highest, label);
+    /* of one class alone the probability is to be exactly 1, which takes an exponential of exactly 1 */
+    return n > 1 && !vf_any_above(highest, 64) && sums->exponentials >= 0x1p-64f && sums->exponentials < INFINITY &&
+           sums->of_label >= 0x1p-120f && sums->targets - sums->targets == 0;
+}

@@ -1,0 +1,70 @@
+/*
+ * Gaussian targets: a few grid rows around the position.  SPDX-License-Identifier: Apache-2.0
+ *
+ * On a small grid they become a whole row of targets, kept for the next time; on a large one the window is taken into
+ * account between the two passes.
+ */
+
+/* Where a position's targets are: a window of the grid, whose rows are `width` classes apart. */
+typedef struct window {
+    int64_t begin, width;
+    int32_t rows, columns;
+    const float *x, *y;
+} window;
+
+INLINE window window_of(const plb_gaussian *g, int32_t label)
+{
+    const int32_t y = label / g->width, x = label % g->width;
+    return (window){
+        .begin = (int64_t)g->first_row[y] * g->width + g->first_column[x],
+        .width = g->width,
+        .rows = g->window_rows,
+        .columns = g->window_columns,
+        .x = g->x_window + x * g->x_pitch,
+        .y = g->y_window + (int64_t)y * g->window_rows,
+    };
+}
+
+/*
+ * Gives a quarter of the sum of t (z - shift), and does e -= t * scale where e is given.  A vector may reach past its
+ * grid row into the next, where t is 0; the next is therefore loaded before this one is stored, for a load that
+ * overlaps a store in flight has to wait for it.
+ */
+INLINE float window_apply(const window *w, const void *z, float shift, float *e, float scale, int64_t n,
+                          plb_dtype dtype)
+{
+    const vf quarter = vf_set(shift * 0.25f), minus = vf_set(-scale);
+    vf sum = vf_set(0);
+    for (int32_t c = 0; c < w->columns; c += VF_LANES) {
+        const vf x = vf_load(w->x + c);
+        int64_t i = w->begin + c;
+        vf row = e ? vf_load(e + i) : x;
+        for (int32_t r = 0; r < w->rows; r++, i += w->width) {
+            const vf t = vf_mul(x, vf_set(w->y[r]));
+            const vf logits = i + VF_LANES <= n ? load(z, i, dtype) : load_n(z, i, dtype, (int)(n - i));
+            sum = vf_fma(t, bounded(vf_fms(logits, vf_set(0.25f), quarter)), sum);
+            if (e) {
+                const vf next = r + 1 < w->rows ? vf_load(e + i + w->width) : row;
+                vf_store(e + i, vf_fma(t, minus, row));
+                row = next;
+            }
+        }
+    }
+    return vf_sum(sum);
+}
+
+/* A position's row of the table.  What a vector has too much at the end of its grid row, the next one overwrites. */
+INLINE const float *table_row(const plb_loss_rows *rows, int32_t label)
+{
+    const int64_t pitch = plb_loss_table_pitch(rows->classes);
+    float *const row = rows->table + label * pitch;
+    if (rows->has_row[label])
+        return row;
+    const window w = window_of(rows->gaussian, label);
+    memset(row, 0, (size_t)pitch * sizeof(float));
+    for (int32_t r = 0; r < w.rows; r++)
+        for (int32_t c = 0; c < w.columns; c += VF_LANES)
+            vf_store(row + w.begin + r * w.width + c, vf_mul(vf_load(w.x + c), vf_set(w.y[r])));
+    rows->has_row[label] = 1;
+    return row;
+}
