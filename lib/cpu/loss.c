@@ -205,6 +205,8 @@ poslabel_status plb_loss_begin(plb_loss_run *run, const plb_call *call, const pl
         if (all.first_bad >= 0)
             return report_bad_row(run, all.first_bad);
         run->weight_sum = all.weight;
+        if (!job->weights.data && all.weight == (double)job->rows)
+            run->has_weights = false; /* nothing is masked or ignored */
     }
     forget_blocks(run);
     if (run->counts) {

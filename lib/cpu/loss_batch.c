@@ -9,21 +9,6 @@
 #include <float.h>
 #include <poslabel/loss.h>
 
-/* The weight of a row from its tensors; the label is known to be in range or to be ignored. */
-static double row_weight(const plb_loss_job *job, int64_t r)
-{
-    if (job->mask.data && plb_load_number(plb_row(&job->mask, r), job->mask.dtype) == 0)
-        return 0;
-    if (job->has_ignore_index && plb_load_id(plb_row(&job->ids, r), job->ids.dtype) == job->ignore_index)
-        return 0;
-    return job->weights.data ? plb_load_number(plb_row(&job->weights, r), job->weights.dtype) : 1;
-}
-
-double plb_loss_weight(const plb_loss_run *run, int64_t r)
-{
-    return run->nothing ? 0 : run->has_weights ? row_weight(run->job, r) : 1;
-}
-
 bool plb_loss_bad_id(const plb_loss_job *job, int64_t r)
 {
     if (!job->ids.data)
@@ -42,31 +27,96 @@ static bool row_is_bad(const plb_loss_job *job, int64_t r)
     return !(weight >= 0 && weight <= DBL_MAX);
 }
 
-/* The common case: int64 ids side by side. */
-static bool has_ids_in_range(const plb_loss_job *job, int64_t first, int64_t last)
-{
+/* The rows of an argument as a loop reads them: evenly spaced, of a type that it knows. */
+typedef struct even_rows {
     char *at;
     int64_t step;
+} even_rows;
+
+static bool are_even(const plb_rows *rows, int64_t first, int64_t count, plb_dtype dtype, even_rows *even)
+{
+    return rows->dtype == dtype && plb_even_rows(rows, first, count, &even->at, &even->step);
+}
+
+static int64_t id_at(const even_rows *ids, int64_t k)
+{
+    return *(const int64_t *)(void *)(ids->at + k * ids->step);
+}
+
+static void mask_weights(const plb_loss_job *job, int64_t first, int count, double *weight)
+{
+    even_rows mask;
+    if (are_even(&job->mask, first, count, PLB_U8, &mask) || are_even(&job->mask, first, count, PLB_BOOL, &mask))
+        for (int k = 0; k < count; k++)
+            weight[k] = mask.at[k * mask.step] ? 1 : 0;
+    else
+        for (int k = 0; k < count; k++)
+            weight[k] = plb_load_number(plb_row(&job->mask, first + k), job->mask.dtype) == 0 ? 0 : 1;
+}
+
+static void ignore_weights(const plb_loss_job *job, int64_t first, int count, double *weight)
+{
+    even_rows ids;
+    if (are_even(&job->ids, first, count, PLB_I64, &ids))
+        for (int k = 0; k < count; k++)
+            weight[k] = id_at(&ids, k) == job->ignore_index ? 0 : weight[k];
+    else
+        for (int k = 0; k < count; k++)
+            if (plb_load_id(plb_row(&job->ids, first + k), job->ids.dtype) == job->ignore_index)
+                weight[k] = 0;
+}
+
+/* The weights of `count` rows of the arguments; they are known to be allowed. */
+static void row_weights(const plb_loss_job *job, int64_t first, int count, double *weight)
+{
+    for (int k = 0; k < count; k++)
+        weight[k] = 1;
+    if (job->mask.data)
+        mask_weights(job, first, count, weight);
+    if (job->has_ignore_index)
+        ignore_weights(job, first, count, weight);
+    for (int k = 0; job->weights.data && k < count; k++)
+        if (weight[k] != 0)
+            weight[k] = plb_load_number(plb_row(&job->weights, first + k), job->weights.dtype);
+}
+
+/* Whether ids and weights are seen to be allowed at a glance. */
+static bool are_allowed(const plb_loss_job *job, int64_t first, int count)
+{
+    even_rows ids;
     uint64_t outside = 0;
-    if (job->ids.dtype != PLB_I64 || !plb_even_rows(&job->ids, first, last - first, &at, &step) || step != 8)
+    if (job->weights.data || (job->ids.data && !are_even(&job->ids, first, count, PLB_I64, &ids)))
         return false;
-    const int64_t *const ids = (const int64_t *)(void *)at;
-    for (int64_t k = 0; k < last - first; k++)
-        outside |= (uint64_t)ids[k] | (uint64_t)(job->classes - 1 - ids[k]); /* its sign */
-    return outside >> 63 == 0;
+    for (int k = 0; job->ids.data && k < count; k++) {
+        const int64_t id = job->has_ignore_index && id_at(&ids, k) == job->ignore_index ? 0 : id_at(&ids, k);
+        outside |= (uint64_t)id >= (uint64_t)job->classes;
+    }
+    return !outside;
 }
 
 double plb_loss_weigh(const plb_loss_job *job, int64_t first, int64_t last, int64_t *first_bad)
 {
-    double sum = 0;
-    if (!job->mask.data && !job->weights.data && !job->has_ignore_index && has_ids_in_range(job, first, last))
-        return (double)(last - first);
-    for (int64_t r = first; r < last; r++) {
-        if (*first_bad < 0 && row_is_bad(job, r))
-            *first_bad = r;
-        sum += row_weight(job, r);
+    double sum = 0, weight[PLB_ROW_BATCH];
+    for (; first < last && *first_bad < 0; first += PLB_ROW_BATCH) {
+        const int count = (int)(last - first < PLB_ROW_BATCH ? last - first : PLB_ROW_BATCH);
+        for (int k = 0; !are_allowed(job, first, count) && *first_bad < 0 && k < count; k++)
+            if (row_is_bad(job, first + k))
+                *first_bad = first + k;
+        if (*first_bad >= 0)
+            break;
+        row_weights(job, first, count, weight);
+        for (int k = 0; k < count; k++)
+            sum += weight[k];
     }
     return sum;
+}
+
+double plb_loss_weight(const plb_loss_run *run, int64_t r)
+{
+    double weight = run->nothing ? 0 : 1;
+    if (!run->nothing && run->has_weights)
+        row_weights(run->job, r, 1, &weight);
+    return weight;
 }
 
 /* The addresses of `count` rows from `first` on. */
@@ -123,11 +173,10 @@ static void fill_relative(const plb_loss_run *run, int32_t *label, int64_t first
 static void fill_ids(const plb_loss_run *run, int32_t *label, int64_t first, int count)
 {
     const plb_rows *const ids = &run->job->ids;
-    char *at;
-    int64_t step;
-    if (!run->rows && ids->dtype == PLB_I64 && plb_even_rows(ids, first, count, &at, &step))
+    even_rows even;
+    if (!run->rows && are_even(ids, first, count, PLB_I64, &even))
         for (int k = 0; k < count; k++)
-            label[k] = (int32_t) * (const int64_t *)(void *)(at + k * step);
+            label[k] = (int32_t)id_at(&even, k);
     else
         for (int k = 0; k < count; k++)
             label[k] = (int32_t)plb_load_id(plb_row(ids, plb_loss_row_at(run, first + k)), ids->dtype);
@@ -136,10 +185,14 @@ static void fill_ids(const plb_loss_run *run, int32_t *label, int64_t first, int
 static void fill_weights(const plb_loss_run *run, double *weight, int64_t first, int count)
 {
     const double all = run->nothing ? 0 : 1;
-    for (int k = 0; k < count; k++)
-        weight[k] = all;
-    for (int k = 0; !run->nothing && run->has_weights && k < count; k++)
-        weight[k] = row_weight(run->job, plb_loss_row_at(run, first + k));
+    if (run->nothing || !run->has_weights)
+        for (int k = 0; k < count; k++)
+            weight[k] = all;
+    else if (run->rows)
+        for (int k = 0; k < count; k++)
+            row_weights(run->job, plb_loss_row_at(run, first + k), 1, &weight[k]);
+    else
+        row_weights(run->job, first, count, weight);
     for (int k = 0; run->counts && !run->filter && k < count; k++)
         weight[k] *= run->counts[plb_loss_row_at(run, first + k)];
 }

@@ -9,16 +9,10 @@
  * address.
  */
 
-typedef enum row_kind {
-    ONE_HOT,
-    SMOOTHED, /* t = base + peak [c = label]                                              */
-    SOFT,     /* t is a Gaussian, as a row of numbers                                     */
-    WINDOWED  /* t is a Gaussian, and 0 outside of a few grid rows: see loss_window.inc.h */
-} row_kind;
-
 /* A row of logits on its way. */
 typedef struct loss_row {
-    const void *logits, *next; /* `next` is asked for on the way */
+    const char *logits;
+    const char *near, *far; /* what to ask for on the way: from the L2 cache, from memory */
     int64_t classes, label;
     float *e;       /* out: the exponentials */
     const float *t; /* the targets, if SOFT  */
@@ -54,6 +48,18 @@ INLINE float row_max(const void *z, int64_t n, plb_dtype dtype)
     return vf_highest(vf_max(vf_max(a, b), vf_max(c, d)));
 }
 
+/*
+ * The L1 cache has too few requests in flight for memory's latency; the L2 cache has more.
+ */
+INLINE void ask_for_logits(const loss_row *row, int64_t i, plb_dtype dtype)
+{
+    const int64_t size = dtype == PLB_F32 ? 4 : 2;
+    for (int64_t at = i * size; at < (i + 2 * VF_LANES) * size; at += 64) {
+        __builtin_prefetch(row->near + at, 0, 3);
+        __builtin_prefetch(row->far + at, 0, 2);
+    }
+}
+
 /* A class of probability 0 must not make 0 * inf. */
 INLINE vf bounded(vf a)
 {
@@ -79,17 +85,29 @@ INLINE void exp_step(row_accumulators *sums, const loss_row *row, int64_t i, vf 
         sums->targets = vf_fma(vf_load(row->t + i), vf_sub(z, z_label), sums->targets);
 }
 
-/* Gives whether the sums are to be trusted. */
-INLINE bool row_exp(row_sums *sums, const loss_row *row, plb_dtype dtype, row_kind kind)
+/*
+ * Gives whether the sums are to be trusted.  Along with the exponentials goes the gradient of an earlier row, if there is
+ * one: arithmetic and stores then take turns, and neither waits for the other.
+ */
+INLINE bool row_exp(row_sums *sums, const loss_row *row, const grad_row *grad, plb_dtype dtype, row_kind kind,
+                    row_output output)
 {
     const int64_t n = row->classes;
-    const size_t size = dtype == PLB_F32 ? 4 : 2;
     const float label = load_one(row->logits, row->label, dtype);
     const vf z_label = vf_set(label);
     row_accumulators a = {vf_set(0), vf_set(0), vf_set(-150)}, b = a;
-    int64_t i = 0;
+    int64_t i = 0, k = grad->begin;
+    for (; output != LOSS_ONLY && i + 2 * VF_LANES <= n && k + 2 * VF_LANES <= grad->end; i += 2 * VF_LANES, k += 2 * VF_LANES) {
+        ask_for_logits(row, i, dtype);
+        exp_step(&a, row, i, z_label, VF_LANES, dtype, kind);
+        grad_step(grad, k, dtype, kind, output);
+        exp_step(&b, row, i + VF_LANES, z_label, VF_LANES, dtype, kind);
+        grad_step(grad, k + VF_LANES, dtype, kind, output);
+    }
+    for (; output != LOSS_ONLY && k < grad->end; k += VF_LANES)
+        grad_step(grad, k, dtype, kind, output);
     for (; i + 2 * VF_LANES <= n; i += 2 * VF_LANES) {
-        prefetch((const char *)row->next + (size_t)i * size, 2 * VF_LANES * size);
+        ask_for_logits(row, i, dtype);
         exp_step(&a, row, i, z_label, VF_LANES, dtype, kind);
         exp_step(&b, row, i + VF_LANES, z_label, VF_LANES, dtype, kind);
     }

@@ -6,10 +6,25 @@
  * the lines that a row shares with its neighbours are put together in the stage of a stream.
  */
 
-/* grad = a * e, or a * (e - b) if SMOOTHED, or a * e - b * t if SOFT. */
+typedef enum row_kind {
+    ONE_HOT,
+    SMOOTHED, /* t = base + peak [c = label]                                              */
+    SOFT,     /* t is a Gaussian, as a row of numbers                                     */
+    WINDOWED  /* t is a Gaussian, and 0 outside of a few grid rows: see loss_window.inc.h */
+} row_kind;
+
+typedef enum row_output {
+    LOSS_ONLY,
+    STORED,  /* gradients, through the caches */
+    STREAMED /* gradients, past the caches    */
+} row_output;
+
+/* A gradient on its way: a * e, or a * (e - b) if SMOOTHED, or a * e - b * t if SOFT. */
 typedef struct grad_row {
     const float *e, *t;
     float a, b;
+    char *to;
+    int64_t begin, end; /* the classes, whole vectors (and lines, if STREAMED), that row_exp() may take along */
 } grad_row;
 
 INLINE vf grad_vector(const grad_row *row, int64_t i, row_kind kind)
@@ -22,34 +37,46 @@ INLINE vf grad_vector(const grad_row *row, int64_t i, row_kind kind)
     return vf_mul(e, a);
 }
 
-/* The classes [i, end) of the row, to `to`.  `has_slack`: it may be written past its end. */
-INLINE void grad_part(char *to, const grad_row *row, int64_t i, int64_t end, bool has_slack, plb_dtype dtype,
-                      row_kind kind)
+INLINE void grad_step(const grad_row *row, int64_t i, plb_dtype dtype, row_kind kind, row_output output)
 {
-    const int64_t first = i;
-    for (; i < end; i += VF_LANES)
-        if (has_slack || i + VF_LANES <= end)
-            store(to, i - first, dtype, grad_vector(row, i, kind));
-        else
-            store_n(to, i - first, dtype, grad_vector(row, i, kind), (int)(end - i));
+    if (output == STREAMED)
+        stream_vector(row->to, i, dtype, grad_vector(row, i, kind));
+    else
+        store(row->to, i, dtype, grad_vector(row, i, kind));
 }
 
-INLINE void stream_grad_part(stream *out, char *to, const grad_row *row, int64_t i, int64_t end, plb_dtype dtype,
-                             row_kind kind)
+/* The classes [i, end) of the row to the stage, which they may overrun. */
+INLINE void grad_stage(stream *out, const grad_row *row, int64_t i, int64_t end, plb_dtype dtype, row_kind kind)
 {
-    if (i == end)
-        return;
-    grad_part(stream_seek(out, to), row, i, end, true, dtype, kind);
-    stream_run(out, (size_t)(end - i) * (dtype == PLB_F32 ? 4 : 2));
+    const int64_t size = dtype == PLB_F32 ? 4 : 2;
+    char *const stage = stream_seek(out, row->to + i * size);
+    for (int64_t k = i; k < end; k += VF_LANES)
+        store(stage, k - i, dtype, grad_vector(row, k, kind));
 }
 
-INLINE void stream_grad(stream *out, char *to, const grad_row *row, int64_t n, plb_dtype dtype, row_kind kind)
+/*
+ * What comes before the whole vectors; sets which those are.  A line in the stage is not sent on before grad_end(): a
+ * load that overlaps two stores in flight has to wait for them.
+ */
+INLINE void grad_begin(stream *out, grad_row *row, int64_t n, plb_dtype dtype, row_kind kind, row_output output)
 {
     const int64_t size = dtype == PLB_F32 ? 4 : 2, line = 64 / size;
-    int64_t i = (int64_t)line_head(to, (size_t)(n * size)) / size;
-    stream_grad_part(out, to, row, 0, i, dtype, kind);
-    for (; i + line <= n; i += line)
-        for (int64_t k = i; k < i + line; k += VF_LANES)
-            stream_vector(to, k, dtype, grad_vector(row, k, kind));
-    stream_grad_part(out, to + i * size, row, i, n, dtype, kind);
+    row->begin = output == STREAMED ? (int64_t)line_head(row->to, (size_t)(n * size)) / size : 0;
+    row->end = row->begin + (output == STREAMED ? (n - row->begin) / line * line : n / VF_LANES * VF_LANES);
+    if (output == STREAMED && row->begin > 0)
+        grad_stage(out, row, 0, row->begin, dtype, kind);
+}
+
+/* What comes after them. */
+INLINE void grad_end(stream *out, const grad_row *row, int64_t n, plb_dtype dtype, row_kind kind, row_output output)
+{
+    const size_t size = dtype == PLB_F32 ? 4 : 2;
+    if (output == STREAMED && row->begin > 0)
+        stream_run(out, (size_t)row->begin * size);
+    if (output == STREAMED && row->end < n) {
+        grad_stage(out, row, row->end, n, dtype, kind);
+        stream_run(out, (size_t)(n - row->end) * size);
+    }
+    if (output == STORED && row->end < n)
+        store_n(row->to, row->end, dtype, grad_vector(row, row->end, kind), (int)(n - row->end));
 }

@@ -5,11 +5,14 @@
  * the logits and one write of the gradient.  Each pass takes a few rows at a time, so that the end of one row, a chain
  * of dependent operations, overlaps the beginning of the next.
  */
+#include "loss_grad.inc.h"
+
 #include "loss_exp.inc.h"
 
 #include "loss_careful.inc.h"
-#include "loss_grad.inc.h"
 #include "loss_window.inc.h"
+
+enum { NEAR_LOGITS = 4096, FAR_LOGITS = 16384 }; /* bytes */
 
 /* What is kept of each row of a batch. */
 typedef struct batch {
@@ -21,15 +24,38 @@ typedef struct batch {
     double targets[PLB_ROW_BATCH];     /* the sum of z - shift if SMOOTHED, of t (z - shift) if SOFT or WINDOWED */
 } batch;
 
-/* The first pass over row r. */
-INLINE void row_first(plb_loss_rows *rows, batch *b, int r, const void *next, float *e, plb_dtype dtype, row_kind kind)
+/* The logits that many bytes ahead of row r; past the batch, where they would be if the rows went on evenly. */
+INLINE const char *logits_ahead(const plb_loss_rows *rows, int r, int64_t bytes, plb_dtype dtype)
+{
+    const int64_t size = rows->classes * (dtype == PLB_F32 ? 4 : 2);
+    const int last = rows->count - 1;
+    const int64_t ahead = r + (bytes + size - 1) / size;
+    if (size > bytes)
+        return (const char *)rows->logits[r] + bytes;
+    if (ahead <= last)
+        return rows->logits[ahead];
+    const uintptr_t at = (uintptr_t)rows->logits[last], before = (uintptr_t)rows->logits[last > 0 ? last - 1 : 0];
+    return (const char *)(at + (uintptr_t)(ahead - last) * (at - before));
+}
+
+/* The first pass over row r, and the whole vectors of an earlier row's gradient. */
+INLINE void row_first(plb_loss_rows *rows, batch *b, int r, float *e, const grad_row *grad, plb_dtype dtype,
+                      row_kind kind, row_output output)
 {
     const plb_gaussian *const g = rows->gaussian;
     const int32_t label = rows->label[r];
-    const loss_row row = {rows->logits[r], next, rows->classes, label, e, kind == SOFT ? table_row(rows, label) : NULL};
+    const loss_row row = {
+        .logits = rows->logits[r],
+        .near = logits_ahead(rows, r, NEAR_LOGITS, dtype),
+        .far = logits_ahead(rows, r, FAR_LOGITS, dtype),
+        .classes = rows->classes,
+        .label = label,
+        .e = e,
+        .t = kind == SOFT ? table_row(rows, label) : NULL,
+    };
     const float z_label = load_one(row.logits, label, dtype);
     row_sums sums;
-    if (row_exp(&sums, &row, dtype, kind)) {
+    if (row_exp(&sums, &row, grad, dtype, kind, output)) {
         b->exponentials[r] = sums.exponentials;
         b->of_label[r] = sums.of_label;
         b->shift[r] = z_label;
@@ -60,31 +86,26 @@ INLINE void row_window(const plb_loss_rows *rows, batch *b, int r, float *e, plb
     b->targets[r] = 4 * (double)window_apply(&w, rows->logits[r], b->shift[r], e, scale, rows->classes, dtype);
 }
 
-/* The second pass over row r. */
-INLINE void row_second(const plb_loss_rows *rows, const batch *b, int r, const float *e, stream *out, plb_dtype dtype,
-                       row_kind kind)
+/* The gradient of row r, whose first pass is done. */
+INLINE grad_row grad_of(const plb_loss_rows *rows, const batch *b, int r, const float *e, row_kind kind)
 {
-    const int64_t n = rows->classes;
-    const size_t bytes = (size_t)n * (dtype == PLB_F32 ? 4 : 2);
-    if (rows->label[r] < 0 && rows->stream) {
+    const float sum = b->exponentials[r], scale = (float)rows->scale[r];
+    return (grad_row){
+        .e = e,
+        .t = kind == SOFT ? table_row(rows, rows->label[r]) : NULL,
+        .a = (float)(rows->scale[r] * b->total[r] / sum),
+        .b = kind == SMOOTHED ? (float)(rows->base * sum) : scale,
+        .to = rows->grad[r],
+    };
+}
+
+INLINE void row_zeros(const plb_loss_rows *rows, int r, stream *out, plb_dtype dtype, row_output output)
+{
+    const size_t bytes = (size_t)rows->classes * (dtype == PLB_F32 ? 4 : 2);
+    if (output == STREAMED)
         stream_zeros(out, rows->grad[r], bytes);
-        return;
-    }
-    if (rows->label[r] < 0) {
-        memset(rows->grad[r], 0, bytes);
-        return;
-    }
-    grad_row row = {.e = e, .a = (float)(rows->scale[r] * b->total[r] / b->exponentials[r])};
-    if (kind == SMOOTHED)
-        row.b = (float)(rows->base * b->exponentials[r]);
-    if (kind == SOFT) {
-        row.b = (float)rows->scale[r];
-        row.t = table_row(rows, rows->label[r]);
-    }
-    if (rows->stream)
-        stream_grad(out, rows->grad[r], &row, n, dtype, kind);
     else
-        grad_part(rows->grad[r], &row, 0, n, false, dtype, kind);
+        memset(rows->grad[r], 0, bytes);
 }
 
 /*
@@ -123,6 +144,7 @@ INLINE double target_of_label(const plb_loss_rows *rows, int32_t label)
     return g->y[y * g->height + y] * g->x[x * g->width + x];
 }
 
+/* Rows of weight 0 have been given sums that make it 0. */
 INLINE void batch_losses(plb_loss_rows *rows, const batch *b, row_kind kind)
 {
     const bool is_gaussian = kind == SOFT || kind == WINDOWED;
@@ -134,7 +156,7 @@ INLINE void batch_losses(plb_loss_rows *rows, const batch *b, row_kind kind)
             loss -= rows->peak * b->above[r];
         if (kind == SMOOTHED)
             loss -= rows->base * b->targets[r];
-        rows->loss[r] = rows->label[r] < 0 ? 0 : loss;
+        rows->loss[r] = loss;
     }
     for (int r = 0; rows->filter && r < rows->count; r++) {
         const double p = exp(b->above[r]) * b->of_label[r] / b->exponentials[r];
@@ -142,49 +164,71 @@ INLINE void batch_losses(plb_loss_rows *rows, const batch *b, row_kind kind)
     }
 }
 
-INLINE void loss_rows(plb_loss_rows *rows, plb_dtype dtype, row_kind kind)
+/* Row r and the gradient of the row before it. */
+INLINE void loss_step(plb_loss_rows *rows, batch *b, int r, stream *out, plb_dtype dtype, row_kind kind,
+                      row_output output)
 {
-    const int64_t pitch = plb_loss_pitch(rows->classes);
-    const int group = plb_loss_group(rows->classes);
+    const int64_t n = rows->classes, pitch = plb_loss_pitch(n);
+    float *const e = rows->scratch + (r & 1) * pitch, *const e_before = rows->scratch + (~r & 1) * pitch;
+    const bool has_grad = output != LOSS_ONLY && r > 0 && rows->label[r - 1] >= 0;
+    grad_row grad = {0};
+    if (has_grad) {
+        grad = grad_of(rows, b, r - 1, e_before, kind);
+        grad_begin(out, &grad, n, dtype, kind, output);
+    }
+    if (r < rows->count && rows->label[r] >= 0) {
+        row_first(rows, b, r, e, &grad, dtype, kind, output);
+        if (kind == WINDOWED)
+            row_window(rows, b, r, output == LOSS_ONLY ? NULL : e, dtype);
+    } else {
+        for (int64_t k = grad.begin; k < grad.end; k += VF_LANES)
+            grad_step(&grad, k, dtype, kind, output);
+        if (r < rows->count) {
+            b->exponentials[r] = b->of_label[r] = 1;
+            b->above[r] = b->total[r] = b->targets[r] = 0;
+            rows->correct[r] = false;
+        }
+    }
+    if (has_grad)
+        grad_end(out, &grad, n, dtype, kind, output);
+    else if (output != LOSS_ONLY && r > 0)
+        row_zeros(rows, r - 1, out, dtype, output);
+}
+
+INLINE void loss_rows(plb_loss_rows *rows, plb_dtype dtype, row_kind kind, row_output output)
+{
     char stage[192] __attribute__((aligned(64)));
     stream out = {.stage = stage};
     batch b;
-
-    for (int first = 0; first < rows->count; first += group) {
-        const int end = first + group < rows->count ? first + group : rows->count;
-        for (int r = first; r < end; r++) {
-            if (rows->label[r] >= 0) {
-                row_first(rows, &b, r, rows->logits[r + group < rows->count ? r + group : rows->count - 1],
-                          rows->scratch + (r - first) * pitch, dtype, kind);
-                continue;
-            }
-            b.exponentials[r] = b.of_label[r] = 1;
-            b.above[r] = b.total[r] = b.targets[r] = 0;
-            rows->correct[r] = false;
-        }
-        for (int r = first; kind == WINDOWED && r < end; r++)
-            if (rows->label[r] >= 0)
-                row_window(rows, &b, r, rows->grad[r] ? rows->scratch + (r - first) * pitch : NULL, dtype);
-        for (int r = first; rows->grad[first] && r < end; r++)
-            row_second(rows, &b, r, rows->scratch + (r - first) * pitch, &out, dtype, kind);
-    }
-    if (rows->stream)
+    for (int r = 0; r < rows->count + (output != LOSS_ONLY); r++)
+        loss_step(rows, &b, r, &out, dtype, kind, output);
+    if (output == STREAMED)
         stream_end(&out);
     batch_losses(rows, &b, kind);
 }
 
-/* The kinds as copies of the loop, so that none pays for another. */
+/* The kinds and outputs as copies of the loop, so that none pays for another. */
+INLINE void loss_rows_of_kind(plb_loss_rows *rows, plb_dtype dtype, row_kind kind)
+{
+    if (!rows->grad[0])
+        loss_rows(rows, dtype, kind, LOSS_ONLY);
+    else if (rows->stream)
+        loss_rows(rows, dtype, kind, STREAMED);
+    else
+        loss_rows(rows, dtype, kind, STORED);
+}
+
 #define LOSS_ROWS(name, dtype)                                                                                         \
     static void name(plb_loss_rows *rows)                                                                              \
     {                                                                                                                  \
         if (rows->gaussian && rows->table)                                                                             \
-            loss_rows(rows, dtype, SOFT);                                                                              \
+            loss_rows_of_kind(rows, dtype, SOFT);                                                                      \
         else if (rows->gaussian)                                                                                       \
-            loss_rows(rows, dtype, WINDOWED);                                                                          \
+            loss_rows_of_kind(rows, dtype, WINDOWED);                                                                  \
         else if (rows->base != 0)                                                                                      \
-            loss_rows(rows, dtype, SMOOTHED);                                                                          \
+            loss_rows_of_kind(rows, dtype, SMOOTHED);                                                                  \
         else                                                                                                           \
-            loss_rows(rows, dtype, ONE_HOT);                                                                           \
+            loss_rows_of_kind(rows, dtype, ONE_HOT);                                                                   \
     }
 
 LOSS_ROWS(loss_rows_f32, PLB_F32)

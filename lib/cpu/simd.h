@@ -52,27 +52,16 @@ typedef struct plb_loss_rows {
     bool confident[PLB_ROW_BATCH];  /* out: p_label >= t_label                                                  */
 } plb_loss_rows;
 
-/*
- * Rows that a kernel has in flight.  Few enough to stay in the L1 cache; more than 4, and the stores of the gradients
- * come in bursts for which the reads have to wait.
- */
-enum { PLB_GROUP_ROWS = 4 };
-
-static inline int plb_loss_group(int64_t classes)
-{
-    return classes > 512 ? 1 : classes <= 1024 / PLB_GROUP_ROWS ? PLB_GROUP_ROWS : (int)(1024 / classes);
-}
-
 /* Floats from one row of scratch to the next: slack for whole vectors past the end. */
 static inline int64_t plb_loss_pitch(int64_t classes)
 {
     return (classes + 64) / 16 * 16;
 }
 
-/* A row of exponentials for each row in flight. */
+/* Exponentials of two rows: while one is read, its gradients becoming of it, the next is written. */
 static inline size_t plb_loss_scratch(int64_t classes)
 {
-    return plb_size_mul(sizeof(float) * (size_t)plb_loss_group(classes), (size_t)plb_loss_pitch(classes));
+    return plb_size_mul(2 * sizeof(float), (size_t)plb_loss_pitch(classes));
 }
 
 /*

@@ -56,7 +56,7 @@ static void stream_run(stream *s, size_t bytes)
     }
     for (; from < end; from += 64, line += 64)
         v_stream_line(line, from);
-    if (from != s->stage)
+    if (from != s->stage && fill % 64)
         memcpy(s->stage, from, 64);
 }
 
