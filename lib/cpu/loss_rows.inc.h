@@ -14,8 +14,20 @@
 
 enum { NEAR_LOGITS = 4096, FAR_LOGITS = 16384 }; /* bytes */
 
+/* So many rows ahead, or, where rows are longer than that, so many bytes. */
+typedef struct logits_distance {
+    int rows;
+    int64_t bytes;
+} logits_distance;
+
+INLINE logits_distance distance_of(int64_t bytes, int64_t row_bytes)
+{
+    return row_bytes > bytes ? (logits_distance){0, bytes} : (logits_distance){(int)((bytes + row_bytes - 1) / row_bytes), 0};
+}
+
 /* What is kept of each row of a batch. */
 typedef struct batch {
+    logits_distance near, far; /* of the logits to ask for */
     float exponentials[PLB_ROW_BATCH]; /* their sum, relative to some logit or to 0                             */
     float of_label[PLB_ROW_BATCH];     /* the label's, relative to the same; 1 for a row that needed care       */
     float shift[PLB_ROW_BATCH];        /* the label's logit; the maximum for a row that needed care             */
@@ -24,18 +36,14 @@ typedef struct batch {
     double targets[PLB_ROW_BATCH];     /* the sum of z - shift if SMOOTHED, of t (z - shift) if SOFT or WINDOWED */
 } batch;
 
-/* The logits that many bytes ahead of row r; past the batch, where they would be if the rows went on evenly. */
-INLINE const char *logits_ahead(const plb_loss_rows *rows, int r, int64_t bytes, plb_dtype dtype)
+/* The logits ahead of row r; past the batch, where they would be if the rows went on evenly. */
+INLINE const char *logits_ahead(const plb_loss_rows *rows, int r, logits_distance ahead)
 {
-    const int64_t size = rows->classes * (dtype == PLB_F32 ? 4 : 2);
-    const int last = rows->count - 1;
-    const int64_t ahead = r + (bytes + size - 1) / size;
-    if (size > bytes)
-        return (const char *)rows->logits[r] + bytes;
-    if (ahead <= last)
-        return rows->logits[ahead];
-    const uintptr_t at = (uintptr_t)rows->logits[last], before = (uintptr_t)rows->logits[last > 0 ? last - 1 : 0];
-    return (const char *)(at + (uintptr_t)(ahead - last) * (at - before));
+    const int last = rows->count - 1, at = r + ahead.rows;
+    if (at <= last)
+        return (const char *)rows->logits[at] + ahead.bytes;
+    const uintptr_t end = (uintptr_t)rows->logits[last], before = (uintptr_t)rows->logits[last > 0 ? last - 1 : 0];
+    return (const char *)(end + (uintptr_t)(at - last) * (end - before));
 }
 
 /* The first pass over row r, and the whole vectors of an earlier row's gradient. */
@@ -46,8 +54,8 @@ INLINE void row_first(plb_loss_rows *rows, batch *b, int r, float *e, const grad
     const int32_t label = rows->label[r];
     const loss_row row = {
         .logits = rows->logits[r],
-        .near = logits_ahead(rows, r, NEAR_LOGITS, dtype),
-        .far = logits_ahead(rows, r, FAR_LOGITS, dtype),
+        .near = logits_ahead(rows, r, b->near),
+        .far = logits_ahead(rows, r, b->far),
         .classes = rows->classes,
         .label = label,
         .e = e,
@@ -199,7 +207,10 @@ INLINE void loss_rows(plb_loss_rows *rows, plb_dtype dtype, row_kind kind, row_o
 {
     char stage[192] __attribute__((aligned(64)));
     stream out = {.stage = stage};
+    const int64_t row_bytes = rows->classes * (dtype == PLB_F32 ? 4 : 2);
     batch b;
+    b.near = distance_of(NEAR_LOGITS, row_bytes);
+    b.far = distance_of(FAR_LOGITS, row_bytes);
     for (int r = 0; r < rows->count + (output != LOSS_ONLY); r++)
         loss_step(rows, &b, r, &out, dtype, kind, output);
     if (output == STREAMED)
