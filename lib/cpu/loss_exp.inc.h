@@ -21,7 +21,7 @@ typedef struct loss_row {
 typedef struct row_sums {
     float exponentials;
     float of_label; /* the label's exponential                                                                 */
-    float targets;  /* the sum of z - z_label if SMOOTHED, of t (z - z_label) if SOFT                          */
+    float targets;  /* the sum of z if SMOOTHED, of t z if SOFT                                                */
     bool is_top;    /* no class is above the label                                                             */
 } row_sums;
 
@@ -67,8 +67,7 @@ INLINE vf bounded(vf a)
 }
 
 /* The vector of classes i ..., of which `count` lanes count. */
-INLINE void exp_step(row_accumulators *sums, const loss_row *row, int64_t i, vf z_label, int count, plb_dtype dtype,
-                     row_kind kind)
+INLINE void exp_step(row_accumulators *sums, const loss_row *row, int64_t i, int count, plb_dtype dtype, row_kind kind)
 {
     const bool whole = count == VF_LANES;
     const vf none = vf_set(-150); /* whose exponential is 0 in float32 */
@@ -77,51 +76,48 @@ INLINE void exp_step(row_accumulators *sums, const loss_row *row, int64_t i, vf 
     vf_store(row->e + i, e);
     sums->exponentials = vf_add(sums->exponentials, e);
     sums->highest = vf_max(sums->highest, z);
-    if (kind == SMOOTHED) {
-        const vf d = vf_sub(z, z_label);
-        sums->targets = vf_add(sums->targets, whole ? d : vf_select_n(d, vf_set(0), count));
-    }
+    if (kind == SMOOTHED)
+        sums->targets = vf_add(sums->targets, whole ? z : vf_select_n(z, vf_set(0), count));
     if (kind == SOFT) /* past the end the targets are 0 */
-        sums->targets = vf_fma(vf_load(row->t + i), vf_sub(z, z_label), sums->targets);
+        sums->targets = vf_fma(vf_load(row->t + i), z, sums->targets);
 }
 
 /*
- * Gives whether the sums are to be trusted.  Along with the exponentials goes the gradient of an earlier row, if there is
- * one: arithmetic and stores then take turns, and neither waits for the other.
+ * Gives whether the sums are to be trusted.  Along with the exponentials goes the gradient of an earlier row, if there
+ * is one: arithmetic and stores then take turns, and neither waits for the other.
  */
 INLINE bool row_exp(row_sums *sums, const loss_row *row, const grad_row *grad, plb_dtype dtype, row_kind kind,
                     row_output output)
 {
     const int64_t n = row->classes;
-    const float label = load_one(row->logits, row->label, dtype);
-    const vf z_label = vf_set(label);
     row_accumulators a = {vf_set(0), vf_set(0), vf_set(-150)}, b = a;
     int64_t i = 0, k = grad->begin;
-    for (; output != LOSS_ONLY && i + 2 * VF_LANES <= n && k + 2 * VF_LANES <= grad->end; i += 2 * VF_LANES, k += 2 * VF_LANES) {
+    for (; output != LOSS_ONLY && i + 2 * VF_LANES <= n && k + 2 * VF_LANES <= grad->end;
+         i += 2 * VF_LANES, k += 2 * VF_LANES) {
         ask_for_logits(row, i, dtype);
-        exp_step(&a, row, i, z_label, VF_LANES, dtype, kind);
+        exp_step(&a, row, i, VF_LANES, dtype, kind);
         grad_step(grad, k, dtype, kind, output);
-        exp_step(&b, row, i + VF_LANES, z_label, VF_LANES, dtype, kind);
+        exp_step(&b, row, i + VF_LANES, VF_LANES, dtype, kind);
         grad_step(grad, k + VF_LANES, dtype, kind, output);
     }
     for (; output != LOSS_ONLY && k < grad->end; k += VF_LANES)
         grad_step(grad, k, dtype, kind, output);
     for (; i + 2 * VF_LANES <= n; i += 2 * VF_LANES) {
         ask_for_logits(row, i, dtype);
-        exp_step(&a, row, i, z_label, VF_LANES, dtype, kind);
-        exp_step(&b, row, i + VF_LANES, z_label, VF_LANES, dtype, kind);
+        exp_step(&a, row, i, VF_LANES, dtype, kind);
+        exp_step(&b, row, i + VF_LANES, VF_LANES, dtype, kind);
     }
     if (i + VF_LANES <= n) {
-        exp_step(&a, row, i, z_label, VF_LANES, dtype, kind);
+        exp_step(&a, row, i, VF_LANES, dtype, kind);
         i += VF_LANES;
     }
     if (i < n)
-        exp_step(&b, row, i, z_label, (int)(n - i), dtype, kind);
+        exp_step(&b, row, i, (int)(n - i), dtype, kind);
     const vf highest = vf_max(a.highest, b.highest);
     sums->exponentials = vf_sum(vf_add(a.exponentials, b.exponentials));
     sums->of_label = row->e[row->label];
     sums->targets = kind == SMOOTHED || kind == SOFT ? vf_sum(vf_add(a.targets, b.targets)) : 0;
-    sums->is_top = !vf_any_above(highest, label);
+    sums->is_top = !vf_any_above(highest, load_one(row->logits, row->label, dtype));
     /* of one class alone the probability is to be exactly 1, which takes an exponential of exactly 1 */
     return n > 1 && !vf_any_above(highest, 64) && sums->exponentials >= 0x1p-64f && sums->exponentials < INFINITY &&
            sums->of_label >= 0x1p-120f && sums->targets - sums->targets == 0;

@@ -22,15 +22,17 @@ typedef struct logits_distance {
 
 INLINE logits_distance distance_of(int64_t bytes, int64_t row_bytes)
 {
-    return row_bytes > bytes ? (logits_distance){0, bytes} : (logits_distance){(int)((bytes + row_bytes - 1) / row_bytes), 0};
+    return row_bytes > bytes ? (logits_distance){0, bytes}
+                             : (logits_distance){(int)((bytes + row_bytes - 1) / row_bytes), 0};
 }
 
 /* What is kept of each row of a batch. */
 typedef struct batch {
-    logits_distance near, far; /* of the logits to ask for */
+    logits_distance near, far;         /* of the logits to ask for */
     float exponentials[PLB_ROW_BATCH]; /* their sum, relative to some logit or to 0                             */
     float of_label[PLB_ROW_BATCH];     /* the label's, relative to the same; 1 for a row that needed care       */
     float shift[PLB_ROW_BATCH];        /* the label's logit; the maximum for a row that needed care             */
+    bool careful[PLB_ROW_BATCH];       /* whether it needed care                                                */
     double above[PLB_ROW_BATCH];       /* the label's logit - shift                                             */
     double total[PLB_ROW_BATCH];       /* the sum of the targets                                                */
     double targets[PLB_ROW_BATCH];     /* the sum of z - shift if SMOOTHED, of t (z - shift) if SOFT or WINDOWED */
@@ -63,13 +65,9 @@ INLINE void row_first(plb_loss_rows *rows, batch *b, int r, float *e, const grad
     };
     const float z_label = load_one(row.logits, label, dtype);
     row_sums sums;
-    if (row_exp(&sums, &row, grad, dtype, kind, output)) {
-        b->exponentials[r] = sums.exponentials;
-        b->of_label[r] = sums.of_label;
-        b->shift[r] = z_label;
-        b->above[r] = 0;
-        b->targets[r] = sums.targets;
-    } else {
+    b->total[r] = kind == SOFT || kind == WINDOWED ? g->y_sum[label / g->width] * g->x_sum[label % g->width] : 1;
+    b->careful[r] = !row_exp(&sums, &row, grad, dtype, kind, output);
+    if (b->careful[r]) {
         const careful_sums careful = dtype == PLB_F32   ? row_careful_f32(row, kind)
                                      : dtype == PLB_F16 ? row_careful_f16(row, kind)
                                                         : row_careful_bf16(row, kind);
@@ -79,19 +77,37 @@ INLINE void row_first(plb_loss_rows *rows, batch *b, int r, float *e, const grad
         b->above[r] = (double)z_label - careful.max;
         b->targets[r] = careful.targets;
         sums.is_top = z_label == careful.max && careful.exponentials == careful.exponentials;
+    } else {
+        const double all = kind == SMOOTHED ? (double)row.classes : b->total[r];
+        b->exponentials[r] = sums.exponentials;
+        b->of_label[r] = sums.of_label;
+        b->shift[r] = z_label;
+        b->above[r] = 0;
+        b->targets[r] = sums.targets - all * z_label;
     }
-    b->total[r] = kind == SOFT || kind == WINDOWED ? g->y_sum[label / g->width] * g->x_sum[label % g->width] : 1;
     if (kind == ONE_HOT || kind == SMOOTHED)
         e[label] = (float)(e[label] - rows->peak * b->exponentials[r]);
     rows->correct[r] = rows->accuracy && sums.is_top && row_max(row.logits, label, dtype) < z_label;
+}
+
+/* A row of weight 0. */
+INLINE void row_nothing(plb_loss_rows *rows, batch *b, int r)
+{
+    b->exponentials[r] = b->of_label[r] = 1;
+    b->above[r] = b->total[r] = b->targets[r] = 0;
+    rows->correct[r] = false;
 }
 
 /* Between the passes: what a window of targets has to do with the row. */
 INLINE void row_window(const plb_loss_rows *rows, batch *b, int r, float *e, plb_dtype dtype)
 {
     const window w = window_of(rows->gaussian, rows->label[r]);
+    const void *const z = rows->logits[r];
     const float scale = b->exponentials[r] / (float)b->total[r]; /* p T - t = (e - t sum / T) T / sum */
-    b->targets[r] = 4 * (double)window_apply(&w, rows->logits[r], b->shift[r], e, scale, rows->classes, dtype);
+    const float sum = window_apply(&w, z, false, 0, e, scale, rows->classes, dtype);
+    b->targets[r] = sum - b->total[r] * b->shift[r];
+    if (b->careful[r] || sum - sum != 0)
+        b->targets[r] = 4 * (double)window_apply(&w, z, true, b->shift[r], NULL, 0, rows->classes, dtype);
 }
 
 /* The gradient of row r, whose first pass is done. */
@@ -172,35 +188,43 @@ INLINE void batch_losses(plb_loss_rows *rows, const batch *b, row_kind kind)
     }
 }
 
-/* Row r and the gradient of the row before it. */
+/*
+ * How many rows later a row's gradient is worked out.  A window is taken into account one row later: earlier, its loads
+ * would have to wait for the stores of the exponentials that they overlap.
+ */
+#define DELAY(kind) ((kind) == WINDOWED ? 2 : 1)
+
+INLINE bool has_row(const plb_loss_rows *rows, int r)
+{
+    return r >= 0 && r < rows->count && rows->label[r] >= 0;
+}
+
+/* The first pass over row r, and what is due for rows before it. */
 INLINE void loss_step(plb_loss_rows *rows, batch *b, int r, stream *out, plb_dtype dtype, row_kind kind,
                       row_output output)
 {
     const int64_t n = rows->classes, pitch = plb_loss_pitch(n);
-    float *const e = rows->scratch + (r & 1) * pitch, *const e_before = rows->scratch + (~r & 1) * pitch;
-    const bool has_grad = output != LOSS_ONLY && r > 0 && rows->label[r - 1] >= 0;
+    const int ring = 2 * DELAY(kind) - 1, due = r - DELAY(kind);
+    const bool has_grad = output != LOSS_ONLY && has_row(rows, due);
     grad_row grad = {0};
     if (has_grad) {
-        grad = grad_of(rows, b, r - 1, e_before, kind);
+        grad = grad_of(rows, b, due, rows->scratch + (due & ring) * pitch, kind);
         grad_begin(out, &grad, n, dtype, kind, output);
     }
-    if (r < rows->count && rows->label[r] >= 0) {
-        row_first(rows, b, r, e, &grad, dtype, kind, output);
-        if (kind == WINDOWED)
-            row_window(rows, b, r, output == LOSS_ONLY ? NULL : e, dtype);
+    if (has_row(rows, r)) {
+        row_first(rows, b, r, rows->scratch + (r & ring) * pitch, &grad, dtype, kind, output);
     } else {
         for (int64_t k = grad.begin; k < grad.end; k += VF_LANES)
             grad_step(&grad, k, dtype, kind, output);
-        if (r < rows->count) {
-            b->exponentials[r] = b->of_label[r] = 1;
-            b->above[r] = b->total[r] = b->targets[r] = 0;
-            rows->correct[r] = false;
-        }
+        if (r < rows->count)
+            row_nothing(rows, b, r);
     }
+    if (kind == WINDOWED && has_row(rows, r - 1))
+        row_window(rows, b, r - 1, output == LOSS_ONLY ? NULL : rows->scratch + ((r - 1) & ring) * pitch, dtype);
     if (has_grad)
         grad_end(out, &grad, n, dtype, kind, output);
-    else if (output != LOSS_ONLY && r > 0)
-        row_zeros(rows, r - 1, out, dtype, output);
+    else if (output != LOSS_ONLY && due >= 0)
+        row_zeros(rows, due, out, dtype, output);
 }
 
 INLINE void loss_rows(plb_loss_rows *rows, plb_dtype dtype, row_kind kind, row_output output)
@@ -211,7 +235,7 @@ INLINE void loss_rows(plb_loss_rows *rows, plb_dtype dtype, row_kind kind, row_o
     batch b;
     b.near = distance_of(NEAR_LOGITS, row_bytes);
     b.far = distance_of(FAR_LOGITS, row_bytes);
-    for (int r = 0; r < rows->count + (output != LOSS_ONLY); r++)
+    for (int r = 0; r < rows->count + DELAY(kind); r++)
         loss_step(rows, &b, r, &out, dtype, kind, output);
     if (output == STREAMED)
         stream_end(&out);

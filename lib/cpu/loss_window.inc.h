@@ -26,14 +26,14 @@ INLINE window window_of(const plb_gaussian *g, int32_t label)
 }
 
 /*
- * Gives a quarter of the sum of t (z - shift), and does e -= t * scale where e is given.  A vector may reach past its
- * grid row into the next, where t is 0; the next is therefore loaded before this one is stored, for a load that
- * overlaps a store in flight has to wait for it.
+ * Gives the sum of t z, or, for a row that needed care, a quarter of the sum of t (z - shift); and does e -= t * scale
+ * where e is given.  A vector may reach past its grid row into the next, where t is 0; the next is therefore loaded
+ * before this one is stored, for a load that overlaps a store in flight has to wait for it.
  */
-INLINE float window_apply(const window *w, const void *z, float shift, float *e, float scale, int64_t n,
+INLINE float window_apply(const window *w, const void *z, bool careful, float shift, float *e, float scale, int64_t n,
                           plb_dtype dtype)
 {
-    const vf quarter = vf_set(shift * 0.25f), minus = vf_set(-scale);
+    const vf quarter = vf_set(0.25f), less = vf_set(shift * 0.25f), minus = vf_set(-scale);
     vf sum = vf_set(0);
     for (int32_t c = 0; c < w->columns; c += VF_LANES) {
         const vf x = vf_load(w->x + c);
@@ -42,7 +42,7 @@ INLINE float window_apply(const window *w, const void *z, float shift, float *e,
         for (int32_t r = 0; r < w->rows; r++, i += w->width) {
             const vf t = vf_mul(x, vf_set(w->y[r]));
             const vf logits = i + VF_LANES <= n ? load(z, i, dtype) : load_n(z, i, dtype, (int)(n - i));
-            sum = vf_fma(t, bounded(vf_fms(logits, vf_set(0.25f), quarter)), sum);
+            sum = vf_fma(t, careful ? bounded(vf_fms(logits, quarter, less)) : logits, sum);
             if (e) {
                 const vf next = r + 1 < w->rows ? vf_load(e + i + w->width) : row;
                 vf_store(e + i, vf_fma(t, minus, row));

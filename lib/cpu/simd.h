@@ -58,12 +58,6 @@ static inline int64_t plb_loss_pitch(int64_t classes)
     return (classes + 64) / 16 * 16;
 }
 
-/* Exponentials of two rows: while one is read, its gradients becoming of it, the next is written. */
-static inline size_t plb_loss_scratch(int64_t classes)
-{
-    return plb_size_mul(2 * sizeof(float), (size_t)plb_loss_pitch(classes));
-}
-
 /*
  * Gaussian targets of a small grid are kept: a thread works out those of a position when it first meets it.  A table for
  * all threads would have to be made by one, and the others would wait for it line by line.
@@ -78,6 +72,16 @@ static inline int64_t plb_loss_table_pitch(int64_t classes)
 static inline size_t plb_loss_table_floats(int64_t classes)
 {
     return classes > PLB_MOST_TABLE_CLASSES ? 0 : (size_t)(classes * plb_loss_table_pitch(classes));
+}
+
+/*
+ * Exponentials of a few rows: while those of one become gradients, those of another are made; without the table a third
+ * row is in between.
+ */
+static inline size_t plb_loss_scratch(int64_t classes)
+{
+    const size_t rows = classes > PLB_MOST_TABLE_CLASSES ? 4 : 2;
+    return plb_size_mul(rows * sizeof(float), (size_t)plb_loss_pitch(classes));
 }
 
 typedef void plb_loss_kernel(plb_loss_rows *rows);

@@ -1,9 +1,9 @@
 /*
  * Stores past the caches.  SPDX-License-Identifier: Apache-2.0
  *
- * Outputs larger than the cache go to memory in whole lines of 64 bytes.  They are staged in the L1 cache at the distance
- * from a line that they will have in memory; what one run leaves of its last line waits at the front of the stage for
- * the next, which most often continues it.
+ * Outputs larger than the cache go to memory in whole lines of 64 bytes.  They are staged in the L1 cache at the
+ * distance from a line that they will have in memory; what one run leaves of its last line waits at the front of the
+ * stage for the next, which most often continues it.
  *
  *     stream out = {.stage = buffer};          // aligned to a line, with room for a line, a run and a line
  *     char *at = stream_seek(&out, to);        // where to put the bytes that belong at `to`
