@@ -188,43 +188,37 @@ INLINE void batch_losses(plb_loss_rows *rows, const batch *b, row_kind kind)
     }
 }
 
-/*
- * How many rows later a row's gradient is worked out.  A window is taken into account one row later: earlier, its loads
- * would have to wait for the stores of the exponentials that they overlap.
- */
-#define DELAY(kind) ((kind) == WINDOWED ? 2 : 1)
-
 INLINE bool has_row(const plb_loss_rows *rows, int r)
 {
     return r >= 0 && r < rows->count && rows->label[r] >= 0;
 }
 
-/* The first pass over row r, and what is due for rows before it. */
+/* The first pass over row r, and the gradient of the row before it. */
 INLINE void loss_step(plb_loss_rows *rows, batch *b, int r, stream *out, plb_dtype dtype, row_kind kind,
                       row_output output)
 {
     const int64_t n = rows->classes, pitch = plb_loss_pitch(n);
-    const int ring = 2 * DELAY(kind) - 1, due = r - DELAY(kind);
-    const bool has_grad = output != LOSS_ONLY && has_row(rows, due);
+    float *const e = rows->scratch + (r & 1) * pitch, *const e_before = rows->scratch + (~r & 1) * pitch;
+    const bool has_grad = output != LOSS_ONLY && has_row(rows, r - 1);
     grad_row grad = {0};
     if (has_grad) {
-        grad = grad_of(rows, b, due, rows->scratch + (due & ring) * pitch, kind);
+        grad = grad_of(rows, b, r - 1, e_before, kind);
         grad_begin(out, &grad, n, dtype, kind, output);
     }
     if (has_row(rows, r)) {
-        row_first(rows, b, r, rows->scratch + (r & ring) * pitch, &grad, dtype, kind, output);
+        row_first(rows, b, r, e, &grad, dtype, kind, output);
+        if (kind == WINDOWED)
+            row_window(rows, b, r, output == LOSS_ONLY ? NULL : e, dtype);
     } else {
         for (int64_t k = grad.begin; k < grad.end; k += VF_LANES)
             grad_step(&grad, k, dtype, kind, output);
         if (r < rows->count)
             row_nothing(rows, b, r);
     }
-    if (kind == WINDOWED && has_row(rows, r - 1))
-        row_window(rows, b, r - 1, output == LOSS_ONLY ? NULL : rows->scratch + ((r - 1) & ring) * pitch, dtype);
     if (has_grad)
         grad_end(out, &grad, n, dtype, kind, output);
-    else if (output != LOSS_ONLY && due >= 0)
-        row_zeros(rows, due, out, dtype, output);
+    else if (output != LOSS_ONLY && r > 0)
+        row_zeros(rows, r - 1, out, dtype, output);
 }
 
 INLINE void loss_rows(plb_loss_rows *rows, plb_dtype dtype, row_kind kind, row_output output)
@@ -235,7 +229,7 @@ INLINE void loss_rows(plb_loss_rows *rows, plb_dtype dtype, row_kind kind, row_o
     batch b;
     b.near = distance_of(NEAR_LOGITS, row_bytes);
     b.far = distance_of(FAR_LOGITS, row_bytes);
-    for (int r = 0; r < rows->count + DELAY(kind); r++)
+    for (int r = 0; r < rows->count + (output != LOSS_ONLY); r++)
         loss_step(rows, &b, r, &out, dtype, kind, output);
     if (output == STREAMED)
         stream_end(&out);

@@ -74,14 +74,10 @@ static inline size_t plb_loss_table_floats(int64_t classes)
     return classes > PLB_MOST_TABLE_CLASSES ? 0 : (size_t)(classes * plb_loss_table_pitch(classes));
 }
 
-/*
- * Exponentials of a few rows: while those of one become gradients, those of another are made; without the table a third
- * row is in between.
- */
+/* Exponentials of two rows: while those of one become gradients, those of the next are made. */
 static inline size_t plb_loss_scratch(int64_t classes)
 {
-    const size_t rows = classes > PLB_MOST_TABLE_CLASSES ? 4 : 2;
-    return plb_size_mul(rows * sizeof(float), (size_t)plb_loss_pitch(classes));
+    return plb_size_mul(2 * sizeof(float), (size_t)plb_loss_pitch(classes));
 }
 
 typedef void plb_loss_kernel(plb_loss_rows *rows);
