@@ -174,9 +174,17 @@ INLINE void token_grads(const plb_token_grads *rows, plb_dtype dtype)
     char stage[192] __attribute__((aligned(64)));
     stream out = {.stage = stage};
 
+    /* rows of zeros are not read, so they do not count when looking ahead */
+    const void *reads[PLB_TOKEN_BATCH];
+    int read_count = 0, read = 0;
+    for (int r = 0; r < rows->count; r++)
+        if (rows->grad[r])
+            reads[read_count++] = rows->grad[r];
+
     for (int r = 0; r < rows->count; r++) {
         const char *const grad = rows->grad[r];
-        const rows_ahead next = look_ahead(rows->grad, rows->count, r, ahead);
+        const rows_ahead next = look_ahead(reads, read_count, read, ahead);
+        read += grad != NULL;
         char *const to = rows->to[r];
         double *const sum = rows->sum[r];
         if (rows->stream && to && grad) {
