@@ -12,7 +12,7 @@
 /* A row of logits on its way. */
 typedef struct loss_row {
     const char *logits;
-    const char *near, *far; /* what to ask for on the way: from the L2 cache, from memory */
+    const char *near, *far; /* what to ask for on the way: from the L2 cache, and from memory */
     int64_t classes, label;
     float *e;       /* out: the exponentials */
     const float *t; /* the targets, if SOFT  */
@@ -48,9 +48,6 @@ INLINE float row_max(const void *z, int64_t n, plb_dtype dtype)
     return vf_highest(vf_max(vf_max(a, b), vf_max(c, d)));
 }
 
-/*
- * The L1 cache has too few requests in flight for memory's latency; the L2 cache has more.
- */
 INLINE void ask_for_logits(const loss_row *row, int64_t i, plb_dtype dtype)
 {
     const int64_t size = dtype == PLB_F32 ? 4 : 2;
@@ -83,8 +80,8 @@ INLINE void exp_step(row_accumulators *sums, const loss_row *row, int64_t i, int
 }
 
 /*
- * Gives whether the sums are to be trusted.  Along with the exponentials goes the gradient of an earlier row, if there
- * is one: arithmetic and stores then take turns, and neither waits for the other.
+ * Gives whether the sums are to be trusted.  Along with the exponentials goes the gradient of the row before, if it has
+ * one: arithmetic and stores then take turns, and neither waits for the other.
  */
 INLINE bool row_exp(row_sums *sums, const loss_row *row, const grad_row *grad, plb_dtype dtype, row_kind kind,
                     row_output output)

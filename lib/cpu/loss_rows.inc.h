@@ -1,9 +1,8 @@
 /*
  * Softmax cross-entropy of rows: loss and gradient.  SPDX-License-Identifier: Apache-2.0
  *
- * Two passes over a row: the exponentials, kept in scratch, and their sum; then the gradient.  Memory sees one read of
- * the logits and one write of the gradient.  Each pass takes a few rows at a time, so that the end of one row, a chain
- * of dependent operations, overlaps the beginning of the next.
+ * Two passes over a row: the exponentials, kept in scratch, and their sum; then the gradient, which is worked out along
+ * with the exponentials of the next row.  Memory sees one read of the logits and one write of the gradient.
  */
 #include "loss_grad.inc.h"
 
@@ -12,7 +11,11 @@
 #include "loss_careful.inc.h"
 #include "loss_window.inc.h"
 
-enum { NEAR_LOGITS = 4096, FAR_LOGITS = 16384 }; /* bytes */
+/*
+ * How far ahead logits are asked for, in bytes: from memory early, into the L2 cache, which has more requests in flight
+ * than the L1; from there shortly before they are needed.
+ */
+enum { NEAR_LOGITS = 4096, FAR_LOGITS = 16384 };
 
 /* So many rows ahead, or, where rows are longer than that, so many bytes. */
 typedef struct logits_distance {
@@ -28,7 +31,7 @@ INLINE logits_distance distance_of(int64_t bytes, int64_t row_bytes)
 
 /* What is kept of each row of a batch. */
 typedef struct batch {
-    logits_distance near, far;         /* of the logits to ask for */
+    logits_distance near, far;         /* of the logits to ask for                                              */
     float exponentials[PLB_ROW_BATCH]; /* their sum, relative to some logit or to 0                             */
     float of_label[PLB_ROW_BATCH];     /* the label's, relative to the same; 1 for a row that needed care       */
     float shift[PLB_ROW_BATCH];        /* the label's logit; the maximum for a row that needed care             */
@@ -48,7 +51,7 @@ INLINE const char *logits_ahead(const plb_loss_rows *rows, int r, logits_distanc
     return (const char *)(end + (uintptr_t)(at - last) * (end - before));
 }
 
-/* The first pass over row r, and the whole vectors of an earlier row's gradient. */
+/* The first pass over row r, and the whole vectors of the gradient of the row before it. */
 INLINE void row_first(plb_loss_rows *rows, batch *b, int r, float *e, const grad_row *grad, plb_dtype dtype,
                       row_kind kind, row_output output)
 {
