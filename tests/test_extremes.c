@@ -86,6 +86,29 @@ static void finite_logits_of_any_size(void **state)
     for_all(large);
 }
 
+/*
+ * Logits around any number have the softmax of logits around 0.  Near 0 their exponentials are taken as they are, far
+ * off relative to the maximum, and both ways are next to each other here.
+ */
+static void offset(poslabel_context *context, int64_t n, poslabel_dtype dtype, loss_kind kind, double smoothing)
+{
+    const double offsets[] = {0, 62, -42, 64, -44, 70, -46, 88, -87, 100, -104, 150, -150, 1000, -1000, 3};
+    loss_case c = case_of(COUNT(offsets), n, dtype, kind, smoothing);
+    for (int64_t r = 0; r < COUNT(offsets); r++) {
+        for (int64_t k = 0; k < n; k++)
+            tensor_set(c.logits, r * n + k, tensor_get(c.logits, r * n + k) + offsets[r]);
+        tensor_set(c.positions, r, (double)(r * 7 % n));
+    }
+    check(context, &c);
+    loss_case_free(&c);
+}
+
+static void logits_around_any_number(void **state)
+{
+    (void)state;
+    for_all(offset);
+}
+
 /* -inf is a class of probability 0: no gradient, and no harm unless it is the label's. */
 static void minus_infinity(poslabel_context *context, int64_t n, poslabel_dtype dtype, loss_kind kind, double smoothing)
 {
@@ -283,9 +306,13 @@ static void ties_round_to_even(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(finite_logits_of_any_size),  cmocka_unit_test(minus_infinity_is_probability_0),
-        cmocka_unit_test(nan_stays_in_its_row),       cmocka_unit_test(a_nan_anywhere),
-        cmocka_unit_test(half_precision_at_its_ends), cmocka_unit_test(ties_round_to_even),
+        cmocka_unit_test(finite_logits_of_any_size),
+        cmocka_unit_test(logits_around_any_number),
+        cmocka_unit_test(minus_infinity_is_probability_0),
+        cmocka_unit_test(nan_stays_in_its_row),
+        cmocka_unit_test(a_nan_anywhere),
+        cmocka_unit_test(half_precision_at_its_ends),
+        cmocka_unit_test(ties_round_to_even),
     };
     return cmocka_run_group_tests_name("extremes", tests, NULL, NULL);
 }
