@@ -1,6 +1,8 @@
+/* The exponential for vectors that have no table of their own.  SPDX-License-Identifier: Apache-2.0 */
+
+#define VF_EXP_OVERFLOWS 0 /* above 88 comes anything */
+
 /*
- * The exponential for vectors that have no table of their own.  SPDX-License-Identifier: Apache-2.0
- *
  * e^d for d < 88, within 2 units in the last place near 0 and 1e-6 at -80 and 80; 0 below -88; NaN for NaN.
  * 2^f for |f| <= 1/2 is a minimax polynomial of degree 5 with a relative error of 9e-8, exact at 0.
  */

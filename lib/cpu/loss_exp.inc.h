@@ -64,7 +64,8 @@ INLINE vf bounded(vf a)
 }
 
 /* The vector of classes i ..., of which `count` lanes count. */
-INLINE void exp_step(row_accumulators *sums, const loss_row *row, int64_t i, int count, plb_dtype dtype, row_kind kind)
+INLINE void exp_step(row_accumulators *sums, const loss_row *row, int64_t i, int count, plb_dtype dtype, row_kind kind,
+                     row_output output)
 {
     const bool whole = count == VF_LANES;
     const vf none = vf_set(-150); /* whose exponential is 0 in float32 */
@@ -72,7 +73,8 @@ INLINE void exp_step(row_accumulators *sums, const loss_row *row, int64_t i, int
     const vf e = vf_exp(z);
     vf_store(row->e + i, e);
     sums->exponentials = vf_add(sums->exponentials, e);
-    sums->highest = vf_max(sums->highest, z);
+    if (output != LOSS_ONLY || !VF_EXP_OVERFLOWS)
+        sums->highest = vf_max(sums->highest, z);
     if (kind == SMOOTHED)
         sums->targets = vf_add(sums->targets, whole ? z : vf_select_n(z, vf_set(0), count));
     if (kind == SOFT) /* past the end the targets are 0 */
@@ -89,33 +91,33 @@ INLINE bool row_exp(row_sums *sums, const loss_row *row, const grad_row *grad, p
     const int64_t n = row->classes;
     row_accumulators a = {vf_set(0), vf_set(0), vf_set(-150)}, b = a;
     int64_t i = 0, k = grad->begin;
-    for (; output != LOSS_ONLY && i + 2 * VF_LANES <= n && k + 2 * VF_LANES <= grad->end;
+    for (; HAS_GRAD(output) && i + 2 * VF_LANES <= n && k + 2 * VF_LANES <= grad->end;
          i += 2 * VF_LANES, k += 2 * VF_LANES) {
         ask_for_logits(row, i, dtype);
-        exp_step(&a, row, i, VF_LANES, dtype, kind);
+        exp_step(&a, row, i, VF_LANES, dtype, kind, output);
         grad_step(grad, k, dtype, kind, output);
-        exp_step(&b, row, i + VF_LANES, VF_LANES, dtype, kind);
+        exp_step(&b, row, i + VF_LANES, VF_LANES, dtype, kind, output);
         grad_step(grad, k + VF_LANES, dtype, kind, output);
     }
-    for (; output != LOSS_ONLY && k < grad->end; k += VF_LANES)
+    for (; HAS_GRAD(output) && k < grad->end; k += VF_LANES)
         grad_step(grad, k, dtype, kind, output);
     for (; i + 2 * VF_LANES <= n; i += 2 * VF_LANES) {
         ask_for_logits(row, i, dtype);
-        exp_step(&a, row, i, VF_LANES, dtype, kind);
-        exp_step(&b, row, i + VF_LANES, VF_LANES, dtype, kind);
+        exp_step(&a, row, i, VF_LANES, dtype, kind, output);
+        exp_step(&b, row, i + VF_LANES, VF_LANES, dtype, kind, output);
     }
     if (i + VF_LANES <= n) {
-        exp_step(&a, row, i, VF_LANES, dtype, kind);
+        exp_step(&a, row, i, VF_LANES, dtype, kind, output);
         i += VF_LANES;
     }
     if (i < n)
-        exp_step(&b, row, i, (int)(n - i), dtype, kind);
+        exp_step(&b, row, i, (int)(n - i), dtype, kind, output);
     const vf highest = vf_max(a.highest, b.highest);
     sums->exponentials = vf_sum(vf_add(a.exponentials, b.exponentials));
     sums->of_label = row->e[row->label];
     sums->targets = kind == SMOOTHED || kind == SOFT ? vf_sum(vf_add(a.targets, b.targets)) : 0;
     sums->is_top = !vf_any_above(highest, load_one(row->logits, row->label, dtype));
     /* of one class alone the probability is to be exactly 1, which takes an exponential of exactly 1 */
-    return n > 1 && !vf_any_above(highest, 64) && sums->exponentials >= 0x1p-64f && sums->exponentials < INFINITY &&
-           sums->of_label >= 0x1p-120f && sums->targets - sums->targets == 0;
+    return n > 1 && (VF_EXP_OVERFLOWS || !vf_any_above(highest, 88)) && sums->exponentials >= 0x1p-64f &&
+           sums->exponentials <= 0x1p92f && sums->of_label >= 0x1p-120f && sums->targets - sums->targets == 0;
 }

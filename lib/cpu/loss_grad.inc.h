@@ -15,9 +15,12 @@ typedef enum row_kind {
 
 typedef enum row_output {
     LOSS_ONLY,
-    STORED,  /* gradients, through the caches */
-    STREAMED /* gradients, past the caches    */
+    LOSS_AND_ACCURACY,
+    STORED,  /* gradients too, through the caches */
+    STREAMED /* gradients too, past the caches    */
 } row_output;
+
+#define HAS_GRAD(output) ((output) >= STORED)
 
 /* A gradient on its way: a * e, or a * (e - b) if SMOOTHED, or a * e - b * t if SOFT. */
 typedef struct grad_row {

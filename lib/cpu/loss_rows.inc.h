@@ -202,7 +202,7 @@ INLINE void loss_step(plb_loss_rows *rows, batch *b, int r, stream *out, plb_dty
 {
     const int64_t n = rows->classes, pitch = plb_loss_pitch(n);
     float *const e = rows->scratch + (r & 1) * pitch, *const e_before = rows->scratch + (~r & 1) * pitch;
-    const bool has_grad = output != LOSS_ONLY && has_row(rows, r - 1);
+    const bool has_grad = HAS_GRAD(output) && has_row(rows, r - 1);
     grad_row grad = {0};
     if (has_grad) {
         grad = grad_of(rows, b, r - 1, e_before, kind);
@@ -211,7 +211,7 @@ INLINE void loss_step(plb_loss_rows *rows, batch *b, int r, stream *out, plb_dty
     if (has_row(rows, r)) {
         row_first(rows, b, r, e, &grad, dtype, kind, output);
         if (kind == WINDOWED)
-            row_window(rows, b, r, output == LOSS_ONLY ? NULL : e, dtype);
+            row_window(rows, b, r, HAS_GRAD(output) ? e : NULL, dtype);
     } else {
         for (int64_t k = grad.begin; k < grad.end; k += VF_LANES)
             grad_step(&grad, k, dtype, kind, output);
@@ -220,7 +220,7 @@ INLINE void loss_step(plb_loss_rows *rows, batch *b, int r, stream *out, plb_dty
     }
     if (has_grad)
         grad_end(out, &grad, n, dtype, kind, output);
-    else if (output != LOSS_ONLY && r > 0)
+    else if (HAS_GRAD(output) && r > 0)
         row_zeros(rows, r - 1, out, dtype, output);
 }
 
@@ -232,7 +232,7 @@ INLINE void loss_rows(plb_loss_rows *rows, plb_dtype dtype, row_kind kind, row_o
     batch b;
     b.near = distance_of(NEAR_LOGITS, row_bytes);
     b.far = distance_of(FAR_LOGITS, row_bytes);
-    for (int r = 0; r < rows->count + (output != LOSS_ONLY); r++)
+    for (int r = 0; r < rows->count + HAS_GRAD(output); r++)
         loss_step(rows, &b, r, &out, dtype, kind, output);
     if (output == STREAMED)
         stream_end(&out);
@@ -242,8 +242,10 @@ INLINE void loss_rows(plb_loss_rows *rows, plb_dtype dtype, row_kind kind, row_o
 /* The kinds and outputs as copies of the loop, so that none pays for another. */
 INLINE void loss_rows_of_kind(plb_loss_rows *rows, plb_dtype dtype, row_kind kind)
 {
-    if (!rows->grad[0])
+    if (!rows->grad[0] && !rows->accuracy)
         loss_rows(rows, dtype, kind, LOSS_ONLY);
+    else if (!rows->grad[0])
+        loss_rows(rows, dtype, kind, LOSS_AND_ACCURACY);
     else if (rows->stream)
         loss_rows(rows, dtype, kind, STREAMED);
     else

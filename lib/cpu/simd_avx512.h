@@ -73,8 +73,8 @@ static inline __m256i narrow_bf16(vf a)
     const __m512i bits = _mm512_castps_si512(a);
     const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
     const __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-    const __m512i chosen = _mm512_mask_or_epi32(rounded, _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), bits,
-                                                _mm512_set1_epi32(0x400000));
+    const __m512i chosen =
+        _mm512_mask_or_epi32(rounded, _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), bits, _mm512_set1_epi32(0x400000));
     return _mm512_cvtepi32_epi16(_mm512_srli_epi32(chosen, 16));
 }
 
@@ -128,6 +128,9 @@ static inline vf vf_max(vf a, vf b)
     return _mm512_max_ps(a, b);
 }
 
+#define VF_EXP_OVERFLOWS 1 /* to infinity */
+
+/* 2^(i / 32) */
 static const float exp2_fractions[32] __attribute__((aligned(64))) = {
     0x1.000000p+0f, 0x1.059b0ep+0f, 0x1.0b5586p+0f, 0x1.11301ep+0f, 0x1.172b84p+0f, 0x1.1d4874p+0f, 0x1.2387a6p+0f,
     0x1.29e9e0p+0f, 0x1.306fe0p+0f, 0x1.371a74p+0f, 0x1.3dea64p+0f, 0x1.44e086p+0f, 0x1.4bfdaep+0f, 0x1.5342b6p+0f,
@@ -139,7 +142,7 @@ static const float exp2_fractions[32] __attribute__((aligned(64))) = {
  * As in exp.inc.h, by another way: with n the multiple of 1/32 nearest to d / log 2 and f the rest, 2^(n mod 1) comes
  * from two registers and 2^f is a minimax polynomial of degree 2, with a relative error of 6e-8.  That is two
  * multiplications less, which count where 512 bits take two turns.  The magic number leaves the fraction of n in the
- * last bits, where the permutation looks for it.  NaN for d = -inf and d below -1e26.
+ * last bits, where the permutation looks for it.  NaN or infinite for d = -inf and d below -1e26.
  */
 static inline vf vf_exp(vf d)
 {
@@ -212,8 +215,8 @@ static inline void v_add_bf16(uint16_t *to, const uint16_t *a, const uint16_t *b
 {
     const __m512i x = _mm512_loadu_si512(a), y = _mm512_loadu_si512(b);
     const __m512i upper = _mm512_set1_epi32((int)0xffff0000);
-    const __m512i even = round_bf16_sum(_mm512_add_ps(_mm512_castsi512_ps(_mm512_slli_epi32(x, 16)),
-                                                      _mm512_castsi512_ps(_mm512_slli_epi32(y, 16))));
+    const __m512i even = round_bf16_sum(
+        _mm512_add_ps(_mm512_castsi512_ps(_mm512_slli_epi32(x, 16)), _mm512_castsi512_ps(_mm512_slli_epi32(y, 16))));
     const __m512i odd = round_bf16_sum(_mm512_add_ps(_mm512_castsi512_ps(_mm512_and_si512(x, upper)),
                                                      _mm512_castsi512_ps(_mm512_and_si512(y, upper))));
     const __m512i sum = _mm512_mask_blend_epi16(0xaaaaaaaau, _mm512_srli_epi32(even, 16), odd);
