@@ -228,10 +228,12 @@ INLINE void loss_rows(plb_loss_rows *rows, plb_dtype dtype, row_kind kind, row_o
 {
     char stage[192] __attribute__((aligned(64)));
     stream out = {.stage = stage};
-    const int64_t row_bytes = rows->classes * (dtype == PLB_F32 ? 4 : 2);
+    const int64_t n = rows->classes, pitch = plb_loss_pitch(n), row_bytes = n * (dtype == PLB_F32 ? 4 : 2);
     batch b;
     b.near = distance_of(NEAR_LOGITS, row_bytes);
     b.far = distance_of(FAR_LOGITS, row_bytes);
+    for (int k = 0; k < 2; k++) /* vectors go past the end of a row */
+        memset(rows->scratch + k * pitch + n, 0, (size_t)(pitch - n) * sizeof(float));
     for (int r = 0; r < rows->count + HAS_GRAD(output); r++)
         loss_step(rows, &b, r, &out, dtype, kind, output);
     if (output == STREAMED)
