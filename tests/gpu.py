@@ -24,7 +24,7 @@ module = build / "kernels" / "libposlabel-cuda.so"
 # Values on the device are what memcheck and initcheck watch, shared memory what racecheck does.
 SANITIZED = {
     "memcheck": ["loss", "position", "droppos", "scale_gradient", "labels", "masks", "mask_noise", "tokens", "attention",
-                 "linear", "masks_cuda", "tokens_cuda"],
+                 "linear", "linear_chunks", "linear_errors", "masks_cuda", "tokens_cuda"],
     "racecheck": ["loss", "droppos", "masks", "tokens", "attention", "masks_cuda"],
     "initcheck": ["loss", "position", "droppos", "masks", "tokens", "attention", "masks_cuda", "tokens_cuda"],
 }
