@@ -9,9 +9,9 @@
 #include <time.h>
 
 /* Around every length at which the code changes its mind: vectors, registers, bytes, 16-bit counts. */
-static const int64_t lengths[] = {1,   2,   3,   4,   5,   7,   8,    9,    15,   16,   17,    31,    32,
-                                  33,  47,  48,  49,  63,  64,  65,   80,   100,  127,  128,   129,   144,
-                                  169, 195, 196, 197, 240, 241, 255,  256,  257,  288,  300,   511,   512,
+static const int64_t lengths[] = {1,   2,   3,   4,   5,   7,   8,    9,    15,   16,   17,    31,    32,   33,
+                                  47,  48,  49,  63,  64,  65,  80,   100,  127,  128,  129,   144,   169,  195,
+                                  196, 197, 207, 208, 209, 240, 241,  255,  256,  257,  288,   300,   511,  512,
                                   513, 576, 784, 819, 820, 993, 1024, 1025, 2000, 4096, 65535, 65536, 65537};
 
 static void every_length(void **state)
@@ -35,7 +35,7 @@ typedef enum distribution {
     EQUAL,
     ASCENDING,
     DESCENDING,
-    SAW,         /* falls again and again                                                 */
+    SAW, /* falls again and again                                                 */
     TWO_VALUES,
     NORMAL,
     LOGARITHMIC, /* all magnitudes, both signs                                            */
@@ -49,9 +49,10 @@ typedef enum distribution {
 
 static double tiny_of(poslabel_dtype dtype)
 {
-    return dtype_is(dtype, dtype_f64) ? 0x1p-1074 : dtype_is(dtype, dtype_f32) ? 0x1p-149
-                                                : dtype_is(dtype, dtype_f16)   ? 0x1p-24
-                                                                               : 0x1p-133;
+    return dtype_is(dtype, dtype_f64)   ? 0x1p-1074
+           : dtype_is(dtype, dtype_f32) ? 0x1p-149
+           : dtype_is(dtype, dtype_f16) ? 0x1p-24
+                                        : 0x1p-133;
 }
 
 static double noise_value(distribution kind, poslabel_dtype dtype, int64_t i, int64_t n, rng *r)
@@ -96,9 +97,9 @@ static void fill_noise(tensor *noise, distribution kind, uint64_t seed)
     }
 }
 
-static const char *const distribution_names[DISTRIBUTIONS] = {
-    "equal",      "ascending", "descending", "saw",     "two values", "normal", "logarithmic",
-    "neighbours", "subnormal", "infinite",   "outlier", "halves"};
+static const char *const distribution_names[DISTRIBUTIONS] = {"equal",      "ascending", "descending",  "saw",
+                                                              "two values", "normal",    "logarithmic", "neighbours",
+                                                              "subnormal",  "infinite",  "outlier",     "halves"};
 
 static void every_distribution_and_dtype(void **state)
 {
@@ -213,8 +214,8 @@ static void workspace_is_bounded(void **state)
 {
     (void)state;
     skip_on_cuda(); /* test_masks_cuda.c has the bound there */
-    static const int64_t sizes[] = {1,   2,   16,  49,   128,  129,  193,  196,   225,   256,  257,
-                                    409, 410, 576, 819,  820,  1024, 1638, 1639,  4096,  10000, 65536, 65537};
+    static const int64_t sizes[] = {1,   2,   16,  49,  128,  129,  193,  196,  225,   256,   257,  409,
+                                    410, 576, 819, 820, 1024, 1638, 1639, 4096, 10000, 65536, 65537};
     for (int s = 0; s < COUNT(sizes); s++)
         for (int i = 0; i < mask_level_count; i++)
             for (int k = 0; k < 4; k++) {

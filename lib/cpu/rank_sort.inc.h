@@ -39,34 +39,37 @@ INLINE keys exchange_columns(keys a, keys partner, __mmask16 upper)
     return _mm512_mask_max_epu32(_mm512_min_epu32(a, partner), upper, a, partner);
 }
 
-/* Every register with the one `distance` further. */
-INLINE void halve_registers(keys *k, const int size, const int distance)
+/* Every register with the one `distance` further, if that is below `used`. */
+INLINE void halve_registers(keys *k, const int size, const int distance, const int used)
 {
     EACH_REGISTER(i)
-        if (!(i & distance))
+        if (!(i & distance) && i + distance < used)
             exchange(&k[i], &k[i + distance]);
 }
 
-#define EXCHANGE(a, b) exchange(&k[a], &k[b]);
+#define EXCHANGE(a, b)                                                                                                 \
+    if ((b) < used)                                                                                                    \
+        exchange(&k[a], &k[b]);
 
 /*
  * Sorts each column with the fewest exchanges known: 5, 19 and 60, the last Green's (1969).  After exchanges at
- * distances 1, 2, 4 and 8 what remains are the lines between them.
+ * distances 1, 2, 4 and 8 what remains are the lines between them.  Registers from `used` on hold what fills them up,
+ * which is greater than any number: exchanges with those would change nothing.
  */
-INLINE void sort_registers(keys *k, const int size)
+INLINE void sort_registers(keys *k, const int size, const int used)
 {
     if (size == 4) {
         EXCHANGE(0, 1) EXCHANGE(2, 3) EXCHANGE(0, 2) EXCHANGE(1, 3) EXCHANGE(1, 2)
     } else if (size == 8) {
-        halve_registers(k, 8, 1);
-        halve_registers(k, 8, 2);
-        halve_registers(k, 8, 4);
+        halve_registers(k, 8, 1, used);
+        halve_registers(k, 8, 2, used);
+        halve_registers(k, 8, 4, used);
         EXCHANGE(2, 4) EXCHANGE(3, 5) EXCHANGE(1, 4) EXCHANGE(3, 6) EXCHANGE(1, 2) EXCHANGE(3, 4) EXCHANGE(5, 6)
     } else {
-        halve_registers(k, 16, 1);
-        halve_registers(k, 16, 2);
-        halve_registers(k, 16, 4);
-        halve_registers(k, 16, 8);
+        halve_registers(k, 16, 1, used);
+        halve_registers(k, 16, 2, used);
+        halve_registers(k, 16, 4, used);
+        halve_registers(k, 16, 8, used);
         EXCHANGE(5, 10) EXCHANGE(6, 9) EXCHANGE(3, 12) EXCHANGE(13, 14) EXCHANGE(7, 11) EXCHANGE(4, 8) EXCHANGE(1, 2)
         EXCHANGE(1, 4) EXCHANGE(7, 13) EXCHANGE(2, 8) EXCHANGE(11, 14)
         EXCHANGE(2, 4) EXCHANGE(5, 6) EXCHANGE(9, 10) EXCHANGE(11, 13) EXCHANGE(3, 8) EXCHANGE(7, 12)
@@ -80,11 +83,11 @@ INLINE void sort_registers(keys *k, const int size)
 INLINE void merge_registers(keys *k, const int size)
 {
     if (size >= 16)
-        halve_registers(k, size, 8);
+        halve_registers(k, size, 8, size);
     if (size >= 8)
-        halve_registers(k, size, 4);
-    halve_registers(k, size, 2);
-    halve_registers(k, size, 1);
+        halve_registers(k, size, 4, size);
+    halve_registers(k, size, 2, size);
+    halve_registers(k, size, 1, size);
 }
 
 /* Columns in groups of 2, 4, 8 and 16 back to front; and columns with their neighbours at distances 1, 2 and 4. */
@@ -130,10 +133,10 @@ INLINE void set_ranks(const late_row *row, const int part, const int size)
         row->rank[row->order[part * size + i]] = part * size + i;
 }
 
-INLINE void sort_keys(keys *k, const int size, const late_row *late)
+INLINE void sort_keys(keys *k, const int size, const int used, const late_row *late)
 {
     set_ranks(late, 0, size);
-    sort_registers(k, size);
+    sort_registers(k, size, used);
 
     set_ranks(late, 1, size);
     FOLD_COLUMNS(REVERSE_2, 0xaaaa)
@@ -274,7 +277,7 @@ INLINE void widen(int32_t *to, const uint8_t *from, int n)
         _mm512_storeu_si512(to + i, _mm512_cvtepu8_epi32(_mm_load_si128((const __m128i *)(from + i))));
 }
 
-INLINE void sort_rows(plb_ranking *rows, int count, const int size)
+INLINE void sort_rows(plb_ranking *rows, int count, const int size, const int used)
 {
     const int n = (int)rows->length;
     keys k[16];
@@ -287,7 +290,7 @@ INLINE void sort_rows(plb_ranking *rows, int count, const int size)
         make_keys(row, size, from);
         EACH_REGISTER(i)
             k[i] = _mm512_load_si512(from + 16 * i);
-        sort_keys(k, size, &late);
+        sort_keys(k, size, used, &late);
         store_order(k, size, here);
         row->settled = true;
         if (!has_ties(k, size)) {
@@ -307,9 +310,11 @@ INLINE void sort_rows(plb_ranking *rows, int count, const int size)
 static void rank_by_sorting(plb_ranking *rows, int count)
 {
     if (rows->length <= 64)
-        sort_rows(rows, count, 4);
+        sort_rows(rows, count, 4, 4);
     else if (rows->length <= 128)
-        sort_rows(rows, count, 8);
+        sort_rows(rows, count, 8, 8);
+    else if (rows->length <= 208) /* 14 x 14 among them */
+        sort_rows(rows, count, 16, 13);
     else
-        sort_rows(rows, count, 16);
+        sort_rows(rows, count, 16, 16);
 }
