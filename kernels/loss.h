@@ -32,8 +32,8 @@ struct plb_loss_parameters {
     long long ignore_index;
     int classes, target, height, width, reduction;
     bool has_ignore_index;
-    bool weigh_first;                   /* the weight sum is needed before the first gradient */
-    bool reports;                       /* the pass that makes losses reports what is not allowed */
+    bool weigh_first; /* the weight sum is needed before the first gradient */
+    bool reports;     /* the pass that makes losses reports what is not allowed */
     bool filter;
     double base, peak; /* of the uniform smoothing: t = base, and peak more at the label */
     double grad_scale, sigma;
