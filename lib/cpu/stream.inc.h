@@ -31,7 +31,7 @@ static void stream_flush(stream *s)
 }
 
 /* Where the stage continues for a row that goes to `to`. */
-static char *stream_seek(stream *s, char *to)
+INLINE char *stream_seek(stream *s, char *to)
 {
     if (to != s->to) {
         stream_flush(s);
@@ -41,13 +41,11 @@ static char *stream_seek(stream *s, char *to)
     return s->stage + line_offset(to);
 }
 
-/* Sends `bytes` staged bytes on. */
-static void stream_run(stream *s, size_t bytes)
+static void stream_lines(stream *s, size_t bytes)
 {
     const size_t fill = line_offset(s->to) + bytes;
     char *line = s->to - line_offset(s->to);
     const char *from = s->stage, *const end = s->stage + fill / 64 * 64;
-    s->to += bytes;
     if (from < end && s->open) {
         memcpy(line + s->open, from + s->open, 64 - s->open);
         s->open = 0;
@@ -58,6 +56,17 @@ static void stream_run(stream *s, size_t bytes)
         v_stream_line(line, from);
     if (from != s->stage && fill % 64)
         memcpy(s->stage, from, 64);
+}
+
+/* Sends `bytes` staged bytes on.  Most often they leave a line open or complete one. */
+INLINE void stream_run(stream *s, size_t bytes)
+{
+    const size_t fill = line_offset(s->to) + bytes;
+    if (fill == 64 && !s->open)
+        v_stream_line(s->to - line_offset(s->to), s->stage);
+    else if (fill >= 64)
+        stream_lines(s, bytes);
+    s->to += bytes;
 }
 
 static void stream_end(stream *s)
