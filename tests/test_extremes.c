@@ -39,14 +39,6 @@ static loss_case case_of(int64_t rows, int64_t classes, poslabel_dtype dtype, lo
     return c;
 }
 
-static void check(poslabel_context *context, const loss_case *c)
-{
-    loss_answer answer = loss_solve(c);
-    expect_ok(context, loss_call(context, c));
-    expect_answer(c, &answer, loss_tolerance(c->logits->t.dtype));
-    loss_answer_free(&answer);
-}
-
 /* Largest finite number, for the whole of float32's range to be used by bfloat16 and float64 too. */
 static double largest(poslabel_dtype dtype)
 {
@@ -71,7 +63,7 @@ static void large(poslabel_context *context, int64_t n, poslabel_dtype dtype, lo
         }
         for (int64_t r = 0; r < 8; r++)
             tensor_set(c.positions, r, (double)(r % 3 == 0 ? n / 2 : r % 3 == 1 ? 0 : n - 1));
-        check(context, &c);
+        expect_solved(context, &c);
         for (int64_t i = 0; i < c.grad->count; i++)
             assert_true(isfinite(tensor_get(c.grad, i)));
         for (int64_t r = 0; r < 8; r++)
@@ -99,7 +91,7 @@ static void offset(poslabel_context *context, int64_t n, poslabel_dtype dtype, l
             tensor_set(c.logits, r * n + k, tensor_get(c.logits, r * n + k) + offsets[r]);
         tensor_set(c.positions, r, (double)(r * 7 % n));
     }
-    check(context, &c);
+    expect_solved(context, &c);
     loss_case_free(&c);
 }
 
@@ -260,7 +252,7 @@ static void half_precision_at_its_ends(void **state)
                     c.grad_scale = scales[s];
                     test_case_is("%s, %s, scale %g, %s", poslabel_isa_name(levels[i]), dtype_name(halves[d]), scales[s],
                                  loss_kind_names[kind]);
-                    check(context, &c);
+                    expect_solved(context, &c);
                     loss_case_free(&c);
                 }
         poslabel_context_destroy(context);

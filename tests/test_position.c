@@ -29,7 +29,7 @@ static void check_golden(const char *name, loss_kind kind, poslabel_grid grid)
                 loss_case c = golden_case(file, kind, grid, dtypes[d], (layout){.row_padding = padded * 3});
                 test_case_is("%s, %s, %s", name, poslabel_isa_name(levels[i]), dtype_name(dtypes[d]));
                 expect_ok(context, loss_call(context, &c));
-                const double tolerance = loss_tolerance(dtypes[d]);
+                const double tolerance = fmax(loss_tolerance(dtypes[d]), 2e-6); /* the published code is float32's */
                 expect_number("loss", tensor_get(c.loss, 0), npz_number(file, "loss"), tolerance);
                 expect_near_doubles("grad", c.grad, grad, tolerance);
                 if (npz_find(file, "acc1"))

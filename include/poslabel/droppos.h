@@ -37,11 +37,12 @@ extern "C" {
  * All other arguments, reductions, corner cases, precision, workspace and statuses are those of poslabel/loss.h.
  * Workspace also: 2 KiB and 16 * (h * h + w * w + 16 * w) bytes, with the filter a byte a row, and on grids of at most
  * 400 patches 4 * N * (N + 32) bytes per thread (not for float64 logits), of which a thread touches what its positions
- * need.  On CUDA a byte a row with the filter, and for grids beyond about 64 x 64 at most 8 * (h * (h + 1) + w * (w +
- * 1)) + 8 * (h + w) bytes, filled by two launches more. Also POSLABEL_ERROR_INVALID: a bad grid; C other than N;
- * positions NULL or out of range; sigma negative, NaN or infinite; an unknown normalization; confidence_filter other
- * than 0 and 1.  A logit of -inf in a class whose target is above 0 makes the loss +inf or a very large finite number.
- * Since 0.1.
+ * need.  On CUDA: with the filter a byte a row, and for grids beyond about 64 x 64 at most
+ * 8 * (h * (h + 1) + w * (w + 1)) + 8 * (h + w) bytes, filled by two launches more.
+ *
+ * Also POSLABEL_ERROR_INVALID: a bad grid; C other than N; positions NULL or out of range; sigma negative, NaN or
+ * infinite; an unknown normalization; confidence_filter other than 0 and 1.  A logit of -inf in a class whose target
+ * is above 0 makes the loss +inf or a very large finite number.  Since 0.1.
  */
 typedef struct poslabel_droppos_loss_args {
     size_t struct_size;

@@ -54,7 +54,7 @@ extern "C" {
  * Precision.  float16, bfloat16 and float32 logits: arithmetic in float32, sums over rows in float64, gradients rounded
  * once to their dtype; relative to the largest value the error is at most 1e-5 before that rounding, as long as
  * that value is not so small (below 2^-118) that float32 itself is coarser.  The loss of a row, a logarithm, may be off
- * by 1e-6 however small it is.  float64: in float64, 2e-6.
+ * by 1e-6 however small it is.  float64: in float64, 1e-12.
  *
  * Determinism.  The gradient and the loss of a row depend on that row alone (and on W), not on where it lies: they have
  * the same bits for every number of threads, every split of the batch, and every repetition.  Sums over rows are formed

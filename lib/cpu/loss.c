@@ -16,7 +16,7 @@ enum { MOST_BLOCKS = 4096 };
 
 /*
  * Bytes between what one thread writes and another writes or reads all the time.  Prefetchers run that far ahead, and
- * take lines from the thread that they belong to; with 256 bytes a call took up to twice its time.
+ * take lines from the thread that they belong to: a line or four between them are not enough.
  */
 enum { GAP = 2048 };
 

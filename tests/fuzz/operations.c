@@ -85,6 +85,16 @@ void make_masks(fuzz *f, int which)
     }
 }
 
+/* Which tokens, with which embeddings, in which order: the same arguments in both directions. */
+#define GIVE_LAYOUT                                                                                                    \
+    if (!all)                                                                                                          \
+        give(f, &a->ids_keep, IDS, an_id(f), n, SHAPE(b, v));                                                          \
+    if (draw(f, 2))                                                                                                    \
+        give(f, &a->mask_pos, MASK, a_mask(f), 0, SHAPE(b, v));                                                        \
+    else                                                                                                               \
+        MAYBE give(f, &a->positions, IDS, an_id(f), n, SHAPE(b, v));                                                   \
+    MAYBE give(f, &a->places, ORDER, an_id(f), v, SHAPE(b, v));
+
 void make_tokens(fuzz *f, int which)
 {
     const int64_t b = (int64_t)draw(f, 4), n = 1 + (int64_t)draw(f, 12), d = 1 + (int64_t)draw(f, 20),
@@ -95,13 +105,7 @@ void make_tokens(fuzz *f, int which)
     if (which == 0) {
         START(assemble_tokens, POSLABEL_ASSEMBLE_TOKENS_ARGS_INIT);
         give(f, &a->tokens, FLOATS, dtype, 0, SHAPE(b, n, d));
-        if (!all)
-            give(f, &a->ids_keep, IDS, an_id(f), n, SHAPE(b, v));
-        if (draw(f, 2))
-            give(f, &a->mask_pos, MASK, a_mask(f), 0, SHAPE(b, v));
-        else
-            MAYBE give(f, &a->positions, IDS, an_id(f), n, SHAPE(b, v));
-        MAYBE give(f, &a->places, ORDER, an_id(f), v, SHAPE(b, v));
+        GIVE_LAYOUT
         if (p)
             give(f, &a->prefix_tokens, FLOATS, dtype, 0, SHAPE(p, d));
         MAYBE give(f, &a->pos_embed, FLOATS, dtype, 0, SHAPE(draw(f, 2) ? n : p + n, d));
@@ -112,13 +116,7 @@ void make_tokens(fuzz *f, int which)
         a->tokens_per_image = one_in(f, 3) ? 0 : n;
         a->prefix_count = p;
         give(f, &a->grad_x, FLOATS, dtype, 0, SHAPE(b, p + v, d));
-        if (!all)
-            give(f, &a->ids_keep, IDS, an_id(f), n, SHAPE(b, v));
-        if (draw(f, 2))
-            give(f, &a->mask_pos, MASK, a_mask(f), 0, SHAPE(b, v));
-        else
-            MAYBE give(f, &a->positions, IDS, an_id(f), n, SHAPE(b, v));
-        MAYBE give(f, &a->places, ORDER, an_id(f), v, SHAPE(b, v));
+        GIVE_LAYOUT
         MAYBE give(f, &a->grad_tokens, OUTPUT, dtype, 0, SHAPE(b, n, d));
         MAYBE give(f, &a->grad_mask_token, OUTPUT, dtype, 0, SHAPE(d));
         if (p)

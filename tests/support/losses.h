@@ -80,4 +80,7 @@ double loss_tolerance(poslabel_dtype dtype);
 #define expect_answer(c, answer, tolerance) expect_answer_at(__FILE__, __LINE__, (c), (answer), (tolerance))
 void expect_answer_at(const char *file, int line, const loss_case *c, const loss_answer *answer, double tolerance);
 
+/* Calls, from outputs that hold nothing, and expects the answer within what the header promises. */
+void expect_solved(poslabel_context *context, loss_case *c);
+
 #endif
