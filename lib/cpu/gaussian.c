@@ -72,7 +72,8 @@ static size_t round_up(size_t columns)
 size_t plb_gaussian_size(poslabel_grid grid)
 {
     const size_t h = (size_t)grid.height, w = (size_t)grid.width;
-    const size_t doubles = plb_size_add(plb_size_mul(h, h + 1), plb_size_mul(w, w + 1));
+    const size_t doubles =
+        plb_size_add(plb_size_mul(h, w), plb_size_add(plb_size_mul(h, h + 1), plb_size_mul(w, w + 1)));
     const size_t floats = plb_size_add(plb_size_mul(h, h + 1), plb_size_mul(w, round_up(w) + 1));
     return plb_size_add(plb_size_mul(doubles, sizeof(double)), plb_size_mul(floats, sizeof(float)));
 }
@@ -81,10 +82,13 @@ void plb_gaussian_fill(plb_gaussian *gaussian, poslabel_grid grid, double sigma,
 {
     const int64_t h = grid.height, w = grid.width;
     double *const y = memory, *const y_sum = y + h * h, *const x = y_sum + h, *const x_sum = x + w * w;
-    int32_t *const first_row = (int32_t *)(x_sum + w), *const first_column = first_row + h;
+    double *const total = x_sum + w;
+    int32_t *const first_row = (int32_t *)(total + h * w), *const first_column = first_row + h;
     float *const y_window = (float *)(first_column + w);
     fill_axis(y, y_sum, grid.height, sigma, normalization);
     fill_axis(x, x_sum, grid.width, sigma, normalization);
+    for (int64_t i = 0; i < h * w; i++)
+        total[i] = y_sum[i / w] * x_sum[i % w];
 
     const int32_t rows = find_window(y, grid.height, first_row), columns = find_window(x, grid.width, first_column);
     float *const x_window = y_window + h * rows;
@@ -96,8 +100,7 @@ void plb_gaussian_fill(plb_gaussian *gaussian, poslabel_grid grid, double sigma,
         .width = grid.width,
         .y = y,
         .x = x,
-        .y_sum = y_sum,
-        .x_sum = x_sum,
+        .total = total,
         .window_rows = rows,
         .window_columns = columns,
         .first_row = first_row,

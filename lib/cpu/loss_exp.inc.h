@@ -12,8 +12,9 @@
 /* A row of logits on its way. */
 typedef struct loss_row {
     const char *logits;
-    const char *near, *far; /* what to ask for on the way: from the L2 cache, and from memory */
+    int64_t near, far; /* how many bytes on are the logits to ask for: from the L2 cache, and from memory */
     int64_t classes, label;
+    bool top;       /* `is_top` is wanted    */
     float *e;       /* out: the exponentials */
     const float *t; /* the targets, if SOFT  */
 } loss_row;
@@ -50,10 +51,11 @@ INLINE float row_max(const void *z, int64_t n, plb_dtype dtype)
 
 INLINE void ask_for_logits(const loss_row *row, int64_t i, plb_dtype dtype)
 {
-    const int64_t size = dtype == PLB_F32 ? 4 : 2;
-    for (int64_t at = i * size; at < (i + 2 * VF_LANES) * size; at += 64) {
-        __builtin_prefetch(row->near + at, 0, 3);
-        __builtin_prefetch(row->far + at, 0, 2);
+    const int size = dtype == PLB_F32 ? 4 : 2;
+    for (int k = 0; k < 2 * VF_LANES * size; k += 64) {
+        const uintptr_t at = (uintptr_t)row->logits + (uintptr_t)(i * size + k);
+        __builtin_prefetch((const void *)(at + (uintptr_t)row->near), 0, 3);
+        __builtin_prefetch((const void *)(at + (uintptr_t)row->far), 0, 2);
     }
 }
 
@@ -64,16 +66,16 @@ INLINE vf bounded(vf a)
 }
 
 /* The vector of classes i ..., of which `count` lanes count. */
-INLINE void exp_step(row_accumulators *sums, const loss_row *row, int64_t i, int count, plb_dtype dtype, row_kind kind,
-                     row_output output)
+INLINE void exp_step(row_accumulators *sums, const loss_row *row, int64_t i, int count, plb_dtype dtype, row_kind kind)
 {
     const bool whole = count == VF_LANES;
     const vf none = vf_set(-150); /* whose exponential is 0 in float32 */
-    const vf z = whole ? load(row->logits, i, dtype) : vf_select_n(load_n(row->logits, i, dtype, count), none, count);
+    const vf z =
+        vf_keep(whole ? load(row->logits, i, dtype) : vf_select_n(load_n(row->logits, i, dtype, count), none, count));
     const vf e = vf_exp(z);
     vf_store(row->e + i, e);
     sums->exponentials = vf_add(sums->exponentials, e);
-    if (output != LOSS_ONLY || !VF_EXP_OVERFLOWS)
+    if (row->top || !VF_EXP_OVERFLOWS)
         sums->highest = vf_max(sums->highest, z);
     if (kind == SMOOTHED)
         sums->targets = vf_add(sums->targets, whole ? z : vf_select_n(z, vf_set(0), count));
@@ -88,35 +90,33 @@ INLINE void exp_step(row_accumulators *sums, const loss_row *row, int64_t i, int
 INLINE bool row_exp(row_sums *sums, const loss_row *row, const grad_row *grad, plb_dtype dtype, row_kind kind,
                     row_output output)
 {
-    const int64_t n = row->classes;
+    const int64_t n = row->classes, whole = n & -VF_LANES;
     row_accumulators a = {vf_set(0), vf_set(0), vf_set(-150)}, b = a;
     int64_t i = 0, k = grad->begin;
     for (; HAS_GRAD(output) && i + 2 * VF_LANES <= n && k + 2 * VF_LANES <= grad->end;
          i += 2 * VF_LANES, k += 2 * VF_LANES) {
         ask_for_logits(row, i, dtype);
-        exp_step(&a, row, i, VF_LANES, dtype, kind, output);
+        exp_step(&a, row, i, VF_LANES, dtype, kind);
         grad_step(grad, k, dtype, kind, output);
-        exp_step(&b, row, i + VF_LANES, VF_LANES, dtype, kind, output);
+        exp_step(&b, row, i + VF_LANES, VF_LANES, dtype, kind);
         grad_step(grad, k + VF_LANES, dtype, kind, output);
     }
     for (; HAS_GRAD(output) && k < grad->end; k += VF_LANES)
         grad_step(grad, k, dtype, kind, output);
     for (; i + 2 * VF_LANES <= n; i += 2 * VF_LANES) {
         ask_for_logits(row, i, dtype);
-        exp_step(&a, row, i, VF_LANES, dtype, kind, output);
-        exp_step(&b, row, i + VF_LANES, VF_LANES, dtype, kind, output);
+        exp_step(&a, row, i, VF_LANES, dtype, kind);
+        exp_step(&b, row, i + VF_LANES, VF_LANES, dtype, kind);
     }
-    if (i + VF_LANES <= n) {
-        exp_step(&a, row, i, VF_LANES, dtype, kind, output);
-        i += VF_LANES;
-    }
-    if (i < n)
-        exp_step(&b, row, i, (int)(n - i), dtype, kind, output);
-    const vf highest = vf_max(a.highest, b.highest);
+    if (i < whole)
+        exp_step(&a, row, i, VF_LANES, dtype, kind);
+    if (whole < n)
+        exp_step(&b, row, whole, (int)(n - whole), dtype, kind);
     sums->exponentials = vf_sum(vf_add(a.exponentials, b.exponentials));
     sums->of_label = row->e[row->label];
     sums->targets = kind == SMOOTHED || kind == SOFT ? vf_sum(vf_add(a.targets, b.targets)) : 0;
-    sums->is_top = !vf_any_above(highest, load_one(row->logits, row->label, dtype));
+    const vf highest = vf_max(a.highest, b.highest);
+    sums->is_top = row->top && !vf_any_above(highest, load_one(row->logits, row->label, dtype));
     /* of one class alone the probability is to be exactly 1, which takes an exponential of exactly 1 */
     return n > 1 && (VF_EXP_OVERFLOWS || !vf_any_above(highest, 88)) && sums->exponentials >= 0x1p-64f &&
            sums->exponentials <= 0x1p92f && sums->of_label >= 0x1p-120f && sums->targets - sums->targets == 0;

@@ -15,7 +15,6 @@ typedef enum row_kind {
 
 typedef enum row_output {
     LOSS_ONLY,
-    LOSS_AND_ACCURACY,
     STORED,  /* gradients too, through the caches */
     STREAMED /* gradients too, past the caches    */
 } row_output;
@@ -65,7 +64,7 @@ INLINE void grad_begin(stream *out, grad_row *row, int64_t n, plb_dtype dtype, r
 {
     const int64_t size = dtype == PLB_F32 ? 4 : 2, line = 64 / size;
     row->begin = output == STREAMED ? (int64_t)line_head(row->to, (size_t)(n * size)) / size : 0;
-    row->end = row->begin + (output == STREAMED ? (n - row->begin) / line * line : n / VF_LANES * VF_LANES);
+    row->end = row->begin + ((n - row->begin) & (output == STREAMED ? -line : -VF_LANES));
     if (output == STREAMED && row->begin > 0)
         grad_stage(out, row, 0, row->begin, dtype, kind);
 }

@@ -17,21 +17,16 @@
  */
 enum { NEAR_LOGITS = 4096, FAR_LOGITS = 16384 };
 
-/* So many rows ahead, or, where rows are longer than that, so many bytes. */
-typedef struct logits_distance {
-    int rows;
-    int64_t bytes;
-} logits_distance;
-
-INLINE logits_distance distance_of(int64_t bytes, int64_t row_bytes)
+/* The bytes from a row to those `bytes` ahead: where rows are no longer than that, of the row at their end. */
+INLINE int64_t bytes_ahead(const plb_loss_rows *rows, int64_t bytes, int64_t row_bytes)
 {
-    return row_bytes > bytes ? (logits_distance){0, bytes}
-                             : (logits_distance){(int)((bytes + row_bytes - 1) / row_bytes), 0};
+    const int64_t step = rows->count > 1 ? (int64_t)((uintptr_t)rows->logits[1] - (uintptr_t)rows->logits[0]) : 0;
+    return row_bytes > bytes ? bytes : (bytes + row_bytes - 1) / row_bytes * step;
 }
 
 /* What is kept of each row of a batch. */
 typedef struct batch {
-    logits_distance near, far;         /* of the logits to ask for                                              */
+    int64_t near, far;                 /* bytes to the logits to ask for, as if rows went on evenly             */
     float exponentials[PLB_ROW_BATCH]; /* their sum, relative to some logit or to 0                             */
     float of_label[PLB_ROW_BATCH];     /* the label's, relative to the same; 1 for a row that needed care       */
     float shift[PLB_ROW_BATCH];        /* the label's logit; the maximum for a row that needed care             */
@@ -41,64 +36,60 @@ typedef struct batch {
     double targets[PLB_ROW_BATCH];     /* the sum of z - shift if SMOOTHED, of t (z - shift) if SOFT or WINDOWED */
 } batch;
 
-/* The logits ahead of row r; past the batch, where they would be if the rows went on evenly. */
-INLINE const char *logits_ahead(const plb_loss_rows *rows, int r, logits_distance ahead)
+/* Once more for a row whose sums are not to be trusted.  Gives whether its label is the highest. */
+INLINE bool row_again(batch *b, int r, const loss_row *row, float z_label, plb_dtype dtype, row_kind kind)
 {
-    const int last = rows->count - 1, at = r + ahead.rows;
-    if (at <= last)
-        return (const char *)rows->logits[at] + ahead.bytes;
-    const uintptr_t end = (uintptr_t)rows->logits[last], before = (uintptr_t)rows->logits[last > 0 ? last - 1 : 0];
-    return (const char *)(end + (uintptr_t)(at - last) * (end - before));
+    const careful_sums careful = dtype == PLB_F32   ? row_careful_f32(*row, kind)
+                                 : dtype == PLB_F16 ? row_careful_f16(*row, kind)
+                                                    : row_careful_bf16(*row, kind);
+    b->careful[r] = true;
+    b->exponentials[r] = careful.exponentials;
+    b->of_label[r] = 1;
+    b->shift[r] = careful.max;
+    b->above[r] = (double)z_label - careful.max;
+    b->targets[r] = careful.targets;
+    return z_label == careful.max && careful.exponentials == careful.exponentials;
 }
 
 /* The first pass over row r, and the whole vectors of the gradient of the row before it. */
 INLINE void row_first(plb_loss_rows *rows, batch *b, int r, float *e, const grad_row *grad, plb_dtype dtype,
                       row_kind kind, row_output output)
 {
-    const plb_gaussian *const g = rows->gaussian;
     const int32_t label = rows->label[r];
     const loss_row row = {
         .logits = rows->logits[r],
-        .near = logits_ahead(rows, r, b->near),
-        .far = logits_ahead(rows, r, b->far),
+        .near = b->near,
+        .far = b->far,
         .classes = rows->classes,
         .label = label,
+        .top = rows->accuracy,
         .e = e,
         .t = kind == SOFT ? table_row(rows, label) : NULL,
     };
     const float z_label = load_one(row.logits, label, dtype);
     row_sums sums;
-    b->total[r] = kind == SOFT || kind == WINDOWED ? g->y_sum[label / g->width] * g->x_sum[label % g->width] : 1;
-    b->careful[r] = !row_exp(&sums, &row, grad, dtype, kind, output);
-    if (b->careful[r]) {
-        const careful_sums careful = dtype == PLB_F32   ? row_careful_f32(row, kind)
-                                     : dtype == PLB_F16 ? row_careful_f16(row, kind)
-                                                        : row_careful_bf16(row, kind);
-        b->exponentials[r] = careful.exponentials;
-        b->of_label[r] = 1;
-        b->shift[r] = careful.max;
-        b->above[r] = (double)z_label - careful.max;
-        b->targets[r] = careful.targets;
-        sums.is_top = z_label == careful.max && careful.exponentials == careful.exponentials;
-    } else {
-        const double all = kind == SMOOTHED ? (double)row.classes : b->total[r];
-        b->exponentials[r] = sums.exponentials;
-        b->of_label[r] = sums.of_label;
+    const bool trusted = row_exp(&sums, &row, grad, dtype, kind, output);
+    b->exponentials[r] = sums.exponentials;
+    b->of_label[r] = sums.of_label;
+    if (kind == SOFT || kind == WINDOWED)
+        b->total[r] = rows->gaussian->total[label];
+    if (kind == WINDOWED)
         b->shift[r] = z_label;
-        b->above[r] = 0;
-        b->targets[r] = sums.targets - all * z_label;
-    }
-    if (kind == ONE_HOT || kind == SMOOTHED)
+    if (kind == SMOOTHED || kind == SOFT)
+        b->targets[r] = sums.targets - (kind == SOFT ? b->total[r] : (double)row.classes) * z_label;
+    if (!trusted)
+        sums.is_top = row_again(b, r, &row, z_label, dtype, kind);
+    if (HAS_GRAD(output) && (kind == ONE_HOT || kind == SMOOTHED))
         e[label] = (float)(e[label] - rows->peak * b->exponentials[r]);
-    rows->correct[r] = rows->accuracy && sums.is_top && row_max(row.logits, label, dtype) < z_label;
+    if (rows->accuracy)
+        rows->correct[r] = sums.is_top && row_max(row.logits, label, dtype) < z_label;
 }
 
 /* A row of weight 0. */
-INLINE void row_nothing(plb_loss_rows *rows, batch *b, int r)
+INLINE void row_nothing(batch *b, int r)
 {
     b->exponentials[r] = b->of_label[r] = 1;
-    b->above[r] = b->total[r] = b->targets[r] = 0;
-    rows->correct[r] = false;
+    b->total[r] = b->targets[r] = 0;
 }
 
 /* Between the passes: what a window of targets has to do with the row. */
@@ -120,7 +111,7 @@ INLINE grad_row grad_of(const plb_loss_rows *rows, const batch *b, int r, const 
     return (grad_row){
         .e = e,
         .t = kind == SOFT ? table_row(rows, rows->label[r]) : NULL,
-        .a = (float)(rows->scale[r] * b->total[r] / sum),
+        .a = (float)(rows->scale[r] * (kind == SOFT || kind == WINDOWED ? b->total[r] : 1) / sum),
         .b = kind == SMOOTHED ? (float)(rows->base * sum) : scale,
         .to = rows->grad[r],
     };
@@ -136,29 +127,27 @@ INLINE void row_zeros(const plb_loss_rows *rows, int r, stream *out, plb_dtype d
 }
 
 /*
- * The natural logarithm of a number from 1 to 2^1023, within 1e-13; NaN for NaN and infinity.  A batch of them at a
- * time is a loop that the compiler turns into vectors, which calls of log() are not.
+ * log(sum / part) for sum >= part, within 2e-10; NaN if the sum is NaN or infinite.  A batch of them at a time is a
+ * loop that the compiler turns into vectors, which calls of log() are not.
  */
-INLINE double log_from_1(double x)
+INLINE double log_of_ratio(double sum, double part)
 {
-    const uint64_t root_half = 0x3fe6a09e667f3bcd; /* the fraction is taken from [sqrt(1/2), sqrt(2)) */
-    uint64_t bits, exponent;
+    uint64_t bits, part_bits;
     double fraction, n;
-    memcpy(&bits, &x, sizeof bits);
-    exponent = (bits - root_half) >> 52;
+    memcpy(&bits, &sum, sizeof bits);
+    memcpy(&part_bits, &part, sizeof part_bits);
+    uint64_t exponent = (bits - part_bits + ((uint64_t)1 << 51)) >> 52; /* leaves a fraction from 2/3 to 3/2 */
     bits -= exponent << 52;
     exponent |= 0x4330000000000000; /* 2^52 + n, as a double */
     memcpy(&fraction, &bits, sizeof fraction);
     memcpy(&n, &exponent, sizeof n);
-    const double s = (fraction - 1) / (fraction + 1), z = s * s;
-    double series = 1.0 / 15;
-    series = series * z + 1.0 / 13;
-    series = series * z + 1.0 / 11;
+    const double s = (fraction - part) / (fraction + part), z = s * s;
+    double series = 1.0 / 11;
     series = series * z + 1.0 / 9;
     series = series * z + 1.0 / 7;
     series = series * z + 1.0 / 5;
     series = series * z + 1.0 / 3;
-    return (n - 0x1p52) * 0x1.62e42fefa39efp-1 + 2 * (s + s * z * series) + (x - x);
+    return (n - 0x1p52) * 0x1.62e42fefa39efp-1 + 2 * (s + s * z * series) + (sum - sum);
 }
 
 /* What the targets give the label itself. */
@@ -176,7 +165,7 @@ INLINE void batch_losses(plb_loss_rows *rows, const batch *b, row_kind kind)
 {
     const bool is_gaussian = kind == SOFT || kind == WINDOWED;
     for (int r = 0; r < rows->count; r++) {
-        double loss = log_from_1((double)b->exponentials[r] / b->of_label[r]);
+        double loss = log_of_ratio(b->exponentials[r], b->of_label[r]);
         if (is_gaussian)
             loss = loss * b->total[r] - b->targets[r];
         else
@@ -216,7 +205,7 @@ INLINE void loss_step(plb_loss_rows *rows, batch *b, int r, stream *out, plb_dty
         for (int64_t k = grad.begin; k < grad.end; k += VF_LANES)
             grad_step(&grad, k, dtype, kind, output);
         if (r < rows->count)
-            row_nothing(rows, b, r);
+            row_nothing(b, r);
     }
     if (has_grad)
         grad_end(out, &grad, n, dtype, kind, output);
@@ -230,8 +219,11 @@ INLINE void loss_rows(plb_loss_rows *rows, plb_dtype dtype, row_kind kind, row_o
     stream out = {.stage = stage};
     const int64_t n = rows->classes, pitch = plb_loss_pitch(n), row_bytes = n * (dtype == PLB_F32 ? 4 : 2);
     batch b;
-    b.near = distance_of(NEAR_LOGITS, row_bytes);
-    b.far = distance_of(FAR_LOGITS, row_bytes);
+    b.near = bytes_ahead(rows, NEAR_LOGITS, row_bytes);
+    b.far = bytes_ahead(rows, FAR_LOGITS, row_bytes);
+    memset(b.careful, 0, sizeof b.careful);
+    memset(b.above, 0, sizeof b.above);
+    memset(rows->correct, 0, sizeof rows->correct);
     for (int k = 0; k < 2; k++) /* vectors go past the end of a row */
         memset(rows->scratch + k * pitch + n, 0, (size_t)(pitch - n) * sizeof(float));
     for (int r = 0; r < rows->count + HAS_GRAD(output); r++)
@@ -244,10 +236,8 @@ INLINE void loss_rows(plb_loss_rows *rows, plb_dtype dtype, row_kind kind, row_o
 /* The kinds and outputs as copies of the loop, so that none pays for another. */
 INLINE void loss_rows_of_kind(plb_loss_rows *rows, plb_dtype dtype, row_kind kind)
 {
-    if (!rows->grad[0] && !rows->accuracy)
+    if (!rows->grad[0])
         loss_rows(rows, dtype, kind, LOSS_ONLY);
-    else if (!rows->grad[0])
-        loss_rows(rows, dtype, kind, LOSS_AND_ACCURACY);
     else if (rows->stream)
         loss_rows(rows, dtype, kind, STREAMED);
     else

@@ -23,7 +23,7 @@ enum { PLB_ROW_BATCH = 64 };
 typedef struct plb_gaussian {
     int32_t height, width;
     const double *y, *x;         /* height x height and width x width                                        */
-    const double *y_sum, *x_sum; /* sums of their rows: sum_j t_ij = y_sum[y_i] * x_sum[x_i]                  */
+    const double *total;         /* by position i: sum_j t_ij                                                  */
     int32_t window_rows, window_columns;
     const int32_t *first_row, *first_column;
     const float *y_window;       /* height x window_rows                                                      */

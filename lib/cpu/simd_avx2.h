@@ -23,6 +23,12 @@ static inline vf vf_load(const float *p)
     return _mm256_loadu_ps(p);
 }
 
+static inline vf vf_keep(vf a)
+{
+    __asm__("" : "+x"(a));
+    return a;
+}
+
 static inline vf vf_load_n(const float *p, int n)
 {
     return _mm256_maskload_ps(p, lanes_below(n));
@@ -216,8 +222,8 @@ static inline void v_add_bf16(uint16_t *to, const uint16_t *a, const uint16_t *b
 {
     const __m256i x = _mm256_loadu_si256((const __m256i *)a), y = _mm256_loadu_si256((const __m256i *)b);
     const __m256i upper = _mm256_set1_epi32((int)0xffff0000);
-    const __m256i even = round_bf16_sum(_mm256_add_ps(_mm256_castsi256_ps(_mm256_slli_epi32(x, 16)),
-                                                      _mm256_castsi256_ps(_mm256_slli_epi32(y, 16))));
+    const __m256i even = round_bf16_sum(
+        _mm256_add_ps(_mm256_castsi256_ps(_mm256_slli_epi32(x, 16)), _mm256_castsi256_ps(_mm256_slli_epi32(y, 16))));
     const __m256i odd = round_bf16_sum(_mm256_add_ps(_mm256_castsi256_ps(_mm256_and_si256(x, upper)),
                                                      _mm256_castsi256_ps(_mm256_and_si256(y, upper))));
     const __m256i sum = _mm256_blend_epi16(_mm256_srli_epi32(even, 16), odd, 0xaa);

@@ -23,6 +23,12 @@ static inline vf vf_load(const float *p)
     return _mm512_loadu_ps(p);
 }
 
+static inline vf vf_keep(vf a)
+{
+    __asm__("" : "+v"(a));
+    return a;
+}
+
 static inline vf vf_load_n(const float *p, int n)
 {
     return _mm512_maskz_loadu_ps(lanes_below(n), p);
@@ -130,30 +136,31 @@ static inline vf vf_max(vf a, vf b)
 
 #define VF_EXP_OVERFLOWS 1 /* to infinity */
 
-/* 2^(i / 32) */
+/* a 2^(i / 32) 2^k: see vf_exp(). */
 static const float exp2_fractions[32] __attribute__((aligned(64))) = {
-    0x1.000000p+0f, 0x1.059b0ep+0f, 0x1.0b5586p+0f, 0x1.11301ep+0f, 0x1.172b84p+0f, 0x1.1d4874p+0f, 0x1.2387a6p+0f,
-    0x1.29e9e0p+0f, 0x1.306fe0p+0f, 0x1.371a74p+0f, 0x1.3dea64p+0f, 0x1.44e086p+0f, 0x1.4bfdaep+0f, 0x1.5342b6p+0f,
-    0x1.5ab07ep+0f, 0x1.6247ecp+0f, 0x1.6a09e6p+0f, 0x1.71f75ep+0f, 0x1.7a1148p+0f, 0x1.82589ap+0f, 0x1.8ace54p+0f,
-    0x1.93737cp+0f, 0x1.9c4918p+0f, 0x1.a5503cp+0f, 0x1.ae89fap+0f, 0x1.b7f770p+0f, 0x1.c199bep+0f, 0x1.cb720ep+0f,
-    0x1.d5818ep+0f, 0x1.dfc974p+0f, 0x1.ea4afap+0f, 0x1.f50766p+0f};
+    0x1.edc58cp-1f, 0x1.f89574p-1f, 0x1.01d0fep+0f, 0x1.07763ap+0f, 0x1.0d3b1ap+0f, 0x1.132054p+0f, 0x1.192698p+0f,
+    0x1.1f4ea2p+0f, 0x1.25992ep+0f, 0x1.2c06fep+0f, 0x1.3298dap+0f, 0x1.394f88p+0f, 0x1.402bd8p+0f, 0x1.472eap+0f,
+    0x1.4e58b2p-1f, 0x1.55aaeep-1f, 0x1.5d2636p-1f, 0x1.64cb6cp-1f, 0x1.6c9b8p-1f,  0x1.74975ep-1f, 0x1.7cbffep-1f,
+    0x1.85165ap-1f, 0x1.8d9b72p-1f, 0x1.96504cp-1f, 0x1.9f35f6p-1f, 0x1.a84d7ep-1f, 0x1.b197fep-1f, 0x1.bb1694p-1f,
+    0x1.c4ca62p-1f, 0x1.ceb494p-1f, 0x1.d8d65ap-1f, 0x1.e330ecp-1f};
 
 /*
- * As in exp.inc.h, by another way: with n the multiple of 1/32 nearest to d / log 2 and f the rest, 2^(n mod 1) comes
- * from two registers and 2^f is a minimax polynomial of degree 2, with a relative error of 6e-8.  That is two
- * multiplications less, which count where 512 bits take two turns.  The magic number leaves the fraction of n in the
- * last bits, where the permutation looks for it.  NaN or infinite for d = -inf and d below -1e26.
+ * As in exp.inc.h, by another way, with few instructions, which count where 512 bits take two turns.  With n the
+ * multiple of 1/32 nearest to d / log 2 and f the rest, 2^f is a (u^2 + c) with u = f + 46/32, within 1.3e-7: of the
+ * polynomials of degree 2 those with their vertex at -46/32 fit nearly as well as any, and u takes no more than f.  The
+ * magic number leaves the fraction of n in the last bits, where the permutation looks for it.  The last step multiplies
+ * by 2^floor(n - 46/32), so k is 2 for the fractions below 46/32 - 1, else 1.  e^0 is exactly 1.  NaN or infinite for
+ * d = -inf and d below -1e26.
  */
 static inline vf vf_exp(vf d)
 {
     const vf log2e = vf_set(0x1.715476p+0f), magic = vf_set(0x1.8p18f);
     const vf low = _mm512_load_ps(exp2_fractions), high = _mm512_load_ps(exp2_fractions + 16);
     const vf shifted = _mm512_fmadd_ps(d, log2e, magic);
-    const vf n = _mm512_sub_ps(shifted, magic);
-    const vf f = _mm512_fmsub_ps(d, log2e, n);
+    const vf n = _mm512_sub_ps(shifted, vf_set(0x1.8p18f + 46 / 32.0f));
+    const vf u = _mm512_fmsub_ps(d, log2e, n);
     const vf t = _mm512_permutex2var_ps(low, _mm512_castps_si512(shifted), high);
-    const vf slope = _mm512_fmadd_ps(vf_set(0x1.ebfe64p-3f), f, vf_set(0x1.62e586p-1f));
-    return _mm512_scalef_ps(_mm512_fmadd_ps(_mm512_mul_ps(t, f), slope, t), n);
+    return _mm512_scalef_ps(_mm512_mul_ps(t, _mm512_fmadd_ps(u, u, vf_set(0x1.0a66bap+1f))), n);
 }
 
 static inline float vf_sum(vf a)

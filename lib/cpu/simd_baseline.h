@@ -31,6 +31,15 @@ static inline vf vf_load(const float *p)
     return a;
 }
 
+/* Keeps a in a register: compilers like to load a memory operand once for each use. */
+static inline vf vf_keep(vf a)
+{
+#ifdef __SSE2__
+    __asm__("" : "+x"(a));
+#endif
+    return a;
+}
+
 static inline vf vf_load_n(const float *p, int n)
 {
     vf a = {0};
