@@ -74,6 +74,15 @@ static void cut_scratch(const plb_loss_run *run, plb_loss_rows *batch, int threa
     batch->has_row = (uint8_t *)table + plb_loss_table_floats(classes) * sizeof(float);
 }
 
+/* Weighs the rows that the model is already sure of with 0. */
+static void filter_batch(const plb_loss_run *run, const plb_loss_rows *batch, double *weight, int64_t first)
+{
+    for (int k = 0; k < batch->count; k++) {
+        run->counts[first + k] = !batch->confident[k];
+        weight[k] *= run->counts[first + k];
+    }
+}
+
 static void loss_blocks(void *argument, int thread, int threads)
 {
     const plb_loss_run *run = argument;
@@ -103,18 +112,17 @@ static void loss_blocks(void *argument, int thread, int threads)
         for (int64_t at = first; at < last; at += PLB_ROW_BATCH) {
             plb_loss_fill(run, &batch, weight, at, (int)(last - at < PLB_ROW_BATCH ? last - at : PLB_ROW_BATCH));
             run->kernel(&batch);
+            if (run->filter)
+                filter_batch(run, &batch, weight, at);
             for (int k = 0; k < batch.count; k++) {
-                if (run->filter) {
-                    run->counts[at + k] = !batch.confident[k];
-                    weight[k] *= run->counts[at + k];
-                }
-                const double loss = weight[k] == 0 ? 0 : weight[k] * batch.loss[k];
+                batch.loss[k] = weight[k] == 0 ? 0 : weight[k] * batch.loss[k];
                 sums.weight += weight[k];
-                sums.loss += loss;
+                sums.loss += batch.loss[k];
                 sums.correct += batch.correct[k] ? weight[k] : 0;
-                if (job->loss.data && job->reduction == POSLABEL_REDUCTION_NONE)
-                    plb_store_number(plb_row(&job->loss, plb_loss_row_at(run, at + k)), job->loss.dtype, loss);
             }
+            if (job->loss.data && job->reduction == POSLABEL_REDUCTION_NONE)
+                for (int k = 0; k < batch.count; k++)
+                    plb_store_number(plb_row(&job->loss, plb_loss_row_at(run, at + k)), job->loss.dtype, batch.loss[k]);
         }
         run->sums[b] = sums;
     }

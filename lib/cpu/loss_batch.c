@@ -96,17 +96,19 @@ static bool are_allowed(const plb_loss_job *job, int64_t first, int count)
 
 double plb_loss_weigh(const plb_loss_job *job, int64_t first, int64_t last, int64_t *first_bad)
 {
+    const bool all_count = !job->mask.data && !job->weights.data && !job->has_ignore_index;
     double sum = 0, weight[PLB_ROW_BATCH];
-    for (; first < last && *first_bad < 0; first += PLB_ROW_BATCH) {
+    for (; first < last; first += PLB_ROW_BATCH) {
         const int count = (int)(last - first < PLB_ROW_BATCH ? last - first : PLB_ROW_BATCH);
-        for (int k = 0; !are_allowed(job, first, count) && *first_bad < 0 && k < count; k++)
-            if (row_is_bad(job, first + k))
+        for (int k = are_allowed(job, first, count) ? count : 0; k < count; k++)
+            if (row_is_bad(job, first + k)) {
                 *first_bad = first + k;
-        if (*first_bad >= 0)
-            break;
-        row_weights(job, first, count, weight);
+                return 0;
+            }
+        if (!all_count)
+            row_weights(job, first, count, weight);
         for (int k = 0; k < count; k++)
-            sum += weight[k];
+            sum += all_count ? 1 : weight[k];
     }
     return sum;
 }

@@ -49,10 +49,10 @@ INLINE float row_max(const void *z, int64_t n, plb_dtype dtype)
     return vf_highest(vf_max(vf_max(a, b), vf_max(c, d)));
 }
 
-INLINE void ask_for_logits(const loss_row *row, int64_t i, plb_dtype dtype)
+INLINE void ask_for_logits(const loss_row *row, int64_t i, int count, plb_dtype dtype)
 {
     const int size = dtype == PLB_F32 ? 4 : 2;
-    for (int k = 0; k < 2 * VF_LANES * size; k += 64) {
+    for (int k = 0; k < count * size; k += 64) {
         const uintptr_t at = (uintptr_t)row->logits + (uintptr_t)(i * size + k);
         __builtin_prefetch((const void *)(at + (uintptr_t)row->near), 0, 3);
         __builtin_prefetch((const void *)(at + (uintptr_t)row->far), 0, 2);
@@ -95,7 +95,7 @@ INLINE bool row_exp(row_sums *sums, const loss_row *row, const grad_row *grad, p
     int64_t i = 0, k = grad->begin;
     for (; HAS_GRAD(output) && i + 2 * VF_LANES <= n && k + 2 * VF_LANES <= grad->end;
          i += 2 * VF_LANES, k += 2 * VF_LANES) {
-        ask_for_logits(row, i, dtype);
+        ask_for_logits(row, i, 2 * VF_LANES, dtype);
         exp_step(&a, row, i, VF_LANES, dtype, kind);
         grad_step(grad, k, dtype, kind, output);
         exp_step(&b, row, i + VF_LANES, VF_LANES, dtype, kind);
@@ -104,10 +104,12 @@ INLINE bool row_exp(row_sums *sums, const loss_row *row, const grad_row *grad, p
     for (; HAS_GRAD(output) && k < grad->end; k += VF_LANES)
         grad_step(grad, k, dtype, kind, output);
     for (; i + 2 * VF_LANES <= n; i += 2 * VF_LANES) {
-        ask_for_logits(row, i, dtype);
+        ask_for_logits(row, i, 2 * VF_LANES, dtype);
         exp_step(&a, row, i, VF_LANES, dtype, kind);
         exp_step(&b, row, i + VF_LANES, VF_LANES, dtype, kind);
     }
+    if (i < n)
+        ask_for_logits(row, i, VF_LANES, dtype);
     if (i < whole)
         exp_step(&a, row, i, VF_LANES, dtype, kind);
     if (whole < n)
