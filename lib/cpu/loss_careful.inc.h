@@ -11,12 +11,12 @@ typedef struct careful_sums {
     double targets; /* the sum of z - max if SMOOTHED, of t (z - max) if SOFT */
 } careful_sums;
 
-INLINE void careful_step(row_accumulators *sums, const loss_row *row, int64_t i, vf max, float scale, int count,
-                         plb_dtype dtype, row_kind kind)
+INLINE void careful_step(row_accumulators *sums, const loss_row *row, const vf_exp_kit *kit, int64_t i, vf max,
+                         float scale, int count, plb_dtype dtype, row_kind kind)
 {
     const vf none = vf_set(-150), zero = vf_set(0);
     const vf z = count == VF_LANES ? load(row->logits, i, dtype) : load_n(row->logits, i, dtype, count);
-    const vf e = vf_exp(vf_max(none, vf_sub(z, max)));
+    const vf e = vf_exp(vf_max(none, vf_sub(z, max)), kit);
     const vf d = vf_fms(z, vf_set(scale), vf_mul(max, vf_set(scale)));
     vf_store(row->e + i, e);
     sums->exponentials = vf_add(sums->exponentials, count == VF_LANES ? e : vf_select_n(e, zero, count));
@@ -31,12 +31,13 @@ INLINE careful_sums row_careful(const loss_row *row, plb_dtype dtype, row_kind k
     const int64_t n = row->classes;
     const float highest = row_max(row->logits, n, dtype), scale = 0.25f / (float)n;
     const vf max = vf_set(highest);
+    const vf_exp_kit kit = vf_exp_begin();
     row_accumulators sums = {vf_set(0), vf_set(0), vf_set(0)};
     int64_t i = 0;
     for (; i + VF_LANES <= n; i += VF_LANES)
-        careful_step(&sums, row, i, max, scale, VF_LANES, dtype, kind);
+        careful_step(&sums, row, &kit, i, max, scale, VF_LANES, dtype, kind);
     if (i < n)
-        careful_step(&sums, row, i, max, scale, (int)(n - i), dtype, kind);
+        careful_step(&sums, row, &kit, i, max, scale, (int)(n - i), dtype, kind);
     return (careful_sums){vf_sum(sums.exponentials), highest, (double)vf_sum(sums.targets) / scale};
 }
 

@@ -66,13 +66,14 @@ INLINE vf bounded(vf a)
 }
 
 /* The vector of classes i ..., of which `count` lanes count. */
-INLINE void exp_step(row_accumulators *sums, const loss_row *row, int64_t i, int count, plb_dtype dtype, row_kind kind)
+INLINE void exp_step(row_accumulators *sums, const loss_row *row, const vf_exp_kit *kit, int64_t i, int count,
+                     plb_dtype dtype, row_kind kind)
 {
     const bool whole = count == VF_LANES;
     const vf none = vf_set(-150); /* whose exponential is 0 in float32 */
     const vf z =
         vf_keep(whole ? load(row->logits, i, dtype) : vf_select_n(load_n(row->logits, i, dtype, count), none, count));
-    const vf e = vf_exp(z);
+    const vf e = vf_exp(z, kit);
     vf_store(row->e + i, e);
     sums->exponentials = vf_add(sums->exponentials, e);
     if (row->top || !VF_EXP_OVERFLOWS)
@@ -87,8 +88,8 @@ INLINE void exp_step(row_accumulators *sums, const loss_row *row, int64_t i, int
  * Gives whether the sums are to be trusted.  Along with the exponentials goes the gradient of the row before, if it has
  * one: arithmetic and stores then take turns, and neither waits for the other.
  */
-INLINE bool row_exp(row_sums *sums, const loss_row *row, const grad_row *grad, plb_dtype dtype, row_kind kind,
-                    row_output output)
+INLINE bool row_exp(row_sums *sums, const loss_row *row, const vf_exp_kit *kit, const grad_row *grad, plb_dtype dtype,
+                    row_kind kind, row_output output)
 {
     const int64_t n = row->classes, whole = n & -VF_LANES;
     row_accumulators a = {vf_set(0), vf_set(0), vf_set(-150)}, b = a;
@@ -96,24 +97,24 @@ INLINE bool row_exp(row_sums *sums, const loss_row *row, const grad_row *grad, p
     for (; HAS_GRAD(output) && i + 2 * VF_LANES <= n && k + 2 * VF_LANES <= grad->end;
          i += 2 * VF_LANES, k += 2 * VF_LANES) {
         ask_for_logits(row, i, 2 * VF_LANES, dtype);
-        exp_step(&a, row, i, VF_LANES, dtype, kind);
+        exp_step(&a, row, kit, i, VF_LANES, dtype, kind);
         grad_step(grad, k, dtype, kind, output);
-        exp_step(&b, row, i + VF_LANES, VF_LANES, dtype, kind);
+        exp_step(&b, row, kit, i + VF_LANES, VF_LANES, dtype, kind);
         grad_step(grad, k + VF_LANES, dtype, kind, output);
     }
     for (; HAS_GRAD(output) && k < grad->end; k += VF_LANES)
         grad_step(grad, k, dtype, kind, output);
     for (; i + 2 * VF_LANES <= n; i += 2 * VF_LANES) {
         ask_for_logits(row, i, 2 * VF_LANES, dtype);
-        exp_step(&a, row, i, VF_LANES, dtype, kind);
-        exp_step(&b, row, i + VF_LANES, VF_LANES, dtype, kind);
+        exp_step(&a, row, kit, i, VF_LANES, dtype, kind);
+        exp_step(&b, row, kit, i + VF_LANES, VF_LANES, dtype, kind);
     }
     if (i < n)
         ask_for_logits(row, i, VF_LANES, dtype);
     if (i < whole)
-        exp_step(&a, row, i, VF_LANES, dtype, kind);
+        exp_step(&a, row, kit, i, VF_LANES, dtype, kind);
     if (whole < n)
-        exp_step(&b, row, whole, (int)(n - whole), dtype, kind);
+        exp_step(&b, row, kit, whole, (int)(n - whole), dtype, kind);
     sums->exponentials = vf_sum(vf_add(a.exponentials, b.exponentials));
     sums->of_label = row->e[row->label];
     sums->targets = kind == SMOOTHED || kind == SOFT ? vf_sum(vf_add(a.targets, b.targets)) : 0;

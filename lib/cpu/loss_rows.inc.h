@@ -52,8 +52,8 @@ INLINE bool row_again(batch *b, int r, const loss_row *row, float z_label, plb_d
 }
 
 /* The first pass over row r, and the whole vectors of the gradient of the row before it. */
-INLINE void row_first(plb_loss_rows *rows, batch *b, int r, float *e, const grad_row *grad, plb_dtype dtype,
-                      row_kind kind, row_output output)
+INLINE void row_first(plb_loss_rows *rows, batch *b, int r, const vf_exp_kit *kit, float *e, const grad_row *grad,
+                      plb_dtype dtype, row_kind kind, row_output output)
 {
     const int32_t label = rows->label[r];
     const loss_row row = {
@@ -68,7 +68,7 @@ INLINE void row_first(plb_loss_rows *rows, batch *b, int r, float *e, const grad
     };
     const float z_label = load_one(row.logits, label, dtype);
     row_sums sums;
-    const bool trusted = row_exp(&sums, &row, grad, dtype, kind, output);
+    const bool trusted = row_exp(&sums, &row, kit, grad, dtype, kind, output);
     b->exponentials[r] = sums.exponentials;
     b->of_label[r] = sums.of_label;
     if (kind == SOFT || kind == WINDOWED)
@@ -186,8 +186,8 @@ INLINE bool has_row(const plb_loss_rows *rows, int r)
 }
 
 /* The first pass over row r, and the gradient of the row before it. */
-INLINE void loss_step(plb_loss_rows *rows, batch *b, int r, stream *out, plb_dtype dtype, row_kind kind,
-                      row_output output)
+INLINE void loss_step(plb_loss_rows *rows, batch *b, int r, const vf_exp_kit *kit, stream *out, plb_dtype dtype,
+                      row_kind kind, row_output output)
 {
     const int64_t n = rows->classes, pitch = plb_loss_pitch(n);
     float *const e = rows->scratch + (r & 1) * pitch, *const e_before = rows->scratch + (~r & 1) * pitch;
@@ -198,7 +198,7 @@ INLINE void loss_step(plb_loss_rows *rows, batch *b, int r, stream *out, plb_dty
         grad_begin(out, &grad, n, dtype, kind, output);
     }
     if (has_row(rows, r)) {
-        row_first(rows, b, r, e, &grad, dtype, kind, output);
+        row_first(rows, b, r, kit, e, &grad, dtype, kind, output);
         if (kind == WINDOWED)
             row_window(rows, b, r, HAS_GRAD(output) ? e : NULL, dtype);
     } else {
@@ -218,6 +218,7 @@ INLINE void loss_rows(plb_loss_rows *rows, plb_dtype dtype, row_kind kind, row_o
     char stage[192] __attribute__((aligned(64)));
     stream out = {.stage = stage};
     const int64_t n = rows->classes, pitch = plb_loss_pitch(n), row_bytes = n * (dtype == PLB_F32 ? 4 : 2);
+    const vf_exp_kit kit = vf_exp_begin();
     batch b;
     b.near = bytes_ahead(rows, NEAR_LOGITS, row_bytes);
     b.far = bytes_ahead(rows, FAR_LOGITS, row_bytes);
@@ -227,7 +228,7 @@ INLINE void loss_rows(plb_loss_rows *rows, plb_dtype dtype, row_kind kind, row_o
     for (int k = 0; k < 2; k++) /* vectors go past the end of a row */
         memset(rows->scratch + k * pitch + n, 0, (size_t)(pitch - n) * sizeof(float));
     for (int r = 0; r < rows->count + HAS_GRAD(output); r++)
-        loss_step(rows, &b, r, &out, dtype, kind, output);
+        loss_step(rows, &b, r, &kit, &out, dtype, kind, output);
     if (output == STREAMED)
         stream_end(&out);
     batch_losses(rows, &b, kind);

@@ -144,6 +144,23 @@ static const float exp2_fractions[32] __attribute__((aligned(64))) = {
     0x1.85165ap-1f, 0x1.8d9b72p-1f, 0x1.96504cp-1f, 0x1.9f35f6p-1f, 0x1.a84d7ep-1f, 0x1.b197fep-1f, 0x1.bb1694p-1f,
     0x1.c4ca62p-1f, 0x1.ceb494p-1f, 0x1.d8d65ap-1f, 0x1.e330ecp-1f};
 
+typedef struct vf_exp_kit {
+    vf log2e, magic, vertex, c, low, high;
+} vf_exp_kit;
+
+/* Compilers would load them anew for every row. */
+static inline vf_exp_kit vf_exp_begin(void)
+{
+    return (vf_exp_kit){
+        .log2e = vf_keep(vf_set(0x1.715476p+0f)),
+        .magic = vf_keep(vf_set(0x1.8p18f)),
+        .vertex = vf_keep(vf_set(0x1.8p18f + 46 / 32.0f)),
+        .c = vf_keep(vf_set(0x1.0a66bap+1f)),
+        .low = vf_keep(_mm512_load_ps(exp2_fractions)),
+        .high = vf_keep(_mm512_load_ps(exp2_fractions + 16)),
+    };
+}
+
 /*
  * As in exp.inc.h, by another way, with few instructions, which count where 512 bits take two turns.  With n the
  * multiple of 1/32 nearest to d / log 2 and f the rest, 2^f is a (u^2 + c) with u = f + 46/32, within 1.3e-7: of the
@@ -152,15 +169,13 @@ static const float exp2_fractions[32] __attribute__((aligned(64))) = {
  * by 2^floor(n - 46/32), so k is 2 for the fractions below 46/32 - 1, else 1.  e^0 is exactly 1.  NaN or infinite for
  * d = -inf and d below -1e26.
  */
-static inline vf vf_exp(vf d)
+static inline vf vf_exp(vf d, const vf_exp_kit *kit)
 {
-    const vf log2e = vf_set(0x1.715476p+0f), magic = vf_set(0x1.8p18f);
-    const vf low = _mm512_load_ps(exp2_fractions), high = _mm512_load_ps(exp2_fractions + 16);
-    const vf shifted = _mm512_fmadd_ps(d, log2e, magic);
-    const vf n = _mm512_sub_ps(shifted, vf_set(0x1.8p18f + 46 / 32.0f));
-    const vf u = _mm512_fmsub_ps(d, log2e, n);
-    const vf t = _mm512_permutex2var_ps(low, _mm512_castps_si512(shifted), high);
-    return _mm512_scalef_ps(_mm512_mul_ps(t, _mm512_fmadd_ps(u, u, vf_set(0x1.0a66bap+1f))), n);
+    const vf shifted = _mm512_fmadd_ps(d, kit->log2e, kit->magic);
+    const vf n = _mm512_sub_ps(shifted, kit->vertex);
+    const vf u = _mm512_fmsub_ps(d, kit->log2e, n);
+    const vf t = _mm512_permutex2var_ps(kit->low, _mm512_castps_si512(shifted), kit->high);
+    return _mm512_scalef_ps(_mm512_mul_ps(t, _mm512_fmadd_ps(u, u, kit->c)), n);
 }
 
 static inline float vf_sum(vf a)
