@@ -11,8 +11,8 @@ typedef struct careful_sums {
     double targets; /* the sum of z - max if SMOOTHED, of t (z - max) if SOFT */
 } careful_sums;
 
-INLINE void careful_step(row_accumulators *sums, const loss_row *row, const vf_exp_kit *kit, int64_t i, vf max,
-                         float scale, int count, plb_dtype dtype, row_kind kind)
+INLINE void careful_step(row_sums *sums, const loss_row *row, const vf_exp_kit *kit, int64_t i, vf max, float scale,
+                         int count, plb_dtype dtype, row_kind kind)
 {
     const vf none = vf_set(-150), zero = vf_set(0);
     const vf z = count == VF_LANES ? load(row->logits, i, dtype) : load_n(row->logits, i, dtype, count);
@@ -32,7 +32,7 @@ INLINE careful_sums row_careful(const loss_row *row, plb_dtype dtype, row_kind k
     const float highest = row_max(row->logits, n, dtype), scale = 0.25f / (float)n;
     const vf max = vf_set(highest);
     const vf_exp_kit kit = vf_exp_begin();
-    row_accumulators sums = {vf_set(0), vf_set(0), vf_set(0)};
+    row_sums sums = {vf_set(0), vf_set(0), vf_set(0)};
     int64_t i = 0;
     for (; i + VF_LANES <= n; i += VF_LANES)
         careful_step(&sums, row, &kit, i, max, scale, VF_LANES, dtype, kind);

@@ -19,16 +19,10 @@ typedef struct loss_row {
     const float *t; /* the targets, if SOFT  */
 } loss_row;
 
+/* Sums of a row, not yet across lanes: of exponentials; of z if SMOOTHED, of t z if SOFT; and the maximum. */
 typedef struct row_sums {
-    float exponentials;
-    float of_label; /* the label's exponential                                                                 */
-    float targets;  /* the sum of z if SMOOTHED, of t z if SOFT                                                */
-    bool is_top;    /* no class is above the label                                                             */
-} row_sums;
-
-typedef struct row_accumulators {
     vf exponentials, targets, highest;
-} row_accumulators;
+} row_sums;
 
 /* The maximum; a NaN may be overlooked here, but not by the exponentials. */
 INLINE float row_max(const void *z, int64_t n, plb_dtype dtype)
@@ -66,8 +60,8 @@ INLINE vf bounded(vf a)
 }
 
 /* The vector of classes i ..., of which `count` lanes count. */
-INLINE void exp_step(row_accumulators *sums, const loss_row *row, const vf_exp_kit *kit, int64_t i, int count,
-                     plb_dtype dtype, row_kind kind)
+INLINE void exp_step(row_sums *sums, const loss_row *row, const vf_exp_kit *kit, int64_t i, int count, plb_dtype dtype,
+                     row_kind kind)
 {
     const bool whole = count == VF_LANES;
     const vf none = vf_set(-150); /* whose exponential is 0 in float32 */
@@ -85,14 +79,14 @@ INLINE void exp_step(row_accumulators *sums, const loss_row *row, const vf_exp_k
 }
 
 /*
- * Gives whether the sums are to be trusted.  Along with the exponentials goes the gradient of the row before, if it has
- * one: arithmetic and stores then take turns, and neither waits for the other.
+ * Along with the exponentials goes the gradient of the row before, if it has one: arithmetic and stores then take
+ * turns, and neither waits for the other.
  */
-INLINE bool row_exp(row_sums *sums, const loss_row *row, const vf_exp_kit *kit, const grad_row *grad, plb_dtype dtype,
-                    row_kind kind, row_output output)
+INLINE row_sums row_exp(const loss_row *row, const vf_exp_kit *kit, const grad_row *grad, plb_dtype dtype,
+                        row_kind kind, row_output output)
 {
     const int64_t n = row->classes, whole = n & -VF_LANES;
-    row_accumulators a = {vf_set(0), vf_set(0), vf_set(-150)}, b = a;
+    row_sums a = {vf_set(0), vf_set(0), vf_set(-150)}, b = a;
     int64_t i = 0, k = grad->begin;
     for (; HAS_GRAD(output) && i + 2 * VF_LANES <= n && k + 2 * VF_LANES <= grad->end;
          i += 2 * VF_LANES, k += 2 * VF_LANES) {
@@ -115,12 +109,15 @@ INLINE bool row_exp(row_sums *sums, const loss_row *row, const vf_exp_kit *kit, 
         exp_step(&a, row, kit, i, VF_LANES, dtype, kind);
     if (whole < n)
         exp_step(&b, row, kit, whole, (int)(n - whole), dtype, kind);
-    sums->exponentials = vf_sum(vf_add(a.exponentials, b.exponentials));
-    sums->of_label = row->e[row->label];
-    sums->targets = kind == SMOOTHED || kind == SOFT ? vf_sum(vf_add(a.targets, b.targets)) : 0;
-    const vf highest = vf_max(a.highest, b.highest);
-    sums->is_top = row->top && !vf_any_above(highest, load_one(row->logits, row->label, dtype));
-    /* of one class alone the probability is to be exactly 1, which takes an exponential of exactly 1 */
-    return n > 1 && (VF_EXP_OVERFLOWS || !vf_any_above(highest, 88)) && sums->exponentials >= 0x1p-64f &&
-           sums->exponentials <= 0x1p92f && sums->of_label >= 0x1p-120f && sums->targets - sums->targets == 0;
+    return (row_sums){vf_add(a.exponentials, b.exponentials), vf_add(a.targets, b.targets),
+                      vf_max(a.highest, b.highest)};
+}
+
+/*
+ * Whether the sum of a row's exponentials is to be trusted.  Of one class alone the probability is to be exactly 1,
+ * which takes an exponential of exactly 1.
+ */
+INLINE bool is_safe(float sum, float of_label, int64_t classes)
+{
+    return (sum >= 0x1p-64f) & (sum <= 0x1p92f) & (of_label >= 0x1p-120f) & (classes > 1);
 }

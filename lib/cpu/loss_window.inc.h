@@ -25,15 +25,19 @@ INLINE window window_of(const plb_gaussian *g, int32_t label)
     };
 }
 
-/*
- * Gives the sum of t z, or, for a row that needed care, a quarter of the sum of t (z - shift); and does e -= t * scale
- * where e is given.  A vector may reach past its grid row into the next, where t is 0; the next is therefore loaded
- * before this one is stored, for a load that overlaps a store in flight has to wait for it.
- */
-INLINE float window_apply(const window *w, const void *z, bool careful, float shift, float *e, float scale, int64_t n,
-                          plb_dtype dtype)
+INLINE vf window_logits(const void *z, int64_t i, int64_t n, plb_dtype dtype)
 {
-    const vf quarter = vf_set(0.25f), less = vf_set(shift * 0.25f), minus = vf_set(-scale);
+    return i + VF_LANES <= n ? load(z, i, dtype) : load_n(z, i, dtype, (int)(n - i));
+}
+
+/*
+ * Gives the sum of t z, not yet across lanes; and does e -= t * scale where e is given.  A vector may reach past its
+ * grid row into the next, where t is 0; the next is therefore loaded before this one is stored, for a load that
+ * overlaps a store in flight has to wait for it.
+ */
+INLINE vf window_apply(const window *w, const void *z, float *e, float scale, int64_t n, plb_dtype dtype)
+{
+    const vf minus = vf_set(-scale);
     vf sum = vf_set(0);
     for (int32_t c = 0; c < w->columns; c += VF_LANES) {
         const vf x = vf_load(w->x + c);
@@ -41,8 +45,7 @@ INLINE float window_apply(const window *w, const void *z, bool careful, float sh
         vf row = e ? vf_load(e + i) : x;
         for (int32_t r = 0; r < w->rows; r++, i += w->width) {
             const vf t = vf_mul(x, vf_set(w->y[r]));
-            const vf logits = i + VF_LANES <= n ? load(z, i, dtype) : load_n(z, i, dtype, (int)(n - i));
-            sum = vf_fma(t, careful ? bounded(vf_fms(logits, quarter, less)) : logits, sum);
+            sum = vf_fma(t, window_logits(z, i, n, dtype), sum);
             if (e) {
                 const vf next = r + 1 < w->rows ? vf_load(e + i + w->width) : row;
                 vf_store(e + i, vf_fma(t, minus, row));
@@ -50,18 +53,37 @@ INLINE float window_apply(const window *w, const void *z, bool careful, float sh
             }
         }
     }
-    return vf_sum(sum);
+    return sum;
 }
 
-/* A position's row of the table.  What a vector has too much at the end of its grid row, the next one overwrites. */
+/* The sum of t (z - shift), however large it is. */
+INLINE double window_careful(const window *w, const void *z, float shift, int64_t n, plb_dtype dtype)
+{
+    const vf quarter = vf_set(0.25f), less = vf_set(shift * 0.25f);
+    vf sum = vf_set(0);
+    for (int32_t c = 0; c < w->columns; c += VF_LANES)
+        for (int32_t r = 0; r < w->rows; r++) {
+            const vf logits = window_logits(z, w->begin + c + r * w->width, n, dtype);
+            const vf t = vf_mul(vf_load(w->x + c), vf_set(w->y[r]));
+            sum = vf_fma(t, bounded(vf_fms(logits, quarter, less)), sum);
+        }
+    return 4 * (double)vf_sum(sum);
+}
+
+/* A position's row of the table. */
+INLINE float *table_at(const plb_loss_rows *rows, int32_t label)
+{
+    return rows->table + label * plb_loss_table_pitch(rows->classes);
+}
+
+/* Once it has been filled.  What a vector has too much at the end of its grid row, the next one overwrites. */
 INLINE const float *table_row(const plb_loss_rows *rows, int32_t label)
 {
-    const int64_t pitch = plb_loss_table_pitch(rows->classes);
-    float *const row = rows->table + label * pitch;
+    float *const row = table_at(rows, label);
     if (rows->has_row[label])
         return row;
     const window w = window_of(rows->gaussian, label);
-    memset(row, 0, (size_t)pitch * sizeof(float));
+    memset(row, 0, (size_t)plb_loss_table_pitch(rows->classes) * sizeof(float));
     for (int32_t r = 0; r < w.rows; r++)
         for (int32_t c = 0; c < w.columns; c += VF_LANES)
             vf_store(row + w.begin + r * w.width + c, vf_mul(vf_load(w.x + c), vf_set(w.y[r])));
