@@ -92,12 +92,16 @@ INLINE row_sums row_exp(const loss_row *row, const vf_exp_kit *kit, const grad_r
          i += 2 * VF_LANES, k += 2 * VF_LANES) {
         ask_for_logits(row, i, 2 * VF_LANES, dtype);
         exp_step(&a, row, kit, i, VF_LANES, dtype, kind);
-        grad_step(grad, k, dtype, kind, output);
+        if (dtype == PLB_F32)
+            grad_step(grad, k, dtype, kind, output);
         exp_step(&b, row, kit, i + VF_LANES, VF_LANES, dtype, kind);
-        grad_step(grad, k + VF_LANES, dtype, kind, output);
+        if (dtype == PLB_F32)
+            grad_step(grad, k + VF_LANES, dtype, kind, output);
+        else
+            grad_pair(grad, k, dtype, kind, output);
     }
-    for (; HAS_GRAD(output) && k < grad->end; k += VF_LANES)
-        grad_step(grad, k, dtype, kind, output);
+    if (HAS_GRAD(output))
+        grad_rest(grad, k, dtype, kind, output);
     for (; i + 2 * VF_LANES <= n; i += 2 * VF_LANES) {
         ask_for_logits(row, i, 2 * VF_LANES, dtype);
         exp_step(&a, row, kit, i, VF_LANES, dtype, kind);

@@ -47,6 +47,21 @@ INLINE void grad_step(const grad_row *row, int64_t i, plb_dtype dtype, row_kind 
         store(row->to, i, dtype, grad_vector(row, i, kind));
 }
 
+/* Two vectors of 16-bit gradients. */
+INLINE void grad_pair(const grad_row *row, int64_t i, plb_dtype dtype, row_kind kind, row_output output)
+{
+    store_pair(row->to, i, dtype, grad_vector(row, i, kind), grad_vector(row, i + VF_LANES, kind), output == STREAMED);
+}
+
+/* All that row_exp() may take along from class i on. */
+INLINE void grad_rest(const grad_row *row, int64_t i, plb_dtype dtype, row_kind kind, row_output output)
+{
+    for (; dtype != PLB_F32 && i + 2 * VF_LANES <= row->end; i += 2 * VF_LANES)
+        grad_pair(row, i, dtype, kind, output);
+    for (; i < row->end; i += VF_LANES)
+        grad_step(row, i, dtype, kind, output);
+}
+
 /* The classes [i, end) of the row to the stage, which they may overrun. */
 INLINE void grad_stage(stream *out, const grad_row *row, int64_t i, int64_t end, plb_dtype dtype, row_kind kind)
 {

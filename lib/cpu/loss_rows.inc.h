@@ -98,8 +98,7 @@ INLINE void loss_step(plb_loss_rows *rows, batch *b, int r, const vf_exp_kit *ki
     if (has_row(rows, r)) {
         row_first(rows, b, r, kit, grad, dtype, kind, output);
     } else {
-        for (int64_t k = grad->begin; k < grad->end; k += VF_LANES)
-            grad_step(grad, k, dtype, kind, output);
+        grad_rest(grad, grad->begin, dtype, kind, output);
         if (r < rows->count)
             row_nothing(b, r);
     }

@@ -74,14 +74,19 @@ static inline vf widen_bf16(__m256i halves)
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
 }
 
-static inline __m256i narrow_bf16(vf a)
+/* The bits of a, rounded to bfloat16, which is their upper half. */
+static inline __m512i round_bf16(vf a)
 {
     const __m512i bits = _mm512_castps_si512(a);
-    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-    const __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-    const __m512i chosen =
-        _mm512_mask_or_epi32(rounded, _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), bits, _mm512_set1_epi32(0x400000));
-    return _mm512_cvtepi32_epi16(_mm512_srli_epi32(chosen, 16));
+    const __mmask16 is_odd = _mm512_test_epi32_mask(bits, _mm512_set1_epi32(0x10000));
+    const __m512i half = _mm512_mask_blend_epi32(is_odd, _mm512_set1_epi32(0x7fff), _mm512_set1_epi32(0x8000));
+    return _mm512_mask_or_epi32(_mm512_add_epi32(bits, half), _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), bits,
+                                _mm512_set1_epi32(0x400000));
+}
+
+static inline __m256i narrow_bf16(vf a)
+{
+    return _mm512_cvtepi32_epi16(_mm512_srli_epi32(round_bf16(a), 16));
 }
 
 static inline vf vf_load_bf16(const uint16_t *p)
@@ -262,6 +267,29 @@ static inline void vf_add_to_doubles(double *sum, vf a)
     const __m512d high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1));
     _mm512_storeu_pd(sum, _mm512_add_pd(_mm512_loadu_pd(sum), low));
     _mm512_storeu_pd(sum + 8, _mm512_add_pd(_mm512_loadu_pd(sum + 8), high));
+}
+
+static inline void v_store_line(void *line, __m512i halves, bool past)
+{
+    if (past)
+        _mm512_stream_si512((__m512i *)line, halves);
+    else
+        _mm512_storeu_si512(line, halves);
+}
+
+/* Two vectors at once, past the caches or not. */
+static inline void vf_store_pair_f16(uint16_t *p, vf a, vf b, bool past)
+{
+    const __m256i low = _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    const __m256i high = _mm512_cvtps_ph(b, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    v_store_line(p, _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1), past);
+}
+
+static inline void vf_store_pair_bf16(uint16_t *p, vf a, vf b, bool past)
+{
+    const __m512i upper_halves = _mm512_set_epi16(63, 61, 59, 57, 55, 53, 51, 49, 47, 45, 43, 41, 39, 37, 35, 33, 31,
+                                                  29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
+    v_store_line(p, _mm512_permutex2var_epi16(round_bf16(a), upper_halves, round_bf16(b)), past);
 }
 
 static inline __m512i round_bf16_sum(__m512 a)

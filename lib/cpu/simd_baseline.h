@@ -229,6 +229,21 @@ static inline void vf_add_to_doubles(double *sum, vf a)
  * upper halves of words after a shift, those at odd places already do.  A NaN that comes out of a sum of bfloat16
  * has nothing in its lower half, so rounding cannot carry it away.
  */
+/* Two vectors at once, past the caches or not. */
+static inline void vf_store_pair_f16(uint16_t *p, vf a, vf b, bool past)
+{
+    (void)past;
+    vf_store_f16(p, a);
+    vf_store_f16(p + VF_LANES, b);
+}
+
+static inline void vf_store_pair_bf16(uint16_t *p, vf a, vf b, bool past)
+{
+    (void)past;
+    vf_store_bf16(p, a);
+    vf_store_bf16(p + VF_LANES, b);
+}
+
 static inline vu round_bf16_sum(vu a)
 {
     return a + 0x7fffu + (a >> 16 & 1u);

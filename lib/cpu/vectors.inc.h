@@ -62,6 +62,15 @@ INLINE void stream_vector(void *p, int64_t i, plb_dtype dtype, vf a)
         vf_stream_bf16((uint16_t *)p + i, a);
 }
 
+/* Two vectors of 16-bit numbers, which fill a line together. */
+INLINE void store_pair(void *p, int64_t i, plb_dtype dtype, vf a, vf b, bool past)
+{
+    if (dtype == PLB_F16)
+        vf_store_pair_f16((uint16_t *)p + i, a, b, past);
+    else
+        vf_store_pair_bf16((uint16_t *)p + i, a, b, past);
+}
+
 INLINE float load_one(const void *p, int64_t i, plb_dtype dtype)
 {
     if (dtype == PLB_F32)
