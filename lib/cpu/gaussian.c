@@ -10,13 +10,15 @@
  */
 static void fill_axis(double *factor, double *row_sum, int32_t side, double sigma, int normalization)
 {
+    for (int32_t j = 0; j < side; j++) /* g depends on the distance alone, and is slow */
+        factor[j] = sigma > 0 ? exp(-(double)j * j / (sigma * sigma)) : j == 0;
+    for (int32_t i = 1; i < side; i++)
+        for (int32_t j = 0; j < side; j++)
+            factor[(int64_t)i * side + j] = factor[i > j ? i - j : j - i];
     for (int32_t i = 0; i < side; i++) {
         row_sum[i] = 0;
-        for (int32_t j = 0; j < side; j++) {
-            const double distance = i - j;
-            factor[(int64_t)i * side + j] = sigma > 0 ? exp(-distance * distance / (sigma * sigma)) : i == j;
+        for (int32_t j = 0; j < side; j++)
             row_sum[i] += factor[(int64_t)i * side + j];
-        }
     }
     /* g is symmetric: the sum around j is row_sum[j] */
     for (int32_t i = 0; i < side; i++)
@@ -87,8 +89,9 @@ void plb_gaussian_fill(plb_gaussian *gaussian, poslabel_grid grid, double sigma,
     float *const y_window = (float *)(first_column + w);
     fill_axis(y, y_sum, grid.height, sigma, normalization);
     fill_axis(x, x_sum, grid.width, sigma, normalization);
-    for (int64_t i = 0; i < h * w; i++)
-        total[i] = y_sum[i / w] * x_sum[i % w];
+    for (int64_t i = 0; i < h; i++)
+        for (int64_t j = 0; j < w; j++)
+            total[i * w + j] = y_sum[i] * x_sum[j];
 
     const int32_t rows = find_window(y, grid.height, first_row), columns = find_window(x, grid.width, first_column);
     float *const x_window = y_window + h * rows;
