@@ -193,7 +193,7 @@ static void workspace_is_bounded(void **state)
                 c.confidence_filter = filter == 2;
                 expect_ok(context, loss_call(context, &c));
                 const size_t classes = 40, blocks = ((size_t)rows[i] + 63) / 64;
-                size_t bound = (size_t)threads * (8 * classes + 4096) + (48 * blocks < 200000 ? 48 * blocks : 200000);
+                size_t bound = (size_t)threads * (8 * classes + 12288) + (48 * blocks < 200000 ? 48 * blocks : 200000);
                 if (filter)
                     bound += 2048 + 16 * (5 * 5 + 8 * 8 + 16 * 8) + (size_t)threads * 4 * classes * (classes + 32);
                 if (filter == 2)

@@ -64,7 +64,7 @@ extern "C" {
  * On CUDA a loss is one launch, with its gradient and all sums; where the gradient needs a W that only the device can
  * know (reduction mean with a mask, weights or ids, and no normalizer), that launch is a cooperative one.
  *
- * Workspace on the CPU: 8 * C + 4 KiB per thread, 48 bytes for each 64 rows (at most 200 KB), and what the loss
+ * Workspace on the CPU: 8 * C + 12 KiB per thread, 48 bytes for each 64 rows (at most 200 KB), and what the loss
  * itself documents.  On CUDA: 40 bytes for each block of the launch, of which there are as many as the GPU holds at
  * once (some thousand at most), and what the loss itself documents.
  *

@@ -63,15 +63,28 @@ static bool has_table(const plb_loss_job *job)
            plb_loss_table_floats(job->classes) > 0;
 }
 
-/* A thread's scratch: exponentials, table, and which rows the table has. */
-static void cut_scratch(const plb_loss_run *run, plb_loss_rows *batch, int thread)
+/* A batch, in whole lines, and what the kernel keeps of it. */
+static size_t batch_size(void)
+{
+    return (sizeof(plb_loss_rows) + 63) / 64 * 64 + PLB_LOSS_WORK;
+}
+
+/*
+ * A thread's scratch: its batch, exponentials, table, and which rows the table has.  The batch is not on the stack, for
+ * there are processors that find a line in the L1 cache by a hash of its address: of two lines far apart, each may put
+ * the other out.
+ */
+static plb_loss_rows *cut_scratch(const plb_loss_run *run, int thread)
 {
     const int64_t classes = run->job->classes;
     char *const scratch = run->scratch + (size_t)thread * run->scratch_size;
-    char *const table = scratch + plb_loss_scratch(classes);
-    batch->scratch = (float *)(void *)scratch;
+    char *const table = scratch + batch_size() + plb_loss_scratch(classes);
+    plb_loss_rows *const batch = (plb_loss_rows *)(void *)scratch;
+    batch->work = scratch + batch_size() - PLB_LOSS_WORK;
+    batch->scratch = (float *)(void *)(scratch + batch_size());
     batch->table = has_table(run->job) ? (float *)(void *)table : NULL;
     batch->has_row = (uint8_t *)table + plb_loss_table_floats(classes) * sizeof(float);
+    return batch;
 }
 
 /* Weighs the rows that the model is already sure of with 0. */
@@ -92,16 +105,15 @@ static void loss_blocks(void *argument, int thread, int threads)
     threads = threads < run->threads ? threads : run->threads;
     const int64_t end_row = run->first + run->count, first_block = run->first / run->block_rows;
     double weight[PLB_ROW_BATCH];
-    plb_loss_rows batch;
-    batch.classes = job->classes;
-    batch.gaussian = job->target == PLB_TARGET_GAUSSIAN ? &run->gaussian : NULL;
-    batch.base = job->label_smoothing / (double)job->classes;
-    batch.peak = 1 - job->label_smoothing;
-    batch.stream = job->grad_logits.data && !run->filter && !job->in_place &&
-                   logits_bytes(job, run->count) > run->call->context->stream_bytes;
-    batch.filter = run->filter;
-    batch.accuracy = job->accuracy.data != NULL;
-    cut_scratch(run, &batch, thread);
+    plb_loss_rows *const batch = cut_scratch(run, thread);
+    batch->classes = job->classes;
+    batch->gaussian = job->target == PLB_TARGET_GAUSSIAN ? &run->gaussian : NULL;
+    batch->base = job->label_smoothing / (double)job->classes;
+    batch->peak = 1 - job->label_smoothing;
+    batch->stream = job->grad_logits.data && !run->filter && !job->in_place &&
+                    logits_bytes(job, run->count) > run->call->context->stream_bytes;
+    batch->filter = run->filter;
+    batch->accuracy = job->accuracy.data != NULL;
 
     int64_t begin, end;
     plb_share((end_row + run->block_rows - 1) / run->block_rows - first_block, thread, threads, &begin, &end);
@@ -110,19 +122,20 @@ static void loss_blocks(void *argument, int thread, int threads)
         const int64_t last = (b + 1) * run->block_rows < end_row ? (b + 1) * run->block_rows : end_row;
         block_sums sums = run->sums[b]; /* of its rows in the pass before */
         for (int64_t at = first; at < last; at += PLB_ROW_BATCH) {
-            plb_loss_fill(run, &batch, weight, at, (int)(last - at < PLB_ROW_BATCH ? last - at : PLB_ROW_BATCH));
-            run->kernel(&batch);
+            plb_loss_fill(run, batch, weight, at, (int)(last - at < PLB_ROW_BATCH ? last - at : PLB_ROW_BATCH));
+            run->kernel(batch);
             if (run->filter)
-                filter_batch(run, &batch, weight, at);
-            for (int k = 0; k < batch.count; k++) {
-                batch.loss[k] = weight[k] == 0 ? 0 : weight[k] * batch.loss[k];
+                filter_batch(run, batch, weight, at);
+            for (int k = 0; k < batch->count; k++) {
+                batch->loss[k] = weight[k] == 0 ? 0 : weight[k] * batch->loss[k];
                 sums.weight += weight[k];
-                sums.loss += batch.loss[k];
-                sums.correct += batch.correct[k] ? weight[k] : 0;
+                sums.loss += batch->loss[k];
+                sums.correct += batch->correct[k] ? weight[k] : 0;
             }
             if (job->loss.data && job->reduction == POSLABEL_REDUCTION_NONE)
-                for (int k = 0; k < batch.count; k++)
-                    plb_store_number(plb_row(&job->loss, plb_loss_row_at(run, at + k)), job->loss.dtype, batch.loss[k]);
+                for (int k = 0; k < batch->count; k++)
+                    plb_store_number(plb_row(&job->loss, plb_loss_row_at(run, at + k)), job->loss.dtype,
+                                     batch->loss[k]);
         }
         run->sums[b] = sums;
     }
@@ -166,7 +179,7 @@ static size_t cut_memory(plb_loss_run *run, int threads, char *memory)
     run->blocks = job->rows ? (job->rows + run->block_rows - 1) / run->block_rows : 0;
 
     const bool is_soft = job->target == PLB_TARGET_GAUSSIAN;
-    run->scratch_size = plb_loss_scratch(job->classes);
+    run->scratch_size = plb_size_add(batch_size(), plb_loss_scratch(job->classes));
     if (has_table(job))
         run->scratch_size += plb_loss_table_floats(job->classes) * sizeof(float) + (size_t)job->classes;
     run->scratch_size = plb_size_add(run->scratch_size, 63 + GAP) / 64 * 64;
@@ -208,9 +221,7 @@ poslabel_status plb_loss_begin(plb_loss_run *run, const plb_call *call, const pl
     };
     cut_memory(run, threads, memory);
     for (int t = 0; has_table(job) && t < threads; t++) {
-        plb_loss_rows batch;
-        cut_scratch(run, &batch, t);
-        memset(batch.has_row, 0, (size_t)job->classes);
+        memset(cut_scratch(run, t)->has_row, 0, (size_t)job->classes);
     }
     if (run->has_weights || job->ids.data) {
         plb_parallel(call->context, (size_t)job->rows * 16, weigh_blocks, run);

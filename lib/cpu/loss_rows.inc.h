@@ -116,20 +116,21 @@ INLINE void loss_rows(plb_loss_rows *rows, plb_dtype dtype, row_kind kind, row_o
     const int64_t n = rows->classes, pitch = plb_loss_pitch(n), row_bytes = n * (dtype == PLB_F32 ? 4 : 2);
     const vf_exp_kit kit = vf_exp_begin();
     grad_row grad = {0};
-    batch b;
-    b.near = bytes_ahead(rows, NEAR_LOGITS, row_bytes);
-    b.far = bytes_ahead(rows, FAR_LOGITS, row_bytes);
+    _Static_assert(sizeof(batch) <= PLB_LOSS_WORK, "a batch does not fit");
+    batch *const b = rows->work;
+    b->near = bytes_ahead(rows, NEAR_LOGITS, row_bytes);
+    b->far = bytes_ahead(rows, FAR_LOGITS, row_bytes);
     memset(rows->correct, 0, sizeof rows->correct);
     for (int k = 0; k < 2; k++) /* vectors go past the end of a row */
         memset(rows->scratch + k * pitch + n, 0, (size_t)(pitch - n) * sizeof(float));
     for (int r = 0; r < rows->count + HAS_GRAD(output); r++) {
-        loss_step(rows, &b, r, &kit, &grad, &out, dtype, kind, output);
+        loss_step(rows, b, r, &kit, &grad, &out, dtype, kind, output);
         if (!HAS_GRAD(output) && (r % SETTLED == SETTLED - 1 || r == rows->count - 1))
-            settle(rows, &b, r / SETTLED * SETTLED, r + 1, dtype, kind);
+            settle(rows, b, r / SETTLED * SETTLED, r + 1, dtype, kind);
     }
     if (output == STREAMED)
         stream_end(&out);
-    batch_losses(rows, &b, kind);
+    batch_losses(rows, b, kind);
 }
 
 /* The kinds and outputs as copies of the loop, so that none pays for another. */
