@@ -41,8 +41,8 @@ INLINE vf grad_vector(const grad_row *row, int64_t i, row_kind kind)
 
 INLINE void grad_step(const grad_row *row, int64_t i, plb_dtype dtype, row_kind kind, row_output output)
 {
-    if (output == STREAMED)
-        stream_vector(row->to, i, dtype, grad_vector(row, i, kind));
+    if (output == STREAMED && dtype == PLB_F32) /* 16-bit gradients go past the caches in pairs alone */
+        vf_stream((float *)(void *)row->to + i, grad_vector(row, i, kind));
     else
         store(row->to, i, dtype, grad_vector(row, i, kind));
 }

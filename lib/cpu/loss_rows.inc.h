@@ -40,7 +40,7 @@ INLINE vf row_window(const plb_loss_rows *rows, const batch *b, int r, plb_dtype
 INLINE void row_first(plb_loss_rows *rows, batch *b, int r, const vf_exp_kit *kit, const grad_row *grad,
                       plb_dtype dtype, row_kind kind, row_output output)
 {
-    const loss_row row = row_of(rows, b, r, e_of(rows, r), kind);
+    const loss_row row = row_of(rows, b, r, kind);
     const row_sums sums = row_exp(&row, kit, grad, dtype, kind, output);
     b->of_label[r] = VF_EXP_OVERFLOWS || !vf_any_above(sums.highest, 88) ? row.e[row.label] : 0;
     b->shift[r] = load_one(row.logits, row.label, dtype);
@@ -57,8 +57,8 @@ INLINE void row_first(plb_loss_rows *rows, batch *b, int r, const vf_exp_kit *ki
                      kind == WINDOWED ? row_window(rows, b, r, dtype, output) : sums.targets);
         return;
     }
-    row_settle(rows, b, r, row.e, vf_sum(sums.exponentials),
-               kind == SMOOTHED || kind == SOFT ? vf_sum(sums.targets) : 0, dtype, kind);
+    row_settle(rows, b, r, vf_sum(sums.exponentials), kind == SMOOTHED || kind == SOFT ? vf_sum(sums.targets) : 0,
+               dtype, kind);
     if (kind == WINDOWED)
         window_settle(rows, b, r, vf_sum(row_window(rows, b, r, dtype, output)), dtype);
     if (kind == ONE_HOT || kind == SMOOTHED)

@@ -29,7 +29,7 @@ INLINE float *e_of(const plb_loss_rows *rows, int r)
     return rows->scratch + (r & 1) * plb_loss_pitch(rows->classes);
 }
 
-INLINE loss_row row_of(const plb_loss_rows *rows, const batch *b, int r, float *e, row_kind kind)
+INLINE loss_row row_of(const plb_loss_rows *rows, const batch *b, int r, row_kind kind)
 {
     return (loss_row){
         .logits = rows->logits[r],
@@ -38,7 +38,7 @@ INLINE loss_row row_of(const plb_loss_rows *rows, const batch *b, int r, float *
         .classes = rows->classes,
         .label = rows->label[r],
         .top = rows->accuracy,
-        .e = e,
+        .e = e_of(rows, r),
         .t = kind == SOFT ? table_row(rows, rows->label[r]) : NULL,
     };
 }
@@ -50,10 +50,10 @@ INLINE bool is_top(const loss_row *row, vf highest, plb_dtype dtype)
     return !vf_any_above(highest, z) && row_max(row->logits, row->label, dtype) < z;
 }
 
-/* The first pass over row r once more, for its sums are not to be trusted; exponentials to e. */
-INLINE void row_again(plb_loss_rows *rows, batch *b, int r, float *e, plb_dtype dtype, row_kind kind)
+/* The first pass over row r once more, for its sums are not to be trusted. */
+INLINE void row_again(plb_loss_rows *rows, batch *b, int r, plb_dtype dtype, row_kind kind)
 {
-    const loss_row row = row_of(rows, b, r, e, kind);
+    const loss_row row = row_of(rows, b, r, kind);
     const careful_sums careful = dtype == PLB_F32   ? row_careful_f32(row, kind)
                                  : dtype == PLB_F16 ? row_careful_f16(row, kind)
                                                     : row_careful_bf16(row, kind);
@@ -79,16 +79,16 @@ INLINE void row_nothing(batch *b, int r)
     b->above[r] = b->total[r] = b->targets[r] = 0;
 }
 
-/* Takes the sums of row r, or makes them anew; exponentials then go to e. */
-INLINE void row_settle(plb_loss_rows *rows, batch *b, int r, float *e, float exponentials, float targets,
-                       plb_dtype dtype, row_kind kind)
+/* Takes the sums of row r, or makes them and the exponentials anew. */
+INLINE void row_settle(plb_loss_rows *rows, batch *b, int r, float exponentials, float targets, plb_dtype dtype,
+                       row_kind kind)
 {
     const bool has_targets = kind == SMOOTHED || kind == SOFT;
     b->exponentials[r] = exponentials;
     if (has_targets)
         b->targets[r] = targets - (kind == SMOOTHED ? (double)rows->classes : b->total[r]) * b->shift[r];
     if (!is_safe(exponentials, b->of_label[r], rows->classes) || (has_targets && targets - targets != 0))
-        row_again(rows, b, r, e, dtype, kind);
+        row_again(rows, b, r, dtype, kind);
 }
 
 /* Takes the sum of t z of a window, or makes it anew. */
@@ -110,7 +110,7 @@ INLINE void settle(plb_loss_rows *rows, batch *b, int first, int last, plb_dtype
     for (int r = first; r < last; r++) {
         if (!has_row(rows, r))
             continue;
-        row_settle(rows, b, r, e_of(rows, r), sums[r - first], targets[r - first], dtype, kind);
+        row_settle(rows, b, r, sums[r - first], targets[r - first], dtype, kind);
         if (kind == WINDOWED)
             window_settle(rows, b, r, targets[r - first], dtype);
     }

@@ -53,6 +53,7 @@ typedef struct plb_loss_rows {
     bool confident[PLB_ROW_BATCH];  /* out: p_label >= t_label                                                  */
 } plb_loss_rows;
 
+/* Room for what a kernel keeps of the rows of a batch; it checks that this is enough. */
 enum { PLB_LOSS_WORK = 5120 };
 
 /* Floats from one row of scratch to the next: slack for whole vectors past the end. */

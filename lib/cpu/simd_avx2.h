@@ -190,16 +190,6 @@ static inline void vf_stream(float *p, vf a)
     _mm256_stream_ps(p, a);
 }
 
-static inline void vf_stream_f16(uint16_t *p, vf a)
-{
-    _mm_stream_si128((__m128i *)p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
-}
-
-static inline void vf_stream_bf16(uint16_t *p, vf a)
-{
-    _mm_stream_si128((__m128i *)p, narrow_bf16(a));
-}
-
 static inline void v_stream_line(void *line, const void *from)
 {
     _mm256_stream_si256((__m256i *)line, _mm256_loadu_si256((const __m256i *)from));
@@ -218,24 +208,26 @@ static inline void vf_add_to_doubles(double *sum, vf a)
     _mm256_storeu_pd(sum + 4, _mm256_add_pd(_mm256_loadu_pd(sum + 4), high));
 }
 
-/* Two vectors at once, past the caches or not. */
-static inline void vf_store_pair_f16(uint16_t *p, vf a, vf b, bool past)
+static inline void store_halves(uint16_t *p, __m256i halves, bool past)
 {
-    const __m256i halves =
-        _mm256_set_m128i(_mm256_cvtps_ph(b, _MM_FROUND_TO_NEAREST_INT), _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
     if (past)
         _mm256_stream_si256((__m256i *)p, halves);
     else
         _mm256_storeu_si256((__m256i *)p, halves);
 }
 
+/* Two vectors at once, past the caches or not. */
+static inline void vf_store_pair_f16(uint16_t *p, vf a, vf b, bool past)
+{
+    const __m256i halves =
+        _mm256_set_m128i(_mm256_cvtps_ph(b, _MM_FROUND_TO_NEAREST_INT), _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
+    store_halves(p, halves, past);
+}
+
 static inline void vf_store_pair_bf16(uint16_t *p, vf a, vf b, bool past)
 {
     const __m256i halves = _mm256_set_m128i(narrow_bf16(b), narrow_bf16(a));
-    if (past)
-        _mm256_stream_si256((__m256i *)p, halves);
-    else
-        _mm256_storeu_si256((__m256i *)p, halves);
+    store_halves(p, halves, past);
 }
 
 static inline __m256i round_bf16_sum(__m256 a)

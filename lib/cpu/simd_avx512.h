@@ -241,16 +241,6 @@ static inline void vf_stream(float *p, vf a)
     _mm512_stream_ps(p, a);
 }
 
-static inline void vf_stream_f16(uint16_t *p, vf a)
-{
-    _mm256_stream_si256((__m256i *)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
-}
-
-static inline void vf_stream_bf16(uint16_t *p, vf a)
-{
-    _mm256_stream_si256((__m256i *)p, narrow_bf16(a));
-}
-
 static inline void v_stream_line(void *line, const void *from)
 {
     _mm512_stream_si512((__m512i *)line, _mm512_loadu_si512(from));
@@ -308,10 +298,7 @@ static inline void v_add_bf16(uint16_t *to, const uint16_t *a, const uint16_t *b
     const __m512i odd = round_bf16_sum(_mm512_add_ps(_mm512_castsi512_ps(_mm512_and_si512(x, upper)),
                                                      _mm512_castsi512_ps(_mm512_and_si512(y, upper))));
     const __m512i sum = _mm512_mask_blend_epi16(0xaaaaaaaau, _mm512_srli_epi32(even, 16), odd);
-    if (past)
-        _mm512_stream_si512((__m512i *)to, sum);
-    else
-        _mm512_storeu_si512(to, sum);
+    v_store_line(to, sum, past);
 }
 
 static inline void v_add_f16(uint16_t *to, const uint16_t *a, const uint16_t *b, bool past)

@@ -189,16 +189,6 @@ static inline void vf_stream(float *p, vf a)
 }
 
 /* As float16 and bfloat16, to an address that is a multiple of their size. */
-static inline void vf_stream_f16(uint16_t *p, vf a)
-{
-    vf_store_f16(p, a);
-}
-
-static inline void vf_stream_bf16(uint16_t *p, vf a)
-{
-    vf_store_bf16(p, a);
-}
-
 /* 64 bytes from anywhere to a 64-byte line, past the caches where the machine can */
 static inline void v_stream_line(void *line, const void *from)
 {

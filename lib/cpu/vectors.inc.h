@@ -51,17 +51,6 @@ INLINE void store_n(void *p, int64_t i, plb_dtype dtype, vf a, int n)
         vf_store_bf16_n((uint16_t *)p + i, a, n);
 }
 
-/* To a multiple of the vector's size, past the caches where the machine can. */
-INLINE void stream_vector(void *p, int64_t i, plb_dtype dtype, vf a)
-{
-    if (dtype == PLB_F32)
-        vf_stream((float *)p + i, a);
-    else if (dtype == PLB_F16)
-        vf_stream_f16((uint16_t *)p + i, a);
-    else
-        vf_stream_bf16((uint16_t *)p + i, a);
-}
-
 /* Two vectors of 16-bit numbers, which fill a line together. */
 INLINE void store_pair(void *p, int64_t i, plb_dtype dtype, vf a, vf b, bool past)
 {
