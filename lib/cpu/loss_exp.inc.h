@@ -14,12 +14,12 @@ typedef struct loss_row {
     const char *logits;
     int64_t near, far; /* how many bytes on are the logits to ask for: from the L2 cache, and from memory */
     int64_t classes, label;
-    bool top;       /* `is_top` is wanted    */
     float *e;       /* out: the exponentials */
     const float *t; /* the targets, if SOFT  */
 } loss_row;
 
-/* Sums of a row, not yet across lanes: of exponentials; of z if SMOOTHED, of t z if SOFT; and the maximum. */
+/* Sums of a row, not yet across lanes: of exponentials; of z if SMOOTHED, of t z if SOFT; where vf_exp() does not tell
+ * that it overflows, the maximum. */
 typedef struct row_sums {
     vf exponentials, targets, highest;
 } row_sums;
@@ -70,7 +70,7 @@ INLINE void exp_step(row_sums *sums, const loss_row *row, const vf_exp_kit *kit,
     const vf e = vf_exp(z, kit);
     vf_store(row->e + i, e);
     sums->exponentials = vf_add(sums->exponentials, e);
-    if (row->top || !VF_EXP_OVERFLOWS)
+    if (!VF_EXP_OVERFLOWS)
         sums->highest = vf_max(sums->highest, z);
     if (kind == SMOOTHED)
         sums->targets = vf_add(sums->targets, whole ? z : vf_select_n(z, vf_set(0), count));
@@ -87,21 +87,22 @@ INLINE row_sums row_exp(const loss_row *row, const vf_exp_kit *kit, const grad_r
 {
     const int64_t n = row->classes, whole = n & -VF_LANES;
     row_sums a = {vf_set(0), vf_set(0), vf_set(-150)}, b = a;
-    int64_t i = 0, k = grad->begin;
-    for (; HAS_GRAD(output) && i + 2 * VF_LANES <= n && k + 2 * VF_LANES <= grad->end;
-         i += 2 * VF_LANES, k += 2 * VF_LANES) {
+    const grad_row taken = grad_from_begin(grad, dtype, kind, output);
+    const int64_t both = (n < taken.end ? n : taken.end) & -(2 * VF_LANES);
+    int64_t i = 0;
+    for (; HAS_GRAD(output) && i < both; i += 2 * VF_LANES) {
         ask_for_logits(row, i, 2 * VF_LANES, dtype);
         exp_step(&a, row, kit, i, VF_LANES, dtype, kind);
         if (dtype == PLB_F32)
-            grad_step(grad, k, dtype, kind, output);
+            grad_step(&taken, i, dtype, kind, output);
         exp_step(&b, row, kit, i + VF_LANES, VF_LANES, dtype, kind);
         if (dtype == PLB_F32)
-            grad_step(grad, k + VF_LANES, dtype, kind, output);
+            grad_step(&taken, i + VF_LANES, dtype, kind, output);
         else
-            grad_pair(grad, k, dtype, kind, output);
+            grad_pair(&taken, i, dtype, kind, output);
     }
     if (HAS_GRAD(output))
-        grad_rest(grad, k, dtype, kind, output);
+        grad_rest(&taken, i, dtype, kind, output);
     for (; i + 2 * VF_LANES <= n; i += 2 * VF_LANES) {
         ask_for_logits(row, i, 2 * VF_LANES, dtype);
         exp_step(&a, row, kit, i, VF_LANES, dtype, kind);

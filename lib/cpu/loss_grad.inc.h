@@ -53,6 +53,21 @@ INLINE void grad_pair(const grad_row *row, int64_t i, plb_dtype dtype, row_kind 
     store_pair(row->to, i, dtype, grad_vector(row, i, kind), grad_vector(row, i + VF_LANES, kind), output == STREAMED);
 }
 
+/* What row_exp() may take along, with class `begin` as class 0: the loop over two rows then has one counter. */
+INLINE grad_row grad_from_begin(const grad_row *row, plb_dtype dtype, row_kind kind, row_output output)
+{
+    grad_row from = *row;
+    if (output != STREAMED || row->begin == 0)
+        return from;
+    from.e += row->begin;
+    if (kind == SOFT)
+        from.t += row->begin;
+    from.to += row->begin * (dtype == PLB_F32 ? 4 : 2);
+    from.begin = 0;
+    from.end -= row->begin;
+    return from;
+}
+
 /* All that row_exp() may take along from class i on. */
 INLINE void grad_rest(const grad_row *row, int64_t i, plb_dtype dtype, row_kind kind, row_output output)
 {

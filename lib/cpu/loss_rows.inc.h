@@ -49,7 +49,7 @@ INLINE void row_first(plb_loss_rows *rows, batch *b, int r, const vf_exp_kit *ki
     if (kind == SOFT || kind == WINDOWED)
         b->total[r] = rows->gaussian->total[row.label];
     if (rows->accuracy)
-        rows->correct[r] = is_top(&row, sums.highest, dtype);
+        rows->correct[r] = is_top(&row, dtype);
     if (!HAS_GRAD(output)) {
         vf_store(b->lanes[r % SETTLED], sums.exponentials);
         if (kind != ONE_HOT)

@@ -37,17 +37,16 @@ INLINE loss_row row_of(const plb_loss_rows *rows, const batch *b, int r, row_kin
         .far = b->far,
         .classes = rows->classes,
         .label = rows->label[r],
-        .top = rows->accuracy,
         .e = e_of(rows, r),
         .t = kind == SOFT ? table_row(rows, rows->label[r]) : NULL,
     };
 }
 
-/* Whether the label is the first maximum. */
-INLINE bool is_top(const loss_row *row, vf highest, plb_dtype dtype)
+/* Whether the label is the first maximum: a pass over logits that are in the cache, for calls that ask for it. */
+INLINE bool is_top(const loss_row *row, plb_dtype dtype)
 {
     const float z = load_one(row->logits, row->label, dtype);
-    return !vf_any_above(highest, z) && row_max(row->logits, row->label, dtype) < z;
+    return row_max(row->logits, row->label, dtype) < z && row_max(row->logits, row->classes, dtype) <= z;
 }
 
 /* The first pass over row r once more, for its sums are not to be trusted. */
@@ -64,7 +63,7 @@ INLINE void row_again(plb_loss_rows *rows, batch *b, int r, plb_dtype dtype, row
     b->shift[r] = careful.max;
     b->targets[r] = careful.targets;
     if (rows->accuracy)
-        rows->correct[r] = careful.exponentials == careful.exponentials && is_top(&row, vf_set(careful.max), dtype);
+        rows->correct[r] = careful.exponentials == careful.exponentials && is_top(&row, dtype);
 }
 
 INLINE bool has_row(const plb_loss_rows *rows, int r)
