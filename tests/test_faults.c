@@ -180,28 +180,31 @@ static void workspace_is_bounded(void **state)
 {
     (void)state;
     static const int64_t rows[] = {1, 64, 5000, 100000};
+    static const char *const names[] = {"hard", "soft", "filter", "reference normalization"};
     for (int threads = 1; threads <= 4; threads += 3)
-        for (int filter = 0; filter < 3; filter++)
+        for (int variant = 0; variant < 4; variant++)
             for (int i = 0; i < COUNT(rows); i++) {
                 if (test_is_quick() && rows[i] > 5000)
                     continue;
                 poslabel_context *context = context_new(POSLABEL_ISA_AUTO, threads);
                 const poslabel_grid grid = {5, 8};
-                loss_case c = loss_case_new(filter ? LOSS_DROPPOS : LOSS_EXPLICIT, grid, dtype_f32, 1, &rows[i],
+                loss_case c = loss_case_new(variant ? LOSS_DROPPOS : LOSS_EXPLICIT, grid, dtype_f32, 1, &rows[i],
                                             (layout){0}, POSLABEL_REDUCTION_MEAN, 1);
                 c.sigma = 1;
-                c.confidence_filter = filter == 2;
+                c.confidence_filter = variant == 2;
+                c.normalization = variant == 3 ? POSLABEL_NORMALIZATION_REFERENCE : POSLABEL_NORMALIZATION_ROW;
                 expect_ok(context, loss_call(context, &c));
                 const size_t classes = 40, blocks = ((size_t)rows[i] + 63) / 64;
                 size_t bound = (size_t)threads * (8 * classes + 12288) + (48 * blocks < 200000 ? 48 * blocks : 200000);
-                if (filter)
-                    bound += 2048 + 16 * (5 * 5 + 8 * 8 + 16 * 8) + (size_t)threads * 4 * classes * (classes + 32);
-                if (filter == 2)
+                if (variant)
+                    bound += 3072 + 16 * (5 * 5 + 8 * 8 + 16 * 8);
+                if (variant == 1 || variant == 2)
+                    bound += 8 * classes * (8 + 2);
+                if (variant == 2)
                     bound += (size_t)rows[i];
-                test_case_is("%lld rows, %d threads, %s", (long long)rows[i], threads,
-                             filter == 2 ? "filter"
-                             : filter    ? "soft"
-                                         : "hard");
+                if (variant == 3)
+                    bound += (size_t)threads * 4 * classes * (classes + 32);
+                test_case_is("%lld rows, %d threads, %s", (long long)rows[i], threads, names[variant]);
                 if (poslabel_context_workspace(context) > bound)
                     test_fail("the workspace is %zu bytes, the headers say at most %zu",
                               poslabel_context_workspace(context), bound);

@@ -35,8 +35,9 @@ extern "C" {
  *                      conf_ignore).  The logits are then read twice when a gradient is wanted.
  *
  * All other arguments, reductions, corner cases, precision, workspace and statuses are those of poslabel/loss.h.
- * Workspace also: 2 KiB and 16 * (h * h + w * w + 16 * w) bytes, with the filter a byte a row, and on grids of at most
- * 400 patches 4 * N * (N + 32) bytes per thread (not for float64 logits), of which a thread touches what its positions
+ * Workspace also: 3 KiB and 16 * (h * h + w * w + 16 * w) bytes, and with the filter a byte a row.  On grids of at most
+ * 400 patches, but for float64 logits, targets are kept: with POSLABEL_NORMALIZATION_ROW in 8 * N * (w + 2) bytes, with
+ * POSLABEL_NORMALIZATION_REFERENCE in 4 * N * (N + 32) bytes per thread, of which a thread touches what its positions
  * need.  On CUDA: with the filter a byte a row, and for grids beyond about 64 x 64 at most
  * 8 * (h * (h + 1) + w * (w + 1)) + 8 * (h + w) bytes, filled by two launches more.
  *

@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <poslabel/labels.h>
+#include <string.h>
 
 /*
  * One axis: factor[i][j] = g(i - j) / norm, where norm is the sum over the axis of g around i (the paper's rows) or
@@ -112,4 +113,43 @@ void plb_gaussian_fill(plb_gaussian *gaussian, poslabel_grid grid, double sigma,
         .x_window = x_window,
         .x_pitch = pitch,
     };
+}
+
+/* Floats past the end of a row that a vector may read. */
+enum { SLACK = 32 };
+
+size_t plb_gaussian_rows_size(poslabel_grid grid)
+{
+    const size_t h = (size_t)grid.height, w = (size_t)grid.width;
+    return ((2 * h - 1) * w * w + SLACK) * sizeof(float) + h * w * sizeof(plb_gaussian_row);
+}
+
+/*
+ * For each column x of the grid one long row: what the targets of a position in that column are at 2 h - 1 grid rows
+ * around its own, relative to its own.  The targets of a position at y begin h - 1 - y grid rows on.  All but `reach`
+ * grid rows on both sides are 0, and are the zeros of the columns before and after too.
+ */
+void plb_gaussian_fill_rows(plb_gaussian *gaussian, void *memory)
+{
+    const int64_t h = gaussian->height, w = gaussian->width;
+    const double *const y = gaussian->y;
+    int64_t reach = 0;
+    while (reach + 1 < h && y[reach + 1] >= least_factor(y, gaussian->height, 0))
+        reach++;
+    plb_gaussian_row *const rows = memory;
+    float *const targets = (float *)(void *)(rows + h * w);
+    const int64_t pitch = (h + reach) * w;
+    memset(targets, 0, (size_t)(w * pitch + (h - 1 - reach) * w + SLACK) * sizeof(float));
+    for (int64_t i = 0; i < w; i++) {
+        const float *const x = gaussian->x_window + i * gaussian->x_pitch;
+        float *const own = targets + i * pitch + (h - 1) * w;
+        for (int64_t d = -reach; d <= reach; d++) {
+            const float g = (float)(y[d < 0 ? -d : d] / y[0]);
+            for (int32_t k = 0; k < gaussian->window_columns; k++)
+                own[d * w + gaussian->first_column[i] + k] = g * x[k];
+        }
+        for (int64_t j = 0; j < h; j++)
+            rows[j * w + i] = (plb_gaussian_row){own - j * w, y[j * h + j]};
+    }
+    gaussian->rows = rows;
 }

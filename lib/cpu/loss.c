@@ -10,6 +10,7 @@
 #include "loss.h"
 #include "gaussian.h"
 
+#include <poslabel/labels.h>
 #include <poslabel/loss.h>
 
 enum { MOST_BLOCKS = 4096 };
@@ -57,10 +58,16 @@ static size_t logits_bytes(const plb_loss_job *job, int64_t rows)
     return (size_t)rows * (size_t)job->classes * plb_dtype_size[job->logits.dtype];
 }
 
-static bool has_table(const plb_loss_job *job)
+/* Whether targets are kept as rows of numbers: of all positions at once, or in tables. */
+static bool has_rows(const plb_loss_job *job, int normalization)
 {
     return job->target == PLB_TARGET_GAUSSIAN && job->logits.dtype != PLB_F64 &&
-           plb_loss_table_floats(job->classes) > 0;
+           job->classes <= PLB_MOST_TABLE_CLASSES && job->normalization == normalization;
+}
+
+static bool has_table(const plb_loss_job *job)
+{
+    return has_rows(job, POSLABEL_NORMALIZATION_REFERENCE);
 }
 
 /* A batch, in whole lines, and what the kernel keeps of it. */
@@ -186,11 +193,15 @@ static size_t cut_memory(plb_loss_run *run, int threads, char *memory)
     const size_t scratch = plb_size_mul((size_t)threads, run->scratch_size);
     run->threads = threads;
     const size_t sums = plb_size_mul((size_t)run->blocks, sizeof(block_sums));
-    const size_t factors = is_soft ? plb_size_add(plb_gaussian_size(job->grid), 63 + GAP) / 64 * 64 : 0;
+    const size_t ready =
+        has_rows(job, POSLABEL_NORMALIZATION_ROW) ? (plb_gaussian_rows_size(job->grid) + 63) / 64 * 64 : 0;
+    const size_t factors = is_soft ? ready + plb_size_add(plb_gaussian_size(job->grid), 63 + GAP) / 64 * 64 : 0;
     const size_t counts = job->confidence_filter ? (size_t)job->rows : 0;
     if (memory) {
         if (is_soft)
-            plb_gaussian_fill(&run->gaussian, job->grid, job->sigma, job->normalization, memory);
+            plb_gaussian_fill(&run->gaussian, job->grid, job->sigma, job->normalization, memory + ready);
+        if (ready)
+            plb_gaussian_fill_rows(&run->gaussian, memory);
         run->scratch = memory + factors;
         run->sums = (block_sums *)(void *)(run->scratch + scratch);
         run->counts = job->confidence_filter ? (uint8_t *)(run->sums + run->blocks) : NULL;
@@ -220,9 +231,8 @@ poslabel_status plb_loss_begin(plb_loss_run *run, const plb_call *call, const pl
         .weight_sum = (double)job->rows,
     };
     cut_memory(run, threads, memory);
-    for (int t = 0; has_table(job) && t < threads; t++) {
+    for (int t = 0; has_table(job) && t < threads; t++)
         memset(cut_scratch(run, t)->has_row, 0, (size_t)job->classes);
-    }
     if (run->has_weights || job->ids.data) {
         plb_parallel(call->context, (size_t)job->rows * 16, weigh_blocks, run);
         const block_sums all = add_blocks(run);

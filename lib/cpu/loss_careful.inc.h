@@ -23,7 +23,8 @@ INLINE void careful_step(row_sums *sums, const loss_row *row, const vf_exp_kit *
     if (kind == SMOOTHED)
         sums->targets = vf_add(sums->targets, count == VF_LANES ? d : vf_select_n(d, zero, count));
     if (kind == SOFT)
-        sums->targets = vf_fma(vf_load(row->t + i), bounded(d), sums->targets);
+        sums->targets =
+            vf_fma(vf_load(row->t + i), bounded(count == VF_LANES ? d : vf_select_n(d, zero, count)), sums->targets);
 }
 
 INLINE careful_sums row_careful(const loss_row *row, plb_dtype dtype, row_kind kind)

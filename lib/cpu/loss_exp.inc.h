@@ -74,8 +74,8 @@ INLINE void exp_step(row_sums *sums, const loss_row *row, const vf_exp_kit *kit,
         sums->highest = vf_max(sums->highest, z);
     if (kind == SMOOTHED)
         sums->targets = vf_add(sums->targets, whole ? z : vf_select_n(z, vf_set(0), count));
-    if (kind == SOFT) /* past the end the targets are 0 */
-        sums->targets = vf_fma(vf_load(row->t + i), z, sums->targets);
+    if (kind == SOFT)
+        sums->targets = vf_fma(vf_load(row->t + i), whole ? z : vf_select_n(z, vf_set(0), count), sums->targets);
 }
 
 /*

@@ -68,12 +68,12 @@ INLINE void row_first(plb_loss_rows *rows, batch *b, int r, const vf_exp_kit *ki
 /* The gradient of row r, whose first pass is done. */
 INLINE grad_row grad_of(const plb_loss_rows *rows, const batch *b, int r, row_kind kind)
 {
-    const float sum = b->exponentials[r], scale = (float)rows->scale[r];
+    const float sum = b->exponentials[r];
     return (grad_row){
         .e = e_of(rows, r),
-        .t = kind == SOFT ? table_at(rows, rows->label[r]) : NULL,
+        .t = kind == SOFT ? target_row(rows, rows->label[r]) : NULL,
         .a = (float)(rows->scale[r] * (kind == SOFT || kind == WINDOWED ? b->total[r] : 1) / sum),
-        .b = kind == SMOOTHED ? (float)(rows->base * sum) : scale,
+        .b = (float)(kind == SMOOTHED ? rows->base * sum : rows->scale[r] * target_factor(rows, rows->label[r], kind)),
         .to = rows->grad[r],
     };
 }
@@ -147,7 +147,7 @@ INLINE void loss_rows_of_kind(plb_loss_rows *rows, plb_dtype dtype, row_kind kin
 #define LOSS_ROWS(name, dtype)                                                                                         \
     static void name(plb_loss_rows *rows)                                                                              \
     {                                                                                                                  \
-        if (rows->gaussian && rows->table)                                                                             \
+        if (rows->gaussian && (rows->gaussian->rows || rows->table))                                                   \
             loss_rows_of_kind(rows, dtype, SOFT);                                                                      \
         else if (rows->gaussian)                                                                                       \
             loss_rows_of_kind(rows, dtype, WINDOWED);                                                                  \

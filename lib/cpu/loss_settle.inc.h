@@ -38,7 +38,7 @@ INLINE loss_row row_of(const plb_loss_rows *rows, const batch *b, int r, row_kin
         .classes = rows->classes,
         .label = rows->label[r],
         .e = e_of(rows, r),
-        .t = kind == SOFT ? table_row(rows, rows->label[r]) : NULL,
+        .t = kind == SOFT ? target_row(rows, rows->label[r]) : NULL,
     };
 }
 
@@ -61,7 +61,7 @@ INLINE void row_again(plb_loss_rows *rows, batch *b, int r, plb_dtype dtype, row
     b->exponentials[r] = careful.exponentials;
     b->of_label[r] = 1;
     b->shift[r] = careful.max;
-    b->targets[r] = careful.targets;
+    b->targets[r] = target_factor(rows, rows->label[r], kind) * careful.targets;
     if (rows->accuracy)
         rows->correct[r] = careful.exponentials == careful.exponentials && is_top(&row, dtype);
 }
@@ -85,7 +85,8 @@ INLINE void row_settle(plb_loss_rows *rows, batch *b, int r, float exponentials,
     const bool has_targets = kind == SMOOTHED || kind == SOFT;
     b->exponentials[r] = exponentials;
     if (has_targets)
-        b->targets[r] = targets - (kind == SMOOTHED ? (double)rows->classes : b->total[r]) * b->shift[r];
+        b->targets[r] = target_factor(rows, rows->label[r], kind) * targets -
+                        (kind == SMOOTHED ? (double)rows->classes : b->total[r]) * b->shift[r];
     if (!is_safe(exponentials, b->of_label[r], rows->classes) || (has_targets && targets - targets != 0))
         row_again(rows, b, r, dtype, kind);
 }

@@ -1,8 +1,8 @@
 /*
  * Gaussian targets: a few grid rows around the position.  SPDX-License-Identifier: Apache-2.0
  *
- * On a small grid they become a whole row of targets, kept for the next time; on a large one the window is taken into
- * account between the two passes.
+ * On a small grid there is a whole row of targets, either ready or filled once and kept; on a large one the window is
+ * taken into account between the two passes.
  */
 
 /* Where a position's targets are: a window of the grid, whose rows are `width` classes apart. */
@@ -89,4 +89,15 @@ INLINE const float *table_row(const plb_loss_rows *rows, int32_t label)
             vf_store(row + w.begin + r * w.width + c, vf_mul(vf_load(w.x + c), vf_set(w.y[r])));
     rows->has_row[label] = 1;
     return row;
+}
+
+/* The targets of a position, but for their factor. */
+INLINE const float *target_row(const plb_loss_rows *rows, int32_t label)
+{
+    return rows->gaussian->rows ? rows->gaussian->rows[label].targets : table_row(rows, label);
+}
+
+INLINE double target_factor(const plb_loss_rows *rows, int32_t label, row_kind kind)
+{
+    return kind == SOFT && rows->gaussian->rows ? rows->gaussian->rows[label].factor : 1;
 }

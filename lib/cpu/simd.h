@@ -19,7 +19,15 @@ enum { PLB_ROW_BATCH = 64 };
  * What float32 arithmetic cannot tell from 0 beside the maximum (below 2^-32 of it) is left out by the vectors: a window
  * of window_rows x window_columns patches counts, as large for every position, which begins at first_row[y_i] and
  * first_column[x_i] and has the factors y_window[y_i] and x_window[x_i].
+ *
+ * On small grids, with rows that sum to 1, rows of targets lie ready: those of positions above one another are the same
+ * but for a shift and a factor, so that all come from a few, which fit in the L1 cache.
  */
+typedef struct plb_gaussian_row {
+    const float *targets; /* t_ij = factor * targets[j]; may be anything finite past the end */
+    double factor;
+} plb_gaussian_row;
+
 typedef struct plb_gaussian {
     int32_t height, width;
     const double *y, *x;         /* height x height and width x width                                        */
@@ -29,6 +37,7 @@ typedef struct plb_gaussian {
     const float *y_window;       /* height x window_rows                                                      */
     const float *x_window;       /* width x x_pitch, zeros from window_columns on                             */
     int64_t x_pitch;             /* a multiple of 16                                                          */
+    const plb_gaussian_row *rows; /* by position i, or NULL                                                   */
 } plb_gaussian;
 
 /* Up to PLB_ROW_BATCH rows of a loss. */
@@ -41,7 +50,7 @@ typedef struct plb_loss_rows {
     double scale[PLB_ROW_BATCH];    /* of the gradient                                                          */
     const plb_gaussian *gaussian;   /* NULL: one peak over a constant                                           */
     void *work;                     /* PLB_LOSS_WORK bytes for the kernel, aligned to 64                        */
-    float *table;                   /* with it, if not NULL: plb_loss_table_floats(), of this thread alone      */
+    float *table;                   /* if it has no rows, and not NULL: plb_loss_table_floats(), of this thread */
     uint8_t *has_row;               /* `classes` of them: whether a row of targets is in the table yet          */
     double base, peak;              /* then t = base + peak * [c = label]                                       */
     bool stream;                    /* store gradients past the caches                                          */
@@ -62,12 +71,13 @@ static inline int64_t plb_loss_pitch(int64_t classes)
     return (classes + 64) / 16 * 16;
 }
 
-/*
- * Gaussian targets of a small grid are kept: a thread works out those of a position when it first meets it.  A table for
- * all threads would have to be made by one, and the others would wait for it line by line.
- */
+/* Grids whose Gaussian targets are kept as rows of numbers. */
 enum { PLB_MOST_TABLE_CLASSES = 400 };
 
+/*
+ * Where rows of targets differ by more than a shift and a factor, a thread works out those of a position when it first
+ * meets it.  A table for all threads would have to be made by one, and the others would wait for it line by line.
+ */
 static inline int64_t plb_loss_table_pitch(int64_t classes)
 {
     return (classes + 31) / 16 * 16; /* 16 zeros past the end at the least */
