@@ -8,11 +8,13 @@
  * tiles.  Tiles depend on P + N alone, so the bits do not depend on the threads.
  *
  * Which visible tokens stand at a position is looked up in lists, which are built for a chunk of images at a time.
- * Chunks are large because each ends with all threads waiting for the slowest.
+ * Chunks are large because each ends with all threads waiting for the slowest.  Within one a thread takes a few images
+ * at a time through all its tiles: enough of them that a tile's sums need not come from the L2 cache for every row, and
+ * so few that what is read and written lies near together.
  */
 #include "tokens.h"
 
-enum { LEAST_CHUNK = 64, LIST_BYTES = 1 << 20, MOST_TILES = 64 };
+enum { LEAST_CHUNK = 64, LIST_BYTES = 1 << 20, MOST_TILES = 64, IMAGES_AT_A_TIME = 8 };
 
 /* Visible tokens by position: first[n], then next[r] until -1, ascending. */
 typedef struct token_lists {
@@ -159,13 +161,14 @@ static void store_sums(const backward_run *run, int64_t first, int64_t last)
     }
 }
 
-static void walk_tile(backward_walk *walk, int64_t first, int64_t last)
+/* The rows first .. last - 1 of the images [slot, end) of the chunk. */
+static void walk_tile(backward_walk *walk, int64_t first, int64_t last, int64_t slot, int64_t end)
 {
     const backward_run *const run = walk->run;
     const plb_assemble_backward_job *const job = run->job;
     const plb_token_layout *const layout = &job->layout;
     const int64_t prefix = layout->prefix;
-    for (int64_t slot = 0; slot < run->images; slot++) {
+    for (; slot < end; slot++) {
         int64_t step = 0;
         walk->image = run->first_image + slot;
         walk->grad_x = plb_image_rows(&job->grad_x, walk->image, prefix + layout->visible, &walk->grad_step);
@@ -177,34 +180,47 @@ static void walk_tile(backward_walk *walk, int64_t first, int64_t last)
             else if (run->prefix_sums)
                 push(walk, walk->grad_x + k * walk->grad_step, NULL, run->sums + (size_t)k * run->pitch);
     }
-    flush(walk);
 }
 
-static void walk_tiles(void *argument, int thread, int threads)
+/* The next few images, from `slot` of the chunk on, in the tiles [begin, end). */
+static void walk_tiles(backward_walk *walk, int64_t begin, int64_t end, int64_t slot)
 {
-    const backward_run *const run = argument;
-    const plb_token_layout *const layout = &run->job->layout;
-    const int64_t rows = layout->prefix + layout->tokens;
-    backward_walk walk = {
-        .run = run,
-        .batch = {.channels = layout->channels, .stream = run->stream},
-        .spare = run->spare + (size_t)thread * run->pitch,
-    };
-    int64_t begin, end;
-    plb_share(run->tiles, thread, threads, &begin, &end);
+    const backward_run *const run = walk->run;
+    const int64_t rows = run->job->layout.prefix + run->job->layout.tokens;
+    const int64_t last_slot = slot + IMAGES_AT_A_TIME < run->images ? slot + IMAGES_AT_A_TIME : run->images;
     for (int64_t tile = begin; tile < end; tile++) {
         const int64_t first = tile * run->tile_rows;
         const int64_t last = first + run->tile_rows < rows ? first + run->tile_rows : rows;
         const int64_t last_sum = last < run->sum_rows ? last : run->sum_rows;
-        walk.mask_sum = run->mask_sums ? run->mask_sums + (size_t)tile * run->pitch : NULL;
-        if (run->first_image == 0 && first < last_sum)
+        const bool is_first = run->first_image + slot == 0, is_last = run->last && last_slot == run->images;
+        walk->mask_sum = run->mask_sums ? run->mask_sums + (size_t)tile * run->pitch : NULL;
+        if (is_first && first < last_sum)
             memset(run->sums + (size_t)first * run->pitch, 0, (size_t)(last_sum - first) * run->pitch * sizeof(double));
-        if (run->first_image == 0 && walk.mask_sum)
-            memset(walk.mask_sum, 0, run->pitch * sizeof(double));
-        walk_tile(&walk, first, last);
-        if (run->last)
+        if (is_first && walk->mask_sum)
+            memset(walk->mask_sum, 0, run->pitch * sizeof(double));
+        walk_tile(walk, first, last, slot, last_slot);
+        if (is_last && first < last_sum) {
+            flush(walk);
             store_sums(run, first, last_sum);
+        }
     }
+}
+
+static void walk_images(void *argument, int thread, int threads)
+{
+    const backward_run *const run = argument;
+    backward_walk walk = {
+        .run = run,
+        .batch = {.channels = run->job->layout.channels, .stream = run->stream},
+        .spare = run->spare + (size_t)thread * run->pitch,
+    };
+    int64_t begin, end, slot = 0;
+    plb_share(run->tiles, thread, threads, &begin, &end);
+    do { /* once at least: sums over no images are 0 */
+        walk_tiles(&walk, begin, end, slot);
+        slot += IMAGES_AT_A_TIME;
+    } while (slot < run->images);
+    flush(&walk);
 }
 
 static void store_mask_sum(const backward_run *run)
@@ -292,7 +308,7 @@ poslabel_status plb_cpu_assemble_tokens_backward(const plb_call *call, const plb
         run.images = left < run.chunk ? left : run.chunk;
         run.last = run.images == left;
         plb_parallel(context, list_bytes, list_images, &run);
-        plb_parallel(context, (size_t)run.images * image_bytes, walk_tiles, &run);
+        plb_parallel(context, (size_t)run.images * image_bytes, walk_images, &run);
         run.first_image += run.images;
     } while (!run.last);
     if (run.mask_sums)
