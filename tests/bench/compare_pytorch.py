@@ -353,7 +353,7 @@ def main() -> None:
     print("## Against PyTorch and NumPy\n")
     print(f"libposlabel {poslabel.version_string()} ({context.isa}), PyTorch {torch.__version__}, "
           f"{options.threads} threads each, {datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M UTC}.")
-    print("Printed by `compare_pytorch.py " + " ".join(sys.argv[1:]) + "`. Ratios: median (quartiles).\n")
+    print("Printed by `" + " ".join(["compare_pytorch.py", *sys.argv[1:]]) + "`. Ratios: median (quartiles).\n")
     lines = losses(options, context, why) + masks(options, context) + tokens(options, context)
     print("| | size | PyTorch | torch.compile | libposlabel | reused | PyTorch / libposlabel | compile / libposlabel |")
     print("|---|---|--:|--:|--:|--:|--:|--:|")
