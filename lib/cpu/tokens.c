@@ -53,7 +53,7 @@ static void assemble_rows(void *argument, int thread, int threads)
     const plb_assemble_job *const job = run->job;
     const plb_token_layout *const layout = &job->layout;
     const int64_t height = layout->prefix + layout->visible;
-    int32_t *const inverse = run->inverse + (size_t)thread * run->pitch;
+    int32_t *const inverse = run->inverse ? run->inverse + (size_t)thread * run->pitch : NULL;
     plb_token_rows batch = {.channels = layout->channels, .stream = run->stream};
 
     int64_t row, end, step;

@@ -164,7 +164,7 @@ void number_store(void *data, poslabel_dtype dtype, size_t index, double value)
             u.l = (int64_t)value;
         break;
     default:
-        u.b = (uint8_t)value;
+        u.b = (uint8_t)(int64_t)value;
         break;
     }
     memcpy(p, &u, dtype_size(dtype));
