@@ -240,10 +240,18 @@ static poslabel_status open_context(poslabel_context *context, const poslabel_co
         error = cudaGetDevice(&previous);
     if (error == cudaSuccess && previous != cuda->device)
         error = cudaSetDevice(cuda->device);
+    bool capturing = false;
     if (error == cudaSuccess) {
-        error = prepare(context, cuda);
+        error = is_capturing(cuda->stream, &capturing);
+        if (error == cudaSuccess && !capturing)
+            error = prepare(context, cuda);
         if (previous != cuda->device)
             ignore(cudaSetDevice(previous));
+    }
+    if (capturing) { /* what is allocated now would belong to the graph */
+        snprintf(reason, reason_size, "the stream is being captured; create the context before");
+        close_context(context);
+        return POSLABEL_ERROR_INVALID;
     }
     if (error == cudaSuccess)
         return POSLABEL_OK;

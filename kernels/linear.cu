@@ -22,6 +22,7 @@ enum {
     DEFAULT_LIMIT = 64 << 20,
     FEWEST_ROWS = 256,
     MOST_ROWS = 1 << 30,
+    LEAST_CUBLAS_WORKSPACE = 64 << 10, /* with less it may fail */
     MOST_CUBLAS_WORKSPACE = 32 << 20,
     MOST_WEIGH_BLOCKS = 256
 };
@@ -74,10 +75,10 @@ struct linear_run {
     long long channels_pitch;                                              /* of a row of copied features */
     long long chunk;                                                       /* rows */
     int blocks;                                                            /* of the row losses */
-    float narrow;                                                          /* the scale of the gradient in 16 bits */
     plb_loss_parameters parameters;
     /* in the workspace */
     double *weight_sum, *weigh_partial, *bias_sums;
+    float *factors; /* float16 gradients: see plb_linear_factors() */
     plb_loss_sums *totals, *sums;
     char *bias, *weight, *weight_sums, *logits, *short_grad, *features, *grad_features, *cublas_workspace;
     size_t cublas_size;
@@ -103,6 +104,7 @@ static size_t cut(linear_run *run, long long rows, char *base)
     const size_t size = run->is_short ? 2 : real;
     size_t used = 0;
     run->weight_sum = (double *)take(base, &used, sizeof(double));
+    run->factors = (float *)take(base, &used, PLB_LINEAR_FACTORS * sizeof(float));
     run->totals = (plb_loss_sums *)take(base, &used, sizeof(plb_loss_sums));
     run->weigh_partial = (double *)take(base, &used, MOST_WEIGH_BLOCKS * sizeof(double));
     run->sums = (plb_loss_sums *)take(base, &used, (size_t)run->blocks * (sizeof(plb_loss_sums) + sizeof(double)));
@@ -127,11 +129,11 @@ static poslabel_status prepare(linear_run *run)
     const uint64_t given = job->workspace_limit;
     const long long rows = job->loss.rows < 1 ? 1 : job->loss.rows;
     size_t limit = given && given < SIZE_MAX ? (size_t)given : given ? SIZE_MAX : (size_t)DEFAULT_LIMIT;
-    const size_t most = MOST_CUBLAS_WORKSPACE;
-    run->cublas_size = limit / 8 < most ? limit / 8 / 256 * 256 : most;
+    const size_t fewest = LEAST_CUBLAS_WORKSPACE, most = MOST_CUBLAS_WORKSPACE;
+    run->cublas_size = limit / 8 < fewest ? fewest : limit / 8 < most ? limit / 8 / 256 * 256 : most;
     size_t least = cut(run, given || rows < FEWEST_ROWS ? 1 : FEWEST_ROWS, NULL);
     if (given && least > limit) {
-        run->cublas_size = 0;
+        run->cublas_size = fewest;
         least = cut(run, 1, NULL);
     }
     if (given && least > limit)
@@ -166,28 +168,57 @@ static poslabel_status open_cublas(linear_run *run)
             return status;
         cuda->cublas = handle;
         cuda->close_cublas = close_cublas;
+        /* by default sums that are split may be rounded to 16 bits in between */
+        status = check(run->call,
+                       cublasSetMathMode(handle, (cublasMath_t)(CUBLAS_DEFAULT_MATH |
+                                                                CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION)),
+                       "choosing cuBLAS's precision");
+        if (status != POSLABEL_OK)
+            return status;
     }
     run->cublas = (cublasHandle_t)cuda->cublas;
     return check(run->call, cublasSetStream(run->cublas, cuda->stream), "giving cuBLAS the stream");
 }
 
-/* In the order of the C interface: row-major c[m, n] = alpha a[m, k] b[k, n] + beta c, a or b transposed. */
-static poslabel_status multiply(const linear_run *run, bool a_transposed, bool b_transposed, long long m, long long n,
-                                long long k, double alpha, const void *a, long long a_pitch, const void *b,
-                                long long b_pitch, double beta, void *c, cudaDataType_t c_type, long long c_pitch)
+static poslabel_status read_scalars(const linear_run *run, cublasPointerMode_t where)
 {
-    const float alpha_float = (float)alpha, beta_float = (float)beta;
-    const void *const alpha_at = run->is_double ? (const void *)&alpha : &alpha_float;
-    const void *const beta_at = run->is_double ? (const void *)&beta : &beta_float;
+    return check(run->call, cublasSetPointerMode(run->cublas, where), "telling cuBLAS where its scalars are");
+}
+
+/*
+ * In the order of the C interface: row-major c[m, n] = a[m, k] b[k, n], or c +=, a or b transposed.  Where a is the
+ * gradient in float16 its scale, which only the device knows, is undone.
+ */
+static poslabel_status multiply(const linear_run *run, bool a_transposed, bool b_transposed, long long m, long long n,
+                                long long k, bool is_scaled, const void *a, long long a_pitch, const void *b,
+                                long long b_pitch, bool adds, void *c, cudaDataType_t c_type, long long c_pitch)
+{
+    static const float floats[] = {0, 1};
+    static const double doubles[] = {0, 1};
+    const void *alpha = run->is_double ? (const void *)&doubles[1] : &floats[1];
+    const void *beta = run->is_double ? (const void *)&doubles[adds] : &floats[adds];
     if (m == 0 || k == 0)
         return POSLABEL_OK; /* without rows; what they would add to is clear */
+    is_scaled = is_scaled && run->type == CUDA_R_16F;
+    poslabel_status status = POSLABEL_OK;
+    if (is_scaled) {
+        alpha = run->factors + PLB_LINEAR_WIDENS;
+        beta = run->factors + (adds ? PLB_LINEAR_ONE : PLB_LINEAR_ZERO);
+        status = read_scalars(run, CUBLAS_POINTER_MODE_DEVICE);
+    }
     /* what is row-major here is column-major and transposed there */
-    return check(run->call,
-                 cublasGemmEx(run->cublas, b_transposed ? CUBLAS_OP_T : CUBLAS_OP_N,
-                              a_transposed ? CUBLAS_OP_T : CUBLAS_OP_N, (int)n, (int)m, (int)k, alpha_at, b, run->type,
-                              (int)b_pitch, a, run->type, (int)a_pitch, beta_at, c, c_type, (int)c_pitch, run->compute,
-                              CUBLAS_GEMM_DEFAULT),
-                 "a matrix product");
+    if (status == POSLABEL_OK)
+        status = check(run->call,
+                       cublasGemmEx(run->cublas, b_transposed ? CUBLAS_OP_T : CUBLAS_OP_N,
+                                    a_transposed ? CUBLAS_OP_T : CUBLAS_OP_N, (int)n, (int)m, (int)k, alpha, b,
+                                    run->type, (int)b_pitch, a, run->type, (int)a_pitch, beta, c, c_type, (int)c_pitch,
+                                    run->compute, CUBLAS_GEMM_DEFAULT),
+                       "a matrix product");
+    if (is_scaled) { /* also after a failure: the handle is kept */
+        const poslabel_status back = read_scalars(run, CUBLAS_POINTER_MODE_HOST);
+        status = status == POSLABEL_OK ? back : status;
+    }
+    return status;
 }
 
 /* The weight matrix where cuBLAS can take it. */
@@ -228,31 +259,30 @@ static poslabel_status chunk_gradients(const linear_run *run, long long first, l
     const char *gradient = run->logits;
     long long weight_pitch;
     const char *const weight = weight_of(run, &weight_pitch);
-    const double alpha = run->is_short ? 1 / (double)run->narrow : 1;
     poslabel_status status = POSLABEL_OK;
     if (job->grad_bias.data)
         status = plb_linear_add_columns(run->call, run->logits, run->is_double, rows, (int)classes, run->pitch,
                                         run->bias_sums);
     if (status == POSLABEL_OK && run->is_short && (job->grad_features.data || job->grad_weight.data)) {
         status = plb_linear_narrow(run->call, (const float *)run->logits, run->short_grad, rows * run->pitch,
-                                   job->features.dtype, run->narrow);
+                                   job->features.dtype, run->factors);
         gradient = run->short_grad;
     }
     if (status == POSLABEL_OK && job->grad_features.data) {
         const plb_rows *const to = &job->grad_features;
         const long long size = run->is_short ? 2 : (long long)real_size(run);
         char *const direct = to->data + first * to->inner_stride * size;
-        status = multiply(run, false, false, rows, channels, classes, alpha, gradient, run->pitch, weight, weight_pitch,
-                          0, run->copies_grad_features ? run->grad_features : direct, run->type,
+        status = multiply(run, false, false, rows, channels, classes, true, gradient, run->pitch, weight, weight_pitch,
+                          false, run->copies_grad_features ? run->grad_features : direct, run->type,
                           run->copies_grad_features ? run->channels_pitch : pitch_of(to));
         if (status == POSLABEL_OK && run->copies_grad_features)
             status = plb_linear_scatter(run->call, to, first, rows, run->grad_features, run->channels_pitch);
     }
     if (status == POSLABEL_OK && job->grad_weight.data) {
         const bool adds = run->sums_apart || job->accumulate || first > 0;
-        status = multiply(run, true, false, classes, channels, rows, alpha, gradient, run->pitch, features,
-                          features_pitch, adds ? 1 : 0, run->sums_apart ? run->weight_sums : job->grad_weight.data,
-                          sum_type, run->sums_apart ? channels : pitch_of(&job->grad_weight));
+        status = multiply(run, true, false, classes, channels, rows, true, gradient, run->pitch, features,
+                          features_pitch, adds, run->sums_apart ? run->weight_sums : job->grad_weight.data, sum_type,
+                          run->sums_apart ? channels : pitch_of(&job->grad_weight));
     }
     return status;
 }
@@ -265,8 +295,9 @@ static poslabel_status run_chunk(linear_run *run, long long first, long long row
     const char *const weight = weight_of(run, &weight_pitch);
     poslabel_status status = chunk_features(run, first, rows, &features, &features_pitch);
     if (status == POSLABEL_OK)
-        status = multiply(run, false, true, rows, job->loss.classes, job->channels, 1, features, features_pitch, weight,
-                          weight_pitch, 0, run->logits, run->is_double ? CUDA_R_64F : CUDA_R_32F, run->pitch);
+        status =
+            multiply(run, false, true, rows, job->loss.classes, job->channels, false, features, features_pitch, weight,
+                     weight_pitch, false, run->logits, run->is_double ? CUDA_R_64F : CUDA_R_32F, run->pitch);
     run->parameters.first_row = first;
     run->parameters.rows = rows;
     run->parameters.is_last_chunk = first + rows == job->loss.rows;
@@ -290,9 +321,8 @@ static poslabel_status begin(linear_run *run)
     const size_t classes = (size_t)job->loss.classes;
     plb_loss_parameters *const p = &run->parameters;
     const long long blocks = plb_blocks_for(run->call, job->loss.rows < 1 ? 1 : job->loss.rows);
-    poslabel_status status = check(
-        run->call, cublasSetWorkspace(run->cublas, run->cublas_size ? run->cublas_workspace : NULL, run->cublas_size),
-        "giving cuBLAS its workspace");
+    poslabel_status status = check(run->call, cublasSetWorkspace(run->cublas, run->cublas_workspace, run->cublas_size),
+                                   "giving cuBLAS its workspace");
     if (status == POSLABEL_OK)
         status = zero(run, run->totals, sizeof *run->totals);
     if (status == POSLABEL_OK)
@@ -300,7 +330,7 @@ static poslabel_status begin(linear_run *run)
     if (status == POSLABEL_OK)
         status = zero(run, run->weight_sums, classes * (size_t)job->channels * real_size(run));
     /* what lies between two rows of logits is multiplied by nothing, but it is converted */
-    if (status == POSLABEL_OK && run->is_short)
+    if (status == POSLABEL_OK && run->is_short && run->pitch != job->loss.classes)
         status = zero(run, run->logits, (size_t)run->chunk * (size_t)run->pitch * sizeof(float));
     if (status == POSLABEL_OK && run->copies_weight)
         status = plb_linear_gather(run->call, NULL, &job->weight, 0, (long long)classes, run->weight, job->channels);
@@ -321,7 +351,9 @@ static poslabel_status begin(linear_run *run)
     p->weigh_first = false;
     if (!p->normalizer.at)
         p->normalizer = plb_scalar{(char *)run->weight_sum, PLB_F64};
-    return status;
+    return status == POSLABEL_OK && run->is_short
+               ? plb_linear_factors(run->call, p, run->type == CUDA_R_16F, run->factors)
+               : status;
 }
 
 static poslabel_status finish(const linear_run *run)
@@ -335,18 +367,6 @@ static poslabel_status finish(const linear_run *run)
         status =
             plb_linear_finish(run->call, &job->grad_bias, run->bias_sums, true, job->loss.classes, job->accumulate);
     return status;
-}
-
-/* A power of two that brings the gradients of a mean near 1. */
-static float narrow_scale(const plb_linear_job *job)
-{
-    const plb_loss_job *const loss = &job->loss;
-    double scale = loss->grad_scale != 0 ? 1 / fabs(loss->grad_scale) : 1;
-    if (loss->reduction == POSLABEL_REDUCTION_MEAN && loss->rows > 0)
-        scale *= (double)loss->rows;
-    int exponent;
-    frexp(scale, &exponent);
-    return job->features.dtype == PLB_F16 ? ldexpf(1, exponent < -100 ? -100 : exponent > 100 ? 100 : exponent) : 1;
 }
 
 poslabel_status plb_cuda_linear_loss(const plb_call *call, const plb_linear_job *job)
@@ -365,7 +385,6 @@ poslabel_status plb_cuda_linear_loss(const plb_call *call, const plb_linear_job 
     run.compute = run.is_double ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F;
     run.pitch = (loss->classes + 15) / 16 * 16;
     run.channels_pitch = (job->channels + 15) / 16 * 16;
-    run.narrow = narrow_scale(job);
     run.parameters = plb_loss_parameters_of(call, loss);
     /* a row that does not count may hold anything, but 0 times that must be 0 */
     const bool may_not_count = loss->mask.data || loss->weights.data || loss->ids.data ||

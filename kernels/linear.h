@@ -28,9 +28,16 @@ poslabel_status plb_linear_gather(const plb_call *call, const plb_loss_parameter
 poslabel_status plb_linear_scatter(const plb_call *call, const plb_rows *grad_features, long long first, long long rows,
                                    const void *from, long long pitch);
 
-/* to = from * scale in 16 bits, for rows * pitch floats. */
+/*
+ * Scales for gradients in 16 bits, on the device, for what they depend on may be known only there: a power of two that
+ * brings the gradients of a row of weight 1 near 1, or 1 if not `scales`; what undoes it; 0 and 1.
+ */
+enum { PLB_LINEAR_NARROWS, PLB_LINEAR_WIDENS, PLB_LINEAR_ZERO, PLB_LINEAR_ONE, PLB_LINEAR_FACTORS };
+poslabel_status plb_linear_factors(const plb_call *call, const plb_loss_parameters *p, bool scales, float *factors);
+
+/* to = from * factors[PLB_LINEAR_NARROWS] in 16 bits, for rows * pitch floats. */
 poslabel_status plb_linear_narrow(const plb_call *call, const float *from, void *to, long long count, int dtype,
-                                  float scale);
+                                  const float *factors);
 
 /* sums[c] += the sum of column c of `gradient`, floats or doubles; in the order of the rows. */
 poslabel_status plb_linear_add_columns(const plb_call *call, const void *gradient, bool is_double, long long rows,

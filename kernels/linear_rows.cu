@@ -82,8 +82,32 @@ poslabel_status plb_linear_scatter(const plb_call *call, const plb_rows *grad_fe
                       plb_view_of(grad_features), first, rows, grad_features->length, (const char *)from, pitch);
 }
 
-__global__ void linear_narrow_kernel(const float *from, unsigned short *to, long long count, int dtype, float scale)
+/* One thread. */
+__global__ void linear_factors_kernel(const plb_loss_parameters p, bool scales, float *factors)
 {
+    const double upstream = fabs(plb_scale_of(p, 0).upstream);
+    double scale = 1;
+    if (scales && upstream > 0 && upstream <= DBL_MAX)
+        for (int k = 0; k < 100 && upstream * scale < 1; k++)
+            scale *= 2;
+    if (scales && upstream <= DBL_MAX)
+        for (int k = 0; k < 100 && upstream * scale >= 2; k++)
+            scale /= 2;
+    factors[PLB_LINEAR_NARROWS] = (float)scale;
+    factors[PLB_LINEAR_WIDENS] = (float)(1 / scale);
+    factors[PLB_LINEAR_ZERO] = 0;
+    factors[PLB_LINEAR_ONE] = 1;
+}
+
+poslabel_status plb_linear_factors(const plb_call *call, const plb_loss_parameters *p, bool scales, float *factors)
+{
+    return plb_launch(call, PLB_INDEPENDENT, linear_factors_kernel, 1, 1, 0, *p, scales, factors);
+}
+
+__global__ void linear_narrow_kernel(const float *from, unsigned short *to, long long count, int dtype,
+                                     const float *factors)
+{
+    const float scale = factors[PLB_LINEAR_NARROWS];
     const long long step = (long long)gridDim.x * blockDim.x;
     for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += step) {
         if (dtype == PLB_F16)
@@ -94,10 +118,10 @@ __global__ void linear_narrow_kernel(const float *from, unsigned short *to, long
 }
 
 poslabel_status plb_linear_narrow(const plb_call *call, const float *from, void *to, long long count, int dtype,
-                                  float scale)
+                                  const float *factors)
 {
     return plb_launch(call, PLB_INDEPENDENT, linear_narrow_kernel, plb_blocks_for(call, count), 256, 0, from,
-                      (unsigned short *)to, count, dtype, scale);
+                      (unsigned short *)to, count, dtype, factors);
 }
 
 /* A block has 32 columns and 8 threads each, whose sums the first adds up in order after the barrier. */

@@ -131,6 +131,16 @@ static void what_a_capture_refuses(void **state)
     assert_int_equal(poslabel_context_synchronize(context), INVALID);
     assert_non_null(strstr(message, "context_synchronize: "));
     assert_non_null(strstr(message, "captured"));
+    char why[256] = "";
+    poslabel_context *another = NULL;
+    poslabel_context_options options = POSLABEL_CONTEXT_OPTIONS_INIT;
+    options.device.type = POSLABEL_DEVICE_CUDA;
+    options.stream = stream;
+    options.message = why;
+    options.message_size = sizeof why;
+    assert_int_equal(poslabel_context_create(&options, &another), INVALID);
+    assert_null(another);
+    assert_non_null(strstr(why, "captured"));
     assert_int_equal(poslabel_context_reserve(context, held), POSLABEL_OK); /* which it has */
     assert_int_equal(loss_call(context, &small), POSLABEL_OK);
     void *graph = end_capture(stream);

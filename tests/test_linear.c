@@ -239,6 +239,27 @@ static void rows_that_do_not_count(void **state)
     test_case_is("%s", "");
 }
 
+/* As loss scaling does in mixed precision: a large gradient of the loss, which only the device may know. */
+static void large_grad_loss(void **state)
+{
+    (void)state;
+    const poslabel_dtype dtypes[] = {dtype_f32, dtype_f16, dtype_bf16, dtype_f64};
+    poslabel_context *context = context_default();
+    for (int t = 0; t < COUNT(dtypes); t++) {
+        const head_variant v = {.kind = LOSS_EXPLICIT, .grad_scale = 0x1p-14, .grad_loss = true};
+        head h = head_of_variant(&v, dtypes[t], dtypes[t], (layout){0}, 85);
+        tensor_set(h.loss.grad_loss, 0, 65536);
+        test_case_is("%s", dtype_name(dtypes[t]));
+        head_answer a = head_solve(&h);
+        expect_ok(context, head_call(context, &h));
+        expect_head(&h, &a);
+        head_answer_free(&a);
+        head_free(&h);
+    }
+    poslabel_context_destroy(context);
+    test_case_is("%s", "");
+}
+
 static void expect_all(const char *what, const tensor *t, double value)
 {
     for (int64_t i = 0; i < t->count; i++)
@@ -355,6 +376,7 @@ int main(void)
         cmocka_unit_test(any_outputs),
         cmocka_unit_test(accumulation),
         cmocka_unit_test(rows_that_do_not_count),
+        cmocka_unit_test(large_grad_loss),
         cmocka_unit_test(nothing_counts),
         cmocka_unit_test(strange_strides),
     };

@@ -106,8 +106,8 @@ typedef struct poslabel_context_options {
  * The CUDA backend is the module libposlabel-cuda.so, loaded at the first request for it: the file that the environment
  * variable POSLABEL_CUDA_MODULE names, else the one beside libposlabel.
  * POSLABEL_ERROR_INVALID: context is NULL, threads is negative or above 1024, one of the two functions of an allocator
- * is missing, an unknown isa or device, an ordinal that no device has, a stream on the CPU.  POSLABEL_ERROR_UNSUPPORTED:
- * the device or the isa is not to be had.  POSLABEL_ERROR_MEMORY.  POSLABEL_ERROR_DEVICE: CUDA failed.  Since 0.1.
+ * is missing, an unknown isa or device, an ordinal that no device has, a stream on the CPU or one
+ * that is being captured.  POSLABEL_ERROR_UNSUPPORTED: the device or the isa is not to be had.  POSLABEL_ERROR_MEMORY.  POSLABEL_ERROR_DEVICE: CUDA failed.  Since 0.1.
  */
 POSLABEL_API poslabel_status poslabel_context_create(const poslabel_context_options *options,
                                                      poslabel_context **context);
@@ -165,7 +165,9 @@ POSLABEL_API poslabel_isa poslabel_context_isa(const poslabel_context *context);
  *
  * A captured CUDA graph refers to the workspace as it was.  The workspace cannot grow during a capture (the call fails
  * with POSLABEL_ERROR_INVALID and says how much to reserve) and must neither grow nor be trimmed while the graph is in
- * use: reserve enough, or make the largest call once, before the capture.  Since 0.1.
+ * use: reserve enough, or make the largest call once, before the capture.  Nor must the graph run at the same time as
+ * other work of the context, be it queued on another stream or in another graph: both would use one workspace, and wait
+ * for each other's blocks.  Since 0.1.
  */
 POSLABEL_API poslabel_status poslabel_context_reserve(poslabel_context *context, size_t size);
 POSLABEL_API size_t poslabel_context_workspace(const poslabel_context *context);
