@@ -106,8 +106,9 @@ typedef struct poslabel_context_options {
  * The CUDA backend is the module libposlabel-cuda.so, loaded at the first request for it: the file that the environment
  * variable POSLABEL_CUDA_MODULE names, else the one beside libposlabel.
  * POSLABEL_ERROR_INVALID: context is NULL, threads is negative or above 1024, one of the two functions of an allocator
- * is missing, an unknown isa or device, an ordinal that no device has, a stream on the CPU or one
- * that is being captured.  POSLABEL_ERROR_UNSUPPORTED: the device or the isa is not to be had.  POSLABEL_ERROR_MEMORY.  POSLABEL_ERROR_DEVICE: CUDA failed.  Since 0.1.
+ * is missing, an unknown isa or device, an ordinal that no device has, a stream on the CPU or one that is being
+ * captured.  POSLABEL_ERROR_UNSUPPORTED: the device or the isa is not to be had.  POSLABEL_ERROR_MEMORY.
+ * POSLABEL_ERROR_DEVICE: CUDA failed.  Since 0.1.
  */
 POSLABEL_API poslabel_status poslabel_context_create(const poslabel_context_options *options,
                                                      poslabel_context **context);

@@ -74,7 +74,7 @@ extern "C" {
  * long as cuBLAS keeps that promise of its own.
  * The first call of a context opens cuBLAS, which allocates: make it before a capture.  Workspace: 4 * C for the bias,
  * 8 * C for grad_bias, 4 * C * D for a grad_weight of 16 bits, C * D elements for a weight whose rows overlap, as much
- * as an eighth of the limit (from 64 KiB to 32 MiB) for cuBLAS; for each row of a chunk 4 * C, and with 16 bits 2 * C more;
+ * as an eighth of the limit (from 64 KiB to 32 MiB) for cuBLAS; for each row of a chunk 4 * C, with 16 bits 2 * C more,
  * and D elements for features that are copied (a mask, weights, explicit labels or a normalizer, or rows on two levels)
  * and for a grad_features with rows on two levels.
  *
