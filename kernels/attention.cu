@@ -235,12 +235,13 @@ __global__ void __launch_bounds__(ATTENTION_THREADS) weigh_images(const attentio
         store_softmax(run, run.weights, run.ids_keep, run.visible, image, similarity, partial);
 }
 
-/* Blocks to an image: enough for the device, of at least 32 tokens each. */
+/* Blocks to an image: four for each multiprocessor, of at least 32 tokens each. */
 static int parts_for(const plb_cuda *cuda, const plb_attention_job *job)
 {
-    if (job->images >= cuda->multiprocessors || job->images == 0)
+    const int64_t blocks = 4 * (int64_t)cuda->multiprocessors;
+    if (job->images >= blocks || job->images == 0)
         return 1;
-    const int64_t wanted = (4 * (int64_t)cuda->multiprocessors + job->images - 1) / job->images;
+    const int64_t wanted = (blocks + job->images - 1) / job->images;
     const int64_t fitting = (job->tokens + 31) / 32;
     return (int)(wanted < fitting ? wanted : fitting);
 }
