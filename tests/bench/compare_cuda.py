@@ -11,6 +11,8 @@ Each line first checks that all compute the same. Then they take turns. A time i
 the device is kept busy while the host queues, so that slow hosts and slow Python cost nobody anything, and a copy of twice
 the L2 goes before each call. All allocate what they return; "reused" is libposlabel with the caller's buffers.
 
+The exit status is 77 where there is nothing to compare with: no PyTorch, no NumPy, or no GPU in PyTorch.
+
 With --device cpu the script runs on the CPU at tiny sizes, to see that it works; its times then mean nothing.
 """
 
@@ -24,12 +26,14 @@ import sys
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
+LEFT_OUT = 77
 try:
+    import numpy  # which libposlabel's bindings import, and PyTorch does without  # noqa: F401
     import torch
     import torch.nn.functional as F
-except ImportError:
-    print("PyTorch is not installed for this Python: no comparison (PYTHON=... ./run gpu-bench names another)")
-    sys.exit(0)
+except (ImportError, OSError) as error:  # OSError: of a PyTorch whose libraries are not there
+    print(f"{error}: no comparison (PYTHON=... ./run gpu-bench names a Python with PyTorch and NumPy)")
+    sys.exit(LEFT_OUT)
 try:
     import triton
     import triton.language as tl
@@ -191,7 +195,7 @@ class DeviceClock:
     """Times of the device, the host being ahead of it."""
 
     def __init__(self) -> None:
-        size = max(2 * torch.cuda.get_device_properties(0).L2_cache_size, 64 << 20)
+        size = max(2 * getattr(torch.cuda.get_device_properties(0), "L2_cache_size", 0), 64 << 20)  # from torch 2.5
         self.halves = torch.zeros(2, size, dtype=torch.uint8, device="cuda")
 
     def __call__(self, function: Function) -> float:
@@ -262,7 +266,7 @@ def main() -> None:
     dry = options.device == "cpu"
     if not dry and not torch.cuda.is_available():
         print(f"PyTorch {torch.__version__} of this Python has no GPU: no comparison (PYTHON=... names another)")
-        return
+        sys.exit(LEFT_OUT)
     torch.manual_seed(1)
     stream = None if dry else torch.cuda.current_stream().cuda_stream
     context = poslabel.Context(device=options.device, stream=stream)
