@@ -53,9 +53,11 @@ template <typename T, typename real, int WARPS, int SLOTS> struct plb_row_walk {
     const real *bias;
     real kept[HELD][PLB_SLOT];
 
-    PLB_DEVICE void load(int k, int s)
+    typedef typename plb_slot_index<(SLOTS > 0)>::type slot_index;
+
+    PLB_DEVICE void open_slot(int k, int s, const plb_slot_bits<T> &slot)
     {
-        plb_load_slot(kept[k], row, s);
+        plb_open_slot(kept[k], slot, row, (slot_index)s);
         if (bias)
 #pragma unroll
             for (int e = 0; e < PLB_SLOT; e++)
@@ -67,10 +69,15 @@ template <typename T, typename real, int WARPS, int SLOTS> struct plb_row_walk {
     {
         row = plb_slots_of<T>(at, classes);
         bias = (const real *)added;
-        if (SLOTS > 0)
+        if (SLOTS > 0) {
+            plb_slot_bits<T> slots[HELD];
 #pragma unroll
             for (int k = 0; k < HELD; k++)
-                load(k, plb_team_thread<WARPS>() + k * TEAM);
+                plb_fetch_slot(&slots[k], row, plb_team_thread<WARPS>() + k * TEAM);
+#pragma unroll
+            for (int k = 0; k < HELD; k++)
+                open_slot(k, plb_team_thread<WARPS>() + k * TEAM, slots[k]);
+        }
     }
 
     template <typename Act> PLB_DEVICE void walk(Act act)
@@ -83,7 +90,9 @@ template <typename T, typename real, int WARPS, int SLOTS> struct plb_row_walk {
             /* until the warp is past the end, for its lanes store together */
             const int lane = (int)threadIdx.x % 32;
             for (int s = plb_team_thread<WARPS>() - lane; (long long)s * PLB_SLOT < row.classes; s += TEAM) {
-                load(0, s + lane);
+                plb_slot_bits<T> slot;
+                plb_fetch_slot(&slot, row, (slot_index)s + lane);
+                open_slot(0, s + lane, slot);
                 act(0, s + lane, kept[0]);
             }
         }
@@ -196,7 +205,7 @@ PLB_DEVICE plb_row_result plb_loss_of_row(const plb_loss_parameters &p, char *lo
             const real x = SLOTS > 0 ? z[e] : plb_exp(z[e] - max);
             z[e] = x * a - (SOFT ? scale * t[e] : s * PLB_SLOT + e == label ? at_label : b);
         }
-        plb_store_slot(to, s, z);
+        plb_store_slot(to, (typename row_walk::slot_index)s, z);
     });
     return result;
 }
@@ -207,7 +216,7 @@ template <typename T, typename real, int WARPS> PLB_DEVICE void plb_zero_row(cha
     const real zeros[PLB_SLOT] = {0, 0, 0, 0};
     const int lane = (int)threadIdx.x % 32;
     for (int s = plb_team_thread<WARPS>() - lane; (long long)s * PLB_SLOT < classes; s += WARPS * 32)
-        plb_store_slot(to, s + lane, zeros);
+        plb_store_slot(to, (long long)s + lane, zeros);
 }
 
 #endif

@@ -123,27 +123,61 @@ template <typename T> PLB_DEVICE plb_slotted<T> plb_slots_of(char *row, int clas
     return slotted;
 }
 
-/* Slot `s`; elements past the end of the row are -inf. */
-template <typename T, typename real>
-PLB_DEVICE void plb_load_slot(real (&value)[PLB_SLOT], const plb_slotted<T> &row, int s)
+/* What counts the elements of rows that fit in registers, and of others: 64 bits take instructions more. */
+template <bool FITS> struct plb_slot_index {
+    typedef int type;
+};
+
+template <> struct plb_slot_index<false> {
+    typedef long long type;
+};
+
+/* The memory of a slot, on its way. */
+template <typename T> union plb_slot_bits {
+    typedef plb_words<sizeof(T) <= 4 ? sizeof(T) : 8> words;
+    words bits;
+    T element[PLB_SLOT];
+    PLB_DEVICE plb_slot_bits() : bits()
+    {
+    }
+};
+
+/* Whether slot `s` lies in whole pieces of the row. */
+template <typename T, typename Index> PLB_DEVICE bool plb_is_inside(const plb_slotted<T> &row, Index s)
 {
-    const long long first = (long long)s * PLB_SLOT, begin = first - row.shift;
-    if (sizeof(T) <= 4 && begin >= 0 && begin + (row.shift ? 2 : 1) * PLB_SLOT <= row.classes) {
-        typedef plb_words<sizeof(T) <= 4 ? sizeof(T) : 4> words;
-        union slot {
-            words bits;
-            T element[PLB_SLOT];
-            PLB_DEVICE slot() : bits()
-            {
-            }
-        } slot;
-        slot.bits = plb_load_words(row.row + begin, (words *)NULL);
-        if (row.shift)
-            slot.bits = plb_cut(slot.bits, plb_load_words(row.row + begin + PLB_SLOT, (words *)NULL), row.shift);
+    const Index begin = s * PLB_SLOT - row.shift;
+    return sizeof(T) <= 4 && begin >= 0 && begin + (row.shift ? 2 : 1) * PLB_SLOT <= row.classes;
+}
+
+/*
+ * Asks for slot `s`.  Slots are opened only when all of them have been asked for: a value that is looked at is waited
+ * for, and one wait at a time would be a trip to memory for each.
+ */
+template <typename T, typename Index>
+PLB_DEVICE void plb_fetch_slot(plb_slot_bits<T> *slot, const plb_slotted<T> &row, Index s)
+{
+    if constexpr (sizeof(T) <= 4)
+        if (plb_is_inside(row, s))
+            slot->bits = plb_load_words(row.row + (s * PLB_SLOT - row.shift), (typename plb_slot_bits<T>::words *)NULL);
+}
+
+/* The values of a slot that was asked for; elements past the end of the row are -inf. */
+template <typename T, typename real, typename Index>
+PLB_DEVICE void plb_open_slot(real (&value)[PLB_SLOT], plb_slot_bits<T> slot, const plb_slotted<T> &row, Index s)
+{
+    const Index first = s * PLB_SLOT;
+    if constexpr (sizeof(T) <= 4) {
+        if (plb_is_inside(row, s)) {
+            if (row.shift) /* the second piece is in the L1 cache, as a neighbour's first */
+                slot.bits = plb_cut(
+                    slot.bits,
+                    plb_load_words(row.row + (first - row.shift + PLB_SLOT), (typename plb_slot_bits<T>::words *)NULL),
+                    row.shift);
 #pragma unroll
-        for (int e = 0; e < PLB_SLOT; e++)
-            value[e] = (real)plb_widen(slot.element[e]);
-        return;
+            for (int e = 0; e < PLB_SLOT; e++)
+                value[e] = (real)plb_widen(slot.element[e]);
+            return;
+        }
     }
 #pragma unroll
     for (int e = 0; e < PLB_SLOT; e++)
@@ -155,19 +189,12 @@ PLB_DEVICE void plb_load_slot(real (&value)[PLB_SLOT], const plb_slotted<T> &row
  * piece in which its slot begins, but for lane 0, which does not have the elements before; what lies in no whole piece
  * is stored element by element.
  */
-template <typename T, typename real>
-PLB_DEVICE void plb_store_slot(const plb_slotted<T> &row, int s, const real (&value)[PLB_SLOT])
+template <typename T, typename real, typename Index>
+PLB_DEVICE void plb_store_slot(const plb_slotted<T> &row, Index s, const real (&value)[PLB_SLOT])
 {
-    typedef plb_words<sizeof(T) <= 4 ? sizeof(T) : 8> words;
-    union slot {
-        words bits;
-        T element[PLB_SLOT];
-        PLB_DEVICE slot() : bits()
-        {
-        }
-    } slot;
+    plb_slot_bits<T> slot;
     const int lane = (int)threadIdx.x % 32;
-    const long long first = (long long)s * PLB_SLOT, begin = first - row.shift;
+    const Index first = s * PLB_SLOT, begin = first - row.shift;
 #pragma unroll
     for (int e = 0; e < PLB_SLOT; e++)
         plb_narrow(&slot.element[e], value[e]);
@@ -177,9 +204,9 @@ PLB_DEVICE void plb_store_slot(const plb_slotted<T> &row, int s, const real (&va
         const bool shifted = row.shift != 0;
         is_whole = (lane > 0 || !shifted) && begin + PLB_SLOT <= row.classes;
         next_is_whole = lane < 31 && begin + 2 * PLB_SLOT <= row.classes;
-        words piece = slot.bits;
+        typename plb_slot_bits<T>::words piece = slot.bits;
         if (shifted) {
-            words before;
+            typename plb_slot_bits<T>::words before;
 #pragma unroll
             for (int i = 0; i < (int)(sizeof piece / sizeof *piece.word); i++)
                 before.word[i] = __shfl_up_sync(0xffffffffu, slot.bits.word[i], 1);
