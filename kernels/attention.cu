@@ -235,7 +235,7 @@ __global__ void __launch_bounds__(ATTENTION_THREADS) weigh_images(const attentio
         store_softmax(run, run.weights, run.ids_keep, run.visible, image, similarity, partial);
 }
 
-/* Blocks to an image: four for each multiprocessor, of at least 32 tokens each. */
+/* Blocks to an image, of at least 32 tokens each: in all some four for each multiprocessor. */
 static int parts_for(const plb_cuda *cuda, const plb_attention_job *job)
 {
     const int64_t blocks = 4 * (int64_t)cuda->multiprocessors;

@@ -166,15 +166,17 @@ static poslabel_status open_cublas(linear_run *run)
         status = check(run->call, cublasCreate(&handle), "opening cuBLAS");
         if (status != POSLABEL_OK)
             return status;
-        cuda->cublas = handle;
-        cuda->close_cublas = close_cublas;
         /* by default sums that are split may be rounded to 16 bits in between */
         status = check(run->call,
                        cublasSetMathMode(handle, (cublasMath_t)(CUBLAS_DEFAULT_MATH |
                                                                 CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION)),
                        "choosing cuBLAS's precision");
-        if (status != POSLABEL_OK)
+        if (status != POSLABEL_OK) {
+            close_cublas(handle);
             return status;
+        }
+        cuda->cublas = handle;
+        cuda->close_cublas = close_cublas;
     }
     run->cublas = (cublasHandle_t)cuda->cublas;
     return check(run->call, cublasSetStream(run->cublas, cuda->stream), "giving cuBLAS the stream");

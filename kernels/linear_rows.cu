@@ -86,13 +86,8 @@ poslabel_status plb_linear_scatter(const plb_call *call, const plb_rows *grad_fe
 __global__ void linear_factors_kernel(const plb_loss_parameters p, bool scales, float *factors)
 {
     const double upstream = fabs(plb_scale_of(p, 0).upstream);
-    double scale = 1;
-    if (scales && upstream > 0 && upstream <= DBL_MAX)
-        for (int k = 0; k < 100 && upstream * scale < 1; k++)
-            scale *= 2;
-    if (scales && upstream <= DBL_MAX)
-        for (int k = 0; k < 100 && upstream * scale >= 2; k++)
-            scale /= 2;
+    const int exponent = scales && upstream > 0 && upstream <= DBL_MAX ? ilogb(upstream) : 0;
+    const double scale = ldexp(1.0, exponent < -100 ? 100 : exponent > 100 ? -100 : -exponent);
     factors[PLB_LINEAR_NARROWS] = (float)scale;
     factors[PLB_LINEAR_WIDENS] = (float)(1 / scale);
     factors[PLB_LINEAR_ZERO] = 0;

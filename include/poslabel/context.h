@@ -66,7 +66,8 @@ typedef struct poslabel_allocator {
  * (a cudaStream_t) at once, or NULL, which the call then reports as POSLABEL_ERROR_MEMORY.  `release` gets back the
  * pointer and the size while work that uses the memory may still be queued on `stream`, so the memory may be given to
  * others only in that stream's order: what a framework's caching allocator does.  `allocate` is never called while the
- * stream is being captured, and `release` only by a poslabel_context_trim() or _destroy() at such a time.
+ * stream is being captured, and `release` only by a poslabel_context_trim() or _destroy() at such a time.  Without an
+ * allocator of yours avoid both then: CUDA takes no memory back into a capture, and it would be lost to the process.
  */
 typedef struct poslabel_device_allocator {
     void *user;

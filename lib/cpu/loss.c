@@ -89,8 +89,11 @@ static plb_loss_rows *cut_scratch(const plb_loss_run *run, int thread)
     plb_loss_rows *const batch = (plb_loss_rows *)(void *)scratch;
     batch->work = scratch + batch_size() - PLB_LOSS_WORK;
     batch->scratch = (float *)(void *)(scratch + batch_size());
-    batch->table = has_table(run->job) ? (float *)(void *)table : NULL;
-    batch->has_row = (uint8_t *)table + plb_loss_table_floats(classes) * sizeof(float);
+    batch->table = NULL;
+    if (has_table(run->job)) {
+        batch->table = (float *)(void *)table;
+        batch->has_row = (uint8_t *)(batch->table + plb_loss_table_floats(classes));
+    }
     return batch;
 }
 

@@ -18,8 +18,10 @@ typedef struct loss_row {
     const float *t; /* the targets, if SOFT  */
 } loss_row;
 
-/* Sums of a row, not yet across lanes: of exponentials; of z if SMOOTHED, of t z if SOFT; where vf_exp() does not tell
- * that it overflows, the maximum. */
+/*
+ * Sums of a row, not yet across lanes: of exponentials; of z if SMOOTHED, of t z if SOFT; where vf_exp() does not tell
+ * that it overflows, the maximum.
+ */
 typedef struct row_sums {
     vf exponentials, targets, highest;
 } row_sums;

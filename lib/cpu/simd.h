@@ -14,20 +14,22 @@
 enum { PLB_ROW_BATCH = 64 };
 
 /*
- * Factors of the Gaussian targets: t_ij = y[y_i][y_j] * x[x_i][x_j], each axis already normalised.
- *
- * What float32 arithmetic cannot tell from 0 beside the maximum (below 2^-32 of it) is left out by the vectors: a window
- * of window_rows x window_columns patches counts, as large for every position, which begins at first_row[y_i] and
- * first_column[x_i] and has the factors y_window[y_i] and x_window[x_i].
- *
- * On small grids, with rows that sum to 1, rows of targets lie ready: those of positions above one another are the same
- * but for a shift and a factor, so that all come from a few, which fit in the L1 cache.
+ * Gaussian targets of a position i, as a row of numbers.  On small grids, with rows that sum to 1, they lie ready: those
+ * of positions above one another are the same but for a shift and a factor, so that all come from a few long rows, which
+ * fit in the L1 cache.
  */
 typedef struct plb_gaussian_row {
     const float *targets; /* t_ij = factor * targets[j]; may be anything finite past the end */
     double factor;
 } plb_gaussian_row;
 
+/*
+ * Factors of the Gaussian targets: t_ij = y[y_i][y_j] * x[x_i][x_j], each axis already normalised.
+ *
+ * What float32 arithmetic cannot tell from 0 beside the maximum (below 2^-32 of it) is left out by the vectors: a window
+ * of window_rows x window_columns patches counts, as large for every position, which begins at first_row[y_i] and
+ * first_column[x_i] and has the factors y_window[y_i] and x_window[x_i].
+ */
 typedef struct plb_gaussian {
     int32_t height, width;
     const double *y, *x;         /* height x height and width x width                                        */
@@ -37,7 +39,7 @@ typedef struct plb_gaussian {
     const float *y_window;       /* height x window_rows                                                      */
     const float *x_window;       /* width x x_pitch, zeros from window_columns on                             */
     int64_t x_pitch;             /* a multiple of 16                                                          */
-    const plb_gaussian_row *rows; /* by position i, or NULL                                                   */
+    const plb_gaussian_row *rows; /* by position i, or NULL */
 } plb_gaussian;
 
 /* Up to PLB_ROW_BATCH rows of a loss. */
@@ -85,7 +87,7 @@ static inline int64_t plb_loss_table_pitch(int64_t classes)
 
 static inline size_t plb_loss_table_floats(int64_t classes)
 {
-    return classes > PLB_MOST_TABLE_CLASSES ? 0 : (size_t)(classes * plb_loss_table_pitch(classes));
+    return (size_t)(classes * plb_loss_table_pitch(classes));
 }
 
 /* Exponentials of two rows: while those of one become gradients, those of the next are made. */

@@ -15,6 +15,7 @@ import numpy as np
 import poslabel
 from cases import TestCase
 from poslabel import _library
+from poslabel._library import library as loaded
 
 
 def loss_of(rows=64, **arguments):
@@ -256,7 +257,7 @@ class Library(TestCase):
         self.assertIn(f"ImportError: poslabel: {other} has no function poslabel_version", error)
 
     def test_a_copy_beside_the_package(self):
-        source = pathlib.Path(os.path.realpath(_library.library._name))
+        source = pathlib.Path(os.path.realpath(loaded._name))
         if not source.is_file():
             self.skipTest("the library was found by its name alone")
         with tempfile.TemporaryDirectory() as folder:
@@ -265,7 +266,7 @@ class Library(TestCase):
             shutil.copy(source, package / "libposlabel.so.0")
             env = {**os.environ, "PYTHONPATH": folder}
             env.pop("POSLABEL_LIBRARY", None)
-            code = "import poslabel; poslabel.sigma_schedule(1, 0, 1); print(poslabel.library_path())"
+            code = "from poslabel import library_path, sigma_schedule; sigma_schedule(1, 0, 1); print(library_path())"
             run = subprocess.run([sys.executable, "-c", code], env=env, cwd=folder, stdout=subprocess.PIPE, check=True)
             self.assertEqual(run.stdout.decode().strip(), str(package.resolve() / "libposlabel.so.0"))
 
