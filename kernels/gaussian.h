@@ -1,24 +1,56 @@
 /*
- * Gaussian position targets as two tables of factors, one for each axis.  SPDX-License-Identifier: Apache-2.0
+ * Gaussian position targets as tables.  SPDX-License-Identifier: Apache-2.0
+ *
+ * As factors, one table for each axis:
  *
  *     y[i][j]   the factor of grid row j for a position in grid row i, normalised;   y_sum[i] = sum_j y[i][j]
  *     x[i][j]   the same for grid columns;                                           x_sum[i]
  *
  * A target is y[y_i][y_j] * x[x_i][x_j], and the sum of a row of targets y_sum[y_i] * x_sum[x_i].  For grids up to
  * about 64 x 64 each block fills tables in its shared memory; larger ones are filled in the workspace by launches of
- * their own.
+ * their own.  Rows of x[] go on with their first three entries, for slots that run into the next grid row.
+ *
+ * Or, for targets whose rows sum to 1 on small grids, as one long row for each grid column,
+ *
+ *     long[x][(d + h - 1) * w + x_j]   the target of a position d grid rows below one in column x, times y_sum
+ *     inverse[y]                       1 / y_sum
+ *
+ * of which the targets of (y, x) are the h * w entries that begin at (h - 1 - y) * w, times inverse[y].
  */
 #ifndef PLB_CUDA_GAUSSIAN_H
 #define PLB_CUDA_GAUSSIAN_H
 
 #include "rows.h"
+#include "slots.h"
 
 #include <poslabel/labels.h>
 
+/* Entries between two rows of an axis's table, and of the whole table with its sums. */
+static __host__ __device__ inline long long plb_gaussian_pitch(int side, bool is_x)
+{
+    return side + (is_x ? PLB_SLOT - 1 : 0);
+}
+
+static __host__ __device__ inline long long plb_gaussian_axis(int side, bool is_x)
+{
+    return side * (plb_gaussian_pitch(side, is_x) + 1);
+}
+
 static inline size_t plb_gaussian_entries(poslabel_grid grid)
 {
-    const size_t h = (size_t)grid.height, w = (size_t)grid.width;
-    return h * (h + 1) + w * (w + 1);
+    return (size_t)(plb_gaussian_axis(grid.height, false) + plb_gaussian_axis(grid.width, true));
+}
+
+/* Of long rows; `beyond` entries more, for slots that lie past the end of the last. */
+static __host__ __device__ inline int plb_gaussian_long_pitch(int height, int width)
+{
+    return ((2 * height - 1) * width + PLB_SLOT - 1) / PLB_SLOT * PLB_SLOT;
+}
+
+static inline size_t plb_gaussian_long_entries(poslabel_grid grid, int beyond)
+{
+    const size_t w = (size_t)grid.width, h = (size_t)grid.height;
+    return w * (size_t)plb_gaussian_long_pitch(grid.height, grid.width) + h + (size_t)beyond;
 }
 
 PLB_DEVICE double plb_gaussian_factor(int i, int j, double sigma)
@@ -32,14 +64,14 @@ PLB_DEVICE double plb_gaussian_factor(int i, int j, double sigma)
  * norms[i] = sum_j g(i - j).  g is symmetric, so norms[] serves both normalisations.
  */
 template <typename real, typename Factor>
-PLB_DEVICE void plb_gaussian_fill_axis(real *table, Factor factor, const double *norms, int side, int normalization,
-                                       long long thread, long long threads)
+PLB_DEVICE void plb_gaussian_fill_axis(real *table, Factor factor, const double *norms, int side, bool is_x,
+                                       int normalization, long long thread, long long threads)
 {
-    const long long entries = (long long)side * side;
+    const long long pitch = plb_gaussian_pitch(side, is_x), entries = side * pitch;
     const bool by_row = normalization == POSLABEL_NORMALIZATION_ROW;
     for (long long k = thread; k < entries + side; k += threads) {
         if (k < entries) {
-            const int i = (int)(k / side), j = (int)(k % side);
+            const int i = (int)(k / pitch), j = (int)(k % pitch) % side;
             table[k] = (real)(factor(i < j ? j - i : i - j) / norms[by_row ? i : j]);
             continue;
         }
@@ -66,11 +98,14 @@ static inline size_t plb_gaussian_scratch(poslabel_grid grid)
 }
 
 /*
- * A block fills a table of its own.  `scratch` holds 2 (h + w) doubles.  The barriers stand between the factors, their
- * sums, the table, and its use.
+ * What a block's tables are made of, in `scratch`, 2 (h + w) doubles: the factors of both axes by distance, and their
+ * sums.
  */
-template <typename real>
-PLB_DEVICE void plb_gaussian_fill(real *table, double *scratch, int height, int width, double sigma, int normalization)
+struct plb_gaussian_axes {
+    const double *y, *x, *y_norms, *x_norms;
+};
+
+PLB_DEVICE plb_gaussian_axes plb_gaussian_prepare(double *scratch, int height, int width, double sigma)
 {
     double *const y = scratch, *const x = y + height, *const y_norms = x + width, *const x_norms = y_norms + height;
     const int thread = (int)threadIdx.x, threads = (int)blockDim.x;
@@ -87,30 +122,37 @@ PLB_DEVICE void plb_gaussian_fill(real *table, double *scratch, int height, int 
         y_norms[i] = sum;
     }
     PLB_BARRIER();
-    plb_gaussian_fill_axis(table, plb_gaussian_kept{y}, y_norms, height, normalization, thread, threads);
-    plb_gaussian_fill_axis(table + (long long)height * (height + 1), plb_gaussian_kept{x}, x_norms, width,
-                           normalization, thread, threads);
-    PLB_BARRIER();
+    return plb_gaussian_axes{y, x, y_norms, x_norms};
 }
 
-/* The factors around one position. */
-template <typename real> struct plb_gaussian_around {
-    const real *y, *x;
-    real total; /* the sum of its targets */
-    real top;   /* the target of the position itself */
-};
-
+/* A block fills tables of factors; they are ready after a barrier. */
 template <typename real>
-PLB_DEVICE plb_gaussian_around<real> plb_gaussian_at(const real *table, int height, int width, int position)
+PLB_DEVICE void plb_gaussian_fill(real *table, const plb_gaussian_axes &axes, int height, int width, int normalization)
 {
-    const int y = position / width, x = position - y * width;
-    const real *const columns = table + (long long)height * (height + 1);
-    plb_gaussian_around<real> around;
-    around.y = table + (long long)y * height;
-    around.x = columns + (long long)x * width;
-    around.total = table[(long long)height * height + y] * columns[(long long)width * width + x];
-    around.top = around.y[y] * around.x[x];
-    return around;
+    const int thread = (int)threadIdx.x, threads = (int)blockDim.x;
+    plb_gaussian_fill_axis(table, plb_gaussian_kept{axes.y}, axes.y_norms, height, false, normalization, thread,
+                           threads);
+    plb_gaussian_fill_axis(table + plb_gaussian_axis(height, false), plb_gaussian_kept{axes.x}, axes.x_norms, width,
+                           true, normalization, thread, threads);
+}
+
+/* A block fills long rows; they are ready after a barrier.  A thread has a column of one of them at a time. */
+template <typename real>
+PLB_DEVICE void plb_gaussian_fill_long(real *rows, real *inverse, const plb_gaussian_axes &axes, int height, int width)
+{
+    const int pitch = plb_gaussian_long_pitch(height, width);
+    for (int k = (int)threadIdx.x; k < width * width; k += (int)blockDim.x) {
+        const int at = k / width, x = k - at * width;
+        const double factor = axes.x[at < x ? x - at : at - x] / axes.x_norms[at];
+        real *const column = rows + at * pitch + x;
+        for (int d = 0; d < height; d++) {
+            const real target = (real)(axes.y[d] * factor);
+            column[(height - 1 - d) * width] = target;
+            column[(height - 1 + d) * width] = target;
+        }
+    }
+    for (int y = (int)threadIdx.x; y < height; y += (int)blockDim.x)
+        inverse[y] = (real)(1 / axes.y_norms[y]);
 }
 
 #endif

@@ -36,20 +36,46 @@ template <typename real> PLB_DEVICE real plb_warp_highest(real value)
 }
 
 /*
- * The sum over a block, for every thread; `partial` holds one value a warp.  The first barrier keeps a fast warp from
- * overwriting what a slow one still reads of the sum before, the second makes all partial sums visible.
+ * Sums over a block, for every thread; `partial` holds COUNT values a warp.  The first barrier keeps a fast warp from
+ * overwriting what a slow one still reads of the sums before, the second makes all partial sums visible.
  */
-PLB_DEVICE double plb_block_sum(double value, double *partial)
+template <int COUNT> PLB_DEVICE void plb_block_sums(double (&value)[COUNT], double *partial)
 {
-    value = plb_warp_sum(value);
+#pragma unroll
+    for (int i = 0; i < COUNT; i++)
+        value[i] = plb_warp_sum(value[i]);
     PLB_BARRIER();
     if (threadIdx.x % 32 == 0)
-        partial[threadIdx.x / 32] = value;
+#pragma unroll
+        for (int i = 0; i < COUNT; i++)
+            partial[threadIdx.x / 32 * COUNT + i] = value[i];
     PLB_BARRIER();
-    double sum = 0;
-    for (unsigned warp = 0; warp < blockDim.x / 32; warp++)
-        sum += partial[warp];
-    return sum;
+#pragma unroll
+    for (int i = 0; i < COUNT; i++) {
+        value[i] = 0;
+        for (unsigned warp = 0; warp < blockDim.x / 32; warp++)
+            value[i] += partial[warp * COUNT + i];
+    }
+}
+
+PLB_DEVICE double plb_block_sum(double value, double *partial)
+{
+    double sum[1] = {value};
+    plb_block_sums(sum, partial);
+    return sum[0];
+}
+
+/* The sums of what every block left, COUNT numbers each, in an order that depends on the number of blocks alone. */
+template <int COUNT> PLB_DEVICE void plb_sums_of_blocks(double (&sum)[COUNT], const double *of_blocks, double *partial)
+{
+#pragma unroll
+    for (int i = 0; i < COUNT; i++)
+        sum[i] = 0;
+    for (unsigned block = threadIdx.x; block < gridDim.x; block += blockDim.x)
+#pragma unroll
+        for (int i = 0; i < COUNT; i++)
+            sum[i] += *(const volatile double *)(of_blocks + (long long)block * COUNT + i);
+    plb_block_sums(sum, partial);
 }
 
 /*

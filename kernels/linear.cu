@@ -233,7 +233,7 @@ static const char *weight_of(const linear_run *run, long long *pitch)
 /* The row losses of a chunk: how many blocks they take, or the launch. */
 static poslabel_status chunk_losses(linear_run *run, bool only_blocks)
 {
-    plb_loss_launch launch = {run->call, run->parameters, false, false};
+    plb_loss_launch launch = {run->call, run->parameters, false, false, false};
     return (run->is_double ? plb_loss_rows_f64 : plb_loss_rows_f32)(&launch, only_blocks, &run->blocks);
 }
 

@@ -16,9 +16,10 @@ __global__ void linear_weigh_kernel(const plb_loss_parameters p, double *sum, do
         partial_of_block[blockIdx.x] = of_block;
     if (!plb_is_last_block(p.state, is_last))
         return;
-    const double all = plb_sum_of_blocks(partial_of_block, 1, partial);
+    double all[1];
+    plb_sums_of_blocks(all, partial_of_block, partial);
     if (threadIdx.x == 0)
-        *sum = all;
+        *sum = all[0];
 }
 
 poslabel_status plb_linear_weigh(const plb_call *call, const plb_loss_parameters *p, double *sum, double *partial,

@@ -4,8 +4,8 @@
  * The kernel and how it works are in loss_rows.h.  Here a job becomes its parameters, the workspace is cut up, and the
  * tables of Gaussian targets that are too large for shared memory are filled.
  */
-#include "loss.h"
 #include "gaussian.h"
+#include "loss.h"
 
 #include <poslabel/loss.h>
 
@@ -40,9 +40,9 @@ __global__ void gaussian_table_kernel(real *table, const double *norms, int heig
 {
     const long long thread = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     const long long threads = (long long)gridDim.x * blockDim.x;
-    plb_gaussian_fill_axis(table, factors_of_sigma{sigma}, norms, height, normalization, thread, threads);
-    plb_gaussian_fill_axis(table + (long long)height * (height + 1), factors_of_sigma{sigma}, norms + height, width,
-                           normalization, thread, threads);
+    plb_gaussian_fill_axis(table, factors_of_sigma{sigma}, norms, height, false, normalization, thread, threads);
+    plb_gaussian_fill_axis(table + plb_gaussian_axis(height, false), factors_of_sigma{sigma}, norms + height, width,
+                           true, normalization, thread, threads);
 }
 
 template <typename real> static poslabel_status fill_table(const plb_loss_launch *launch, double *norms)
@@ -115,18 +115,32 @@ poslabel_status plb_cuda_row_loss(const plb_call *call, const plb_loss_job *job)
                                               : job->logits.dtype == PLB_BF16 ? plb_loss_rows_bf16
                                                                               : plb_loss_rows_f64;
     const bool is_double = job->logits.dtype == PLB_F64;
-    plb_loss_launch launch = {call, plb_loss_parameters_of(call, job), job->target == PLB_TARGET_GAUSSIAN, false};
+    plb_loss_launch launch = {call, plb_loss_parameters_of(call, job), job->target == PLB_TARGET_GAUSSIAN, false,
+                              false};
     plb_loss_parameters *const p = &launch.parameters;
-    const size_t entries = launch.is_soft ? plb_gaussian_entries(job->grid) : 0;
-    const size_t table = entries * (is_double ? sizeof(double) : sizeof(float));
-    const bool has_table = table + (launch.is_soft ? plb_gaussian_scratch(job->grid) : 0) > MOST_SHARED_TABLE;
-    launch.has_table = has_table;
+    poslabel_grid grid = job->grid;
+    size_t table = 0, scratch = 0;
+    if (launch.is_soft) {
+        if (grid.width == 1) { /* the same positions; slots may then count on two columns at least */
+            grid = poslabel_grid{1, grid.height};
+            p->height = grid.height;
+            p->width = grid.width;
+        }
+        p->width_inverse = grid.width > 1 ? 0xffffffffu / (unsigned)grid.width + 1 : 0;
+        table = plb_gaussian_entries(grid) * (is_double ? sizeof(double) : sizeof(float));
+        scratch = plb_gaussian_scratch(grid);
+        launch.has_table = table + scratch > MOST_SHARED_TABLE;
+        launch.shares_rows =
+            !is_double && p->classes <= PLB_MOST_SHARED_ROW && p->normalization == POSLABEL_NORMALIZATION_ROW &&
+            plb_gaussian_long_entries(grid, PLB_MOST_SHARED_ROW) * sizeof(float) + scratch <= MOST_SHARED_TABLE;
+    }
+    const bool has_table = launch.has_table;
     int blocks;
     poslabel_status status = rows_of_dtype(&launch, true, &blocks);
     if (status != POSLABEL_OK)
         return status;
 
-    const size_t norms = has_table ? plb_gaussian_scratch(job->grid) / 2 : 0;
+    const size_t norms = has_table ? scratch / 2 : 0;
     const size_t sums = (size_t)blocks * (sizeof(plb_loss_sums) + sizeof(double));
     const size_t tables = has_table ? (table + 15) / 16 * 16 : 0;
     const size_t counts = p->filter ? (size_t)job->rows : 0;

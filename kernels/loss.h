@@ -7,6 +7,7 @@
 #include "rows.h"
 
 enum { PLB_LOSS_THREADS = 256, PLB_LOSS_WARPS = PLB_LOSS_THREADS / 32 };
+enum { PLB_MOST_SHARED_ROW = 256 }; /* classes of which Gaussian targets are long rows, see gaussian.h */
 
 /* Sums over the rows of a block. */
 struct plb_loss_sums {
@@ -30,7 +31,9 @@ struct plb_loss_parameters {
     long long rows;
     long long first_row; /* of a chunk of logits in the batch, whose other tensors are whole */
     long long ignore_index;
+    int batch; /* rows that a warp has at a time, or a block whose lanes are one team */
     int classes, target, height, width, reduction;
+    unsigned width_inverse; /* 2^32 / width rounded up, or 0 for a width of 1: see plb_grid_row() */
     bool has_ignore_index;
     bool weigh_first; /* the weight sum is needed before the first gradient */
     bool reports;     /* the pass that makes losses reports what is not allowed */
@@ -53,7 +56,8 @@ struct plb_loss_launch {
     const plb_call *call;
     plb_loss_parameters parameters;
     bool is_soft;
-    bool has_table; /* of Gaussian targets in the workspace; else each block makes its own in shared memory */
+    bool has_table;   /* of Gaussian targets in the workspace; else each block makes its own in shared memory */
+    bool shares_rows; /* of Gaussian targets, see gaussian.h: as long rows; else as factors */
 };
 
 /* How many blocks will run, at most: one entry of sums each. */

@@ -5,5 +5,5 @@
 
 poslabel_status plb_loss_rows_f64(plb_loss_launch *launch, bool only_blocks, int *blocks)
 {
-    return plb_loss_of_kind<double, double, 1, 0>(launch, only_blocks, blocks);
+    return plb_loss_of_size<double, 32, 0, false>(launch, only_blocks, blocks);
 }

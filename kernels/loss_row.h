@@ -1,5 +1,5 @@
 /*
- * Loss and gradient of one row.  SPDX-License-Identifier: Apache-2.0
+ * Loss and gradient of the rows of a warp.  SPDX-License-Identifier: Apache-2.0
  *
  * A row is walked three times: for the maximum, for the sum of exponentials with what the targets take from the loss,
  * and for the gradient.  The walks are over registers, or over memory when the row is too long for them.
@@ -7,30 +7,90 @@
 #ifndef PLB_CUDA_LOSS_ROW_H
 #define PLB_CUDA_LOSS_ROW_H
 
-#include "gaussian.h"
-#include "slots.h"
-#include "team.h"
+#include "loss_targets.h"
+#include "row_walk.h"
 
 #include <float.h>
 
-PLB_DEVICE float plb_exp(float d)
+/*
+ * Differences of logits are held as 1024ths: that of two finite numbers may be twice the largest, and a sum of products
+ * with targets that are yet to be divided by their sum would overflow all the more.
+ */
+template <typename real> PLB_DEVICE real plb_part(real z)
 {
-    return exp2f(d * 1.44269504f);
+    return z * (real)(1.0 / 1024);
 }
 
-PLB_DEVICE double plb_exp(double d)
+PLB_DEVICE float plb_exp_of_part(float part)
 {
-    return exp(d);
+    const float power = part * 1477.31972f; /* 1024 / ln 2 */
+#ifdef __CUDA_ARCH__
+    float result; /* exp2f() scales for subnormal results, which nobody misses */
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(power));
+    return result;
+#else
+    return exp2f(power);
+#endif
 }
 
-PLB_DEVICE float plb_log(float x)
+PLB_DEVICE double plb_exp_of_part(double part)
 {
-    return logf(x);
+    return exp(1024 * part);
 }
 
-PLB_DEVICE double plb_log(double x)
+/* Of sums of exponentials, which are 1 or more: the error is below 2e-7 or, if that is more, 2e-7 of the logarithm. */
+PLB_DEVICE float plb_log(float sum)
 {
-    return log(x);
+#ifdef __CUDA_ARCH__
+    float result;
+    asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(sum));
+    return result * 0.693147181f;
+#else
+    return logf(sum);
+#endif
+}
+
+PLB_DEVICE double plb_log(double sum)
+{
+    return log(sum);
+}
+
+PLB_DEVICE float plb_inverse(float sum)
+{
+#ifdef __CUDA_ARCH__
+    float result;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(sum));
+    return result;
+#else
+    return 1 / sum;
+#endif
+}
+
+PLB_DEVICE double plb_inverse(double sum)
+{
+    return 1 / sum;
+}
+
+/* Keeps nvcc from taking a product apart that it sees twice, to form it again for every class. */
+PLB_DEVICE float plb_as_is(float x)
+{
+#ifdef __CUDA_ARCH__
+    asm volatile("" : "+f"(x));
+#endif
+    return x;
+}
+
+PLB_DEVICE double plb_as_is(double x)
+{
+    return x;
+}
+
+PLB_DEVICE int plb_as_is(int x)
+{
+#ifdef __CUDA_ARCH__
+    asm volatile("" : "+r"(x));
+#endif
+    return x;
 }
 
 PLB_DEVICE float plb_lowest(float)
@@ -43,180 +103,125 @@ PLB_DEVICE double plb_lowest(double)
     return -DBL_MAX;
 }
 
-/*
- * Calls `act` with each slot of the row that is this thread's: its place among those it keeps, its number in the row,
- * and its values.
- */
-template <typename T, typename real, int WARPS, int SLOTS> struct plb_row_walk {
-    enum { HELD = SLOTS > 0 ? SLOTS : 1, TEAM = WARPS * 32 };
-    plb_slotted<T> row;
-    const real *bias;
-    real kept[HELD][PLB_SLOT];
-
-    typedef typename plb_slot_index<(SLOTS > 0)>::type slot_index;
-
-    PLB_DEVICE void open_slot(int k, int s, const plb_slot_bits<T> &slot)
-    {
-        plb_open_slot(kept[k], slot, row, (slot_index)s);
-        if (bias)
-#pragma unroll
-            for (int e = 0; e < PLB_SLOT; e++)
-                if (s * PLB_SLOT + e < row.classes)
-                    kept[k][e] += bias[s * PLB_SLOT + e];
-    }
-
-    PLB_DEVICE void open(char *at, const void *added, int classes)
-    {
-        row = plb_slots_of<T>(at, classes);
-        bias = (const real *)added;
-        if (SLOTS > 0) {
-            plb_slot_bits<T> slots[HELD];
-#pragma unroll
-            for (int k = 0; k < HELD; k++)
-                plb_fetch_slot(&slots[k], row, plb_team_thread<WARPS>() + k * TEAM);
-#pragma unroll
-            for (int k = 0; k < HELD; k++)
-                open_slot(k, plb_team_thread<WARPS>() + k * TEAM, slots[k]);
-        }
-    }
-
-    template <typename Act> PLB_DEVICE void walk(Act act)
-    {
-        if (SLOTS > 0) {
-#pragma unroll
-            for (int k = 0; k < HELD; k++)
-                act(k, plb_team_thread<WARPS>() + k * TEAM, kept[k]);
-        } else {
-            /* until the warp is past the end, for its lanes store together */
-            const int lane = (int)threadIdx.x % 32;
-            for (int s = plb_team_thread<WARPS>() - lane; (long long)s * PLB_SLOT < row.classes; s += TEAM) {
-                plb_slot_bits<T> slot;
-                plb_fetch_slot(&slot, row, (slot_index)s + lane);
-                open_slot(0, s + lane, slot);
-                act(0, s + lane, kept[0]);
-            }
-        }
-    }
-};
-
-/* The Gaussian targets of the classes of a slot; 0 past the end. */
-template <typename real>
-PLB_DEVICE void plb_targets_of_slot(real (&t)[PLB_SLOT], const plb_gaussian_around<real> &around, int first,
-                                    int classes, int width)
-{
-    int y = (int)((unsigned)first / (unsigned)width), x = first - y * width;
-    real factor = first < classes ? around.y[y] : (real)0;
-#pragma unroll
-    for (int e = 0; e < PLB_SLOT; e++, x++) {
-        if (x == width) {
-            x = 0;
-            y++;
-            factor = first + e < classes ? around.y[y] : (real)0;
-        }
-        t[e] = first + e < classes ? factor * around.x[x] : (real)0;
-    }
-}
-
-/* A quarter of z - max, which may be twice the largest number; a class of probability 0 must not make 0 * inf. */
-template <typename real> PLB_DEVICE real plb_quarter_difference(real z, real max)
-{
-    return plb_highest(plb_lowest(z), z * (real)0.25 - max * (real)0.25);
-}
-
-/* What becomes of one row. */
-struct plb_row_result {
-    double loss;
+/* What becomes of one row: its loss is logarithm - 1024 differences. */
+template <typename real> struct plb_row_result {
+    real logarithm, differences;
     bool correct, confident;
 };
 
-/*
- * Loss and, where `grad` is given, gradient of one row.  `turn` tells the board's sets apart: a set is written again
- * two rounds later, when all have passed the barrier of the round between and so have read it.
- */
-template <typename T, typename real, int WARPS, int SLOTS, bool SOFT>
-PLB_DEVICE plb_row_result plb_loss_of_row(const plb_loss_parameters &p, char *logits, char *grad, int label, real scale,
-                                          const real *table, bool wants_top, plb_team_board *board, int *turn)
-{
-    typedef plb_row_walk<T, real, WARPS, SLOTS> row_walk;
-    enum { KEEPS_TARGETS = SOFT && SLOTS > 0 && SLOTS <= 2 };
-    row_walk walk;
-    real targets[KEEPS_TARGETS ? SLOTS : 1][PLB_SLOT];
-    const int classes = p.classes, width = p.width;
-    const bool is_smoothed = !SOFT && p.base != 0;
-    plb_gaussian_around<real> around = {};
-    if (SOFT)
-        around = plb_gaussian_at(table, p.height, width, label);
+/* What is asked of a row, for each lane of its team. */
+template <typename real> struct plb_row_question {
+    int label;
+    real z_label;
+    real scale; /* of the gradient; 0 for rows that do not count */
+    char *grad; /* NULL: no row at all */
+};
 
-    walk.open(logits, p.bias, classes);
-    const real z_label = plb_widen(((const T *)logits)[label]) + (walk.bias ? walk.bias[label] : (real)0);
+/*
+ * Loss and, where `writes`, gradient of the rows of a warp, one for each team.  All lanes are here together, and those
+ * of teams without a row, too.
+ */
+template <typename T, int LANES, int SLOTS, bool PLAIN, typename Targets>
+PLB_DEVICE plb_row_result<plb_real<T>>
+plb_loss_of_row(const plb_loss_parameters &p, plb_row_walk<T, LANES, SLOTS, PLAIN> &walk,
+                const plb_row_question<plb_real<T>> &question, bool writes, const plb_real<T> *table,
+                plb_team_board<plb_real<T>> *board, int *turn)
+{
+    typedef plb_real<T> real;
+    typedef typename plb_row_walk<T, LANES, SLOTS, PLAIN>::count count;
+    enum { KEEPS = Targets::ARE_KEPT && SLOTS > 0 && SLOTS <= 9 };
+    real targets[KEEPS ? SLOTS : 1][PLB_SLOT];
+    const int own = plb_team_lane<LANES>() * PLB_SLOT, classes = p.classes;
+    const int first = Targets::ARE_SOFT ? plb_as_is(own) : own; /* else nvcc would keep what it can work out again */
+    const count ahead = question.label - first, left = classes - first; /* of the lane's first class */
+    const bool is_smoothed = !Targets::ARE_SOFT && (real)p.base != 0;
+    typename Targets::template row<real, (SLOTS > 0)> around;
+    around.open(p, table, question.label);
+
+    walk.open();
     real max = -(real)INFINITY;
-    walk.walk([&](int, int, real(&z)[PLB_SLOT]) {
+    walk.walk(classes, [&](int, count, real(&z)[PLB_SLOT]) {
 #pragma unroll
         for (int e = 0; e < PLB_SLOT; e++)
             max = plb_highest(max, z[e]);
     });
-    max = plb_team_highest<WARPS>(max, board, *turn);
-    *turn ^= 1;
+    max = plb_team_highest<LANES>(max, board, turn);
 
-    real sum = 0, differences = 0; /* the latter a quarter of sum_j t_j (z_j - max), but for the peak's */
-    bool is_beaten = z_label != max;
-    walk.walk([&](int k, int s, real(&z)[PLB_SLOT]) {
-        real(&t)[PLB_SLOT] = targets[KEEPS_TARGETS ? k : 0];
-        if (SOFT)
-            plb_targets_of_slot(t, around, s * PLB_SLOT, classes, width);
+    plb_row_result<real> result;
+    const bool wants_top = p.accuracy.at != NULL;
+    bool is_beaten = question.z_label != max;
+    if (wants_top) { /* of equal maxima the first counts */
+        walk.walk(classes, [&](int, count from_own, real(&z)[PLB_SLOT]) {
+#pragma unroll
+            for (int e = 0; e < PLB_SLOT; e++)
+                is_beaten = is_beaten | ((from_own + e < ahead) & (z[e] == max));
+        });
+        is_beaten = plb_team_highest<LANES>(is_beaten ? (real)1 : (real)0, board, turn) != 0;
+    }
+
+    const real part_of_max = plb_part(max);
+    real sum = 0, differences = 0; /* the latter sum_j t_j (z_j - max), as 1024ths */
+    if (is_smoothed)
+        walk.walk(classes, [&](int, count from_own, real(&z)[PLB_SLOT]) {
+#pragma unroll
+            for (int e = 0; e < PLB_SLOT; e++)
+                if (from_own + e < left)
+                    differences += (real)p.base * (plb_part(z[e]) - part_of_max);
+        });
+    walk.walk(classes, [&](int k, count from_own, real(&z)[PLB_SLOT]) {
+        real(&t)[PLB_SLOT] = targets[KEEPS ? k : 0];
+        if constexpr (Targets::ARE_SOFT)
+            around.targets(t, first, (int)from_own);
 #pragma unroll
         for (int e = 0; e < PLB_SLOT; e++) {
-            const int c = s * PLB_SLOT + e;
-            if (SOFT)
-                differences += t[e] * plb_quarter_difference(z[e], max);
-            else if (is_smoothed && c < classes)
-                differences += (real)p.base * (z[e] * (real)0.25 - max * (real)0.25);
-            if (wants_top && c < label && z[e] == max) /* of equal maxima the first counts */
-                is_beaten = true;
-            z[e] = plb_exp(z[e] - max);
+            const real q = plb_part(z[e]) - part_of_max;
+            if constexpr (Targets::ARE_SOFT)
+                if (from_own + e < left) /* a target of 0 must not meet an infinite difference */
+                    differences += t[e] * plb_highest(plb_lowest(q), q);
+            z[e] = plb_exp_of_part(q);
             sum += z[e];
         }
     });
-    plb_team_sums<WARPS>(&sum, &differences, board, *turn);
-    *turn ^= 1;
-    if (wants_top) {
-        is_beaten = plb_team_any<WARPS>(is_beaten, board, *turn);
-        *turn ^= 1;
-    }
+    plb_team_sums<LANES>(&sum, &differences, board, turn);
 
-    const real total = SOFT ? around.total : (real)1, top = SOFT ? around.top : (real)(p.base + p.peak);
-    if (!SOFT)
-        differences += (real)p.peak * (z_label * (real)0.25 - max * (real)0.25);
-    plb_row_result result;
-    result.loss = (double)(plb_log(sum) * total) - 4.0 * (double)differences;
+    const real of_label = plb_part(question.z_label) - part_of_max;
+    real total = 1, top = (real)(p.base + p.peak), factor = (real)p.base;
+    if constexpr (Targets::ARE_SOFT) {
+        total = around.total;
+        top = around.top;
+        factor = around.factor;
+        result.differences = factor * differences;
+    } else
+        result.differences = differences + (real)p.peak * of_label;
+    result.logarithm = plb_log(sum) * total;
     result.correct = !is_beaten && sum == sum;
-    result.confident = plb_exp(z_label - max) / sum >= top;
-    if (!grad)
+    result.confident = !PLAIN && p.filter && plb_exp_of_part(of_label) / sum >= top;
+    if (!writes)
         return result;
 
-    const plb_slotted<T> to = plb_slots_of<T>(grad, classes);
-    const real a = scale * total / sum, b = scale * (real)p.base, at_label = scale * top;
-    walk.walk([&](int k, int s, real(&z)[PLB_SLOT]) {
-        real(&t)[PLB_SLOT] = targets[KEEPS_TARGETS ? k : 0];
-        if (SOFT && !KEEPS_TARGETS)
-            plb_targets_of_slot(t, around, s * PLB_SLOT, classes, width);
+    const plb_lane_row<T, count> to =
+        plb_lane_row_of<T, count>(question.grad, plb_team_lane<LANES>(), question.grad ? classes : 0);
+    const real a = question.scale * total * plb_inverse(sum), b = plb_as_is(question.scale * factor);
+    const int first_again = Targets::ARE_SOFT ? plb_as_is(first) : first;
+    const real at_label = plb_as_is(question.scale * top);
+    walk.walk(classes, [&](int k, count from_own, real(&z)[PLB_SLOT]) {
+        real(&t)[PLB_SLOT] = targets[KEEPS ? k : 0];
+        if constexpr (Targets::ARE_SOFT && !KEEPS)
+            around.targets(t, first_again, (int)from_own);
 #pragma unroll
         for (int e = 0; e < PLB_SLOT; e++) {
-            const real x = SLOTS > 0 ? z[e] : plb_exp(z[e] - max);
-            z[e] = x * a - (SOFT ? scale * t[e] : s * PLB_SLOT + e == label ? at_label : b);
+            const real x = SLOTS > 0 ? z[e] : plb_exp_of_part(plb_part(z[e]) - part_of_max);
+            if constexpr (Targets::ARE_SOFT)
+                z[e] = x * a - b * t[e];
+            else
+                z[e] = x * a - (from_own + e == ahead ? at_label : b);
         }
-        plb_store_slot(to, (typename row_walk::slot_index)s, z);
+        if constexpr (SLOTS == 0)
+            walk.store_slot(to, 0, from_own, NULL);
     });
+    if constexpr (SLOTS > 0)
+        walk.store(to);
     return result;
-}
-
-template <typename T, typename real, int WARPS> PLB_DEVICE void plb_zero_row(char *grad, int classes)
-{
-    const plb_slotted<T> to = plb_slots_of<T>(grad, classes);
-    const real zeros[PLB_SLOT] = {0, 0, 0, 0};
-    const int lane = (int)threadIdx.x % 32;
-    for (int s = plb_team_thread<WARPS>() - lane; (long long)s * PLB_SLOT < classes; s += WARPS * 32)
-        plb_store_slot(to, (long long)s + lane, zeros);
 }
 
 #endif

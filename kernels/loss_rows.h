@@ -4,10 +4,11 @@
  * Fused: weights and their sum, log-softmax, targets, loss, top-1 accuracy, gradient, and the sums over all rows.
  * Memory sees one read of the logits and one write of the gradient.
  *
- * A team of WARPS warps has a row at a time and keeps it in registers, SLOTS slots of four a lane, so that the maximum,
- * the sum of exponentials and the gradient are three walks over registers.  Rows too long for that are walked in
- * memory, where the second and third walk find them in a cache (SLOTS = 0).  The grid is as large as the device holds
- * at once and strides over the rows.
+ * A team of lanes has a row at a time and keeps it in registers, SLOTS slots of four a lane, so that the maximum, the
+ * sum of exponentials and the gradient are three walks over registers.  Teams are small: what is to be done once a row
+ * (its label, its weight, sums across lanes, a logarithm) a warp does for up to four rows at once.  Rows too long for
+ * registers are walked in memory, where the second and third walk find them in a cache (SLOTS = 0).  The grid is as
+ * large as the device holds at once and strides over the rows.
  *
  * Where the gradient needs the sum of weights that only the device knows, the launch is cooperative: each block sums
  * the weights of some rows, all wait for one another once, and each adds up the blocks' sums.  Losses are summed at the
@@ -16,115 +17,75 @@
 #ifndef PLB_CUDA_LOSS_ROWS_H
 #define PLB_CUDA_LOSS_ROWS_H
 
-#include "loss_row.h"
-#include "loss_weights.h"
+#include "loss_pass.h"
 
-/* One pass over the rows of this team.  With `filter` it only decides which rows count. */
-template <typename T, typename real, int WARPS, int SLOTS, bool SOFT>
-PLB_DEVICE plb_thread_sums plb_loss_pass(const plb_loss_parameters &p, const real *table, const plb_loss_scale &scale,
-                                         bool filter, bool report, plb_team_board *board)
+/* Whether tables are always in shared memory, which instructions of its own address. */
+template <int LANES, int SLOTS> static __host__ __device__ constexpr bool plb_table_is_shared()
 {
-    const int teams = PLB_LOSS_WARPS / WARPS, team = (int)threadIdx.x / (WARPS * 32);
-    const long long step = (long long)gridDim.x * teams;
-    const bool gradient = p.grad.data && !filter, first_lane = plb_team_thread<WARPS>() == 0;
-    const real upstream = (real)scale.upstream;
-    plb_thread_sums sums = {0, 0, 0, 0};
-    int turn = 0;
-    for (long long r = (long long)blockIdx.x * teams + team; r < p.rows; r += step) {
-        const plb_row_use use = plb_use_of_row(p, r, report && first_lane);
-        double weight = use.weight;
-        if (scale.nothing || (p.filter && !filter && !p.counts[r]))
-            weight = 0;
-        char *const grad = gradient ? plb_view_row(p.grad, r) : NULL;
-        plb_row_result result = {0, false, false};
-        if (weight != 0) {
-            real row_scale = upstream * (real)weight;
-            if (grad && p.row_grad_loss.data)
-                row_scale *=
-                    (real)plb_load_number(plb_view_row(p.row_grad_loss, p.first_row + r), p.row_grad_loss.dtype);
-            result = plb_loss_of_row<T, real, WARPS, SLOTS, SOFT>(
-                p, plb_view_row(p.logits, r), grad, use.label, row_scale, table, p.accuracy.at != NULL, board, &turn);
-        } else if (grad)
-            plb_zero_row<T, real, WARPS>(grad, p.classes);
-        if (!first_lane)
-            continue;
-        if (filter) {
-            p.counts[r] = !result.confident;
-            weight = result.confident ? 0 : weight;
-        }
-        const double loss = weight == 0 ? 0 : weight * result.loss;
-        sums.weight += scale.nothing ? use.weight : weight;
-        sums.loss += loss;
-        sums.correct += result.correct ? weight : 0;
-        sums.bad += use.is_bad;
-        if (p.row_loss.data && !(filter && p.grad.data))
-            plb_store_number(plb_view_row(p.row_loss, p.first_row + r), p.row_loss.dtype, loss);
-    }
-    return sums;
+    return LANES <= 32 && SLOTS > 0;
 }
 
 /* How many blocks a multiprocessor should hold: rows in flight hide the memory's latency, and registers limit them. */
-template <typename real, int SLOTS, bool SOFT> struct plb_loss_blocks {
-    enum {
-        LEAST = sizeof(real) == 8 ? 2
-                : SLOTS == 0      ? 3
-                : SLOTS == 1      ? 4
-                : SLOTS == 2      ? 4 - SOFT
-                : SLOTS == 4      ? 3 - SOFT
-                                  : 2
-    };
+template <typename real, int SLOTS, typename Targets> struct plb_loss_blocks {
+    enum { LEAST = sizeof(real) == 8 ? 2 : SLOTS == 0 ? 3 : SLOTS * (1 + Targets::ARE_KEPT) > 9 ? 2 : 3 };
 };
 
-template <typename T, typename real, int WARPS, int SLOTS, bool SOFT>
-__global__ void __launch_bounds__(PLB_LOSS_THREADS, plb_loss_blocks<real, SLOTS, SOFT>::LEAST)
+template <typename T, int LANES, int SLOTS, bool PLAIN, typename Targets>
+__global__ void __launch_bounds__(PLB_LOSS_THREADS, plb_loss_blocks<plb_real<T>, SLOTS, Targets>::LEAST)
     plb_loss_kernel(const plb_loss_parameters p)
 {
-    PLB_SHARED(plb_team_board, board, 1);
-    PLB_SHARED(double, partial, PLB_LOSS_WARPS);
+    typedef plb_real<T> real;
+    PLB_SHARED(plb_team_board<real>, board, 1);
+    PLB_SHARED(double, partial, PLB_LOSS_WARPS * sizeof(plb_loss_sums) / sizeof(double));
     PLB_SHARED(int, is_last, 1);
     PLB_SHARED_BYTES(memory);
-    const real *table = (const real *)p.table;
-    if (SOFT && !table) {
+    const real *table = NULL;
+    if constexpr (Targets::ARE_SOFT) {
         double *const scratch = (double *)memory;
-        real *const own = (real *)(scratch + 2 * ((long long)p.height + p.width));
-        plb_gaussian_fill(own, scratch, p.height, p.width, p.sigma, p.normalization);
-        table = own;
+        real *const own = (real *)(scratch + 2 * (p.height + p.width));
+        const bool is_own = plb_table_is_shared<LANES, SLOTS>() || !p.table;
+        table = is_own ? own : (const real *)p.table;
+        if (is_own) {
+            Targets::fill(own, plb_gaussian_prepare(scratch, p.height, p.width, p.sigma), p);
+            PLB_BARRIER();
+        }
     }
 
-    plb_thread_sums sums = {0, 0, 0, 0};
+    plb_thread_sums sums;
     double weight = (double)p.rows, bad = 0;
-    if (p.weigh_first) {
-        const plb_loss_scale one = {1, false};
-        sums = p.filter ? plb_loss_pass<T, real, WARPS, SLOTS, SOFT>(p, table, one, true, true, board) : plb_weigh(p);
-        const double of_block = plb_block_sum(sums.weight, partial);
-        bad = plb_block_sum(sums.bad, partial);
+    plb_loss_scale scale = {1, false};
+    int purpose = !p.weigh_first ? PLB_TO_END : p.filter ? PLB_TO_FILTER : PLB_TO_WEIGH;
+#pragma unroll 1
+    for (;;) { /* once or twice, but the code is there once */
+        if (purpose == PLB_TO_END)
+            scale = plb_scale_of(p, weight);
+        sums = plb_loss_pass<T, LANES, SLOTS, PLAIN, Targets>(p, table, scale, purpose, board);
+        if (purpose == PLB_TO_END)
+            break;
+        double of_block[] = {sums.weight, (double)sums.bad};
+        plb_block_sums(of_block, partial);
+        bad = of_block[1];
         if (threadIdx.x == 0)
-            p.weights_of[blockIdx.x] = of_block;
+            p.weights_of[blockIdx.x] = of_block[0];
         /* between the sums of weights and their readers; with the filter, between counts[] and its readers too */
         plb_grid_barrier(p.state);
-        weight = plb_sum_of_blocks(p.weights_of, 1, partial);
+        double of_all[1];
+        plb_sums_of_blocks(of_all, p.weights_of, partial);
+        weight = of_all[0];
+        if (p.filter && !p.grad.data)
+            break;
+        purpose = PLB_TO_END;
     }
 
-    if (!(p.weigh_first && p.filter && !p.grad.data)) {
-        const plb_loss_scale scale = plb_scale_of(p, weight);
-        sums = plb_loss_pass<T, real, WARPS, SLOTS, SOFT>(p, table, scale, false, p.reports, board);
-    }
-    plb_loss_sums of_block;
-    of_block.weight = plb_block_sum(sums.weight, partial);
-    of_block.loss = plb_block_sum(sums.loss, partial);
-    of_block.correct = plb_block_sum(sums.correct, partial);
-    of_block.bad = p.weigh_first ? bad : plb_block_sum(sums.bad, partial);
+    double four[] = {sums.weight, sums.loss, sums.correct, (double)sums.bad};
+    plb_block_sums(four, partial);
     if (threadIdx.x == 0)
-        p.sums[blockIdx.x] = of_block;
+        p.sums[blockIdx.x] = plb_loss_sums{four[0], four[1], four[2], p.weigh_first ? bad : four[3]};
     if (!plb_is_last_block(p.state, is_last))
         return;
 
-    plb_loss_sums all;
-    const int stride = sizeof(plb_loss_sums) / sizeof(double);
-    all.weight = plb_sum_of_blocks(&p.sums->weight, stride, partial);
-    all.loss = plb_sum_of_blocks(&p.sums->loss, stride, partial);
-    all.correct = plb_sum_of_blocks(&p.sums->correct, stride, partial);
-    all.bad = plb_sum_of_blocks(&p.sums->bad, stride, partial);
+    plb_sums_of_blocks(four, &p.sums->weight, partial);
+    plb_loss_sums all = {four[0], four[1], four[2], four[3]};
     if (p.weigh_first)
         all.weight = weight;
     if (threadIdx.x != 0)
@@ -141,48 +102,95 @@ __global__ void __launch_bounds__(PLB_LOSS_THREADS, plb_loss_blocks<real, SLOTS,
         plb_store_results(p, all);
 }
 
-template <typename T, typename real, int WARPS, int SLOTS, bool SOFT>
+/* Whether the slots of all rows are whole and lie at multiples of their size, in one level of rows. */
+static inline bool plb_rows_are_plain(const plb_view_rows &rows, int classes, size_t element)
+{
+    const unsigned long long slot = PLB_SLOT * element;
+    return ((unsigned long long)rows.data | (unsigned long long)rows.inner_stride) % slot == 0 &&
+           classes % PLB_SLOT == 0 && !rows.inner;
+}
+
+/* Rows that a warp, or a block, has at a time: up to 32, and as many for all as can be. */
+static inline int plb_loss_batch(long long rows, long long units, int in_warp)
+{
+    const long long of_unit = (rows + units - 1) / units, rounds = (of_unit + 31) / 32;
+    const long long batch = rounds > 0 ? (of_unit + rounds - 1) / rounds : 1;
+    return (int)((batch + in_warp - 1) / in_warp * in_warp);
+}
+
+template <typename T, int LANES, int SLOTS, bool PLAIN, typename Targets>
 static poslabel_status plb_loss_start(plb_loss_launch *launch, bool only_blocks, int *blocks)
 {
-    const plb_loss_parameters *const p = &launch->parameters;
+    plb_loss_parameters *const p = &launch->parameters;
     const poslabel_grid grid = {p->height, p->width};
-    const size_t shared =
-        SOFT && !launch->has_table ? plb_gaussian_scratch(grid) + plb_gaussian_entries(grid) * sizeof(real) : 0;
+    size_t shared = 0;
+    if constexpr (Targets::ARE_SOFT)
+        if (!launch->has_table)
+            shared =
+                plb_gaussian_scratch(grid) + Targets::entries(grid, LANES * SLOTS * PLB_SLOT) * sizeof(plb_real<T>);
     if (only_blocks) {
         const long long resident = plb_resident_blocks(
-            plb_cuda_of(launch->call), plb_loss_kernel<T, real, WARPS, SLOTS, SOFT>, PLB_LOSS_THREADS, shared);
-        const long long teams = PLB_LOSS_WARPS / WARPS, wanted = (p->rows + teams - 1) / teams;
+            plb_cuda_of(launch->call), plb_loss_kernel<T, LANES, SLOTS, PLAIN, Targets>, PLB_LOSS_THREADS, shared);
+        const long long teams = PLB_LOSS_THREADS / LANES, wanted = (p->rows + teams - 1) / teams;
         *blocks = (int)(wanted < 1 ? 1 : wanted < resident ? wanted : resident);
         return POSLABEL_OK;
     }
+    p->batch =
+        plb_loss_batch(p->rows, (long long)*blocks * (LANES <= 32 ? PLB_LOSS_WARPS : 1), LANES < 32 ? 32 / LANES : 1);
     return plb_launch(launch->call, p->weigh_first ? PLB_COOPERATIVE : PLB_INDEPENDENT,
-                      plb_loss_kernel<T, real, WARPS, SLOTS, SOFT>, *blocks, PLB_LOSS_THREADS, shared, *p);
+                      plb_loss_kernel<T, LANES, SLOTS, PLAIN, Targets>, *blocks, PLB_LOSS_THREADS, shared, *p);
 }
 
-template <typename T, typename real, int WARPS, int SLOTS>
-static poslabel_status plb_loss_of_kind(plb_loss_launch *launch, bool only_blocks, int *blocks)
+/* Rows of this many lanes and slots, plain or not. */
+template <typename T, int LANES, int SLOTS, bool PLAIN>
+static poslabel_status plb_loss_of_size(plb_loss_launch *launch, bool only_blocks, int *blocks)
 {
-    return launch->is_soft ? plb_loss_start<T, real, WARPS, SLOTS, true>(launch, only_blocks, blocks)
-                           : plb_loss_start<T, real, WARPS, SLOTS, false>(launch, only_blocks, blocks);
+    if (!launch->is_soft)
+        return plb_loss_start<T, LANES, SLOTS, PLAIN, plb_hard_targets>(launch, only_blocks, blocks);
+    if constexpr (LANES == 8) {
+        if (launch->shares_rows)
+            return plb_loss_start<T, LANES, SLOTS, PLAIN, plb_shared_row_targets>(launch, only_blocks, blocks);
+        return plb_loss_start<T, LANES, 8, false, plb_factor_targets>(launch, only_blocks, blocks);
+    } else
+        return plb_loss_start<T, LANES, SLOTS, PLAIN, plb_factor_targets>(launch, only_blocks, blocks);
 }
 
-/* The fewest registers that hold a row: a warp up to 1024 classes, a block up to 8192. */
+/* The fewest lanes and registers that hold a row: a part of a warp up to 2048 classes, a block up to 8192. */
 template <typename T> static poslabel_status plb_loss_of_dtype(plb_loss_launch *launch, bool only_blocks, int *blocks)
 {
-    const int classes = launch->parameters.classes;
-    if (classes <= 128)
-        return plb_loss_of_kind<T, float, 1, 1>(launch, only_blocks, blocks);
-    if (classes <= 256)
-        return plb_loss_of_kind<T, float, 1, 2>(launch, only_blocks, blocks);
-    if (classes <= 512)
-        return plb_loss_of_kind<T, float, 1, 4>(launch, only_blocks, blocks);
-    if (classes <= 1024)
-        return plb_loss_of_kind<T, float, 1, 8>(launch, only_blocks, blocks);
-    if (classes <= 2048)
-        return plb_loss_of_kind<T, float, PLB_LOSS_WARPS, 2>(launch, only_blocks, blocks);
-    if (classes <= 8192)
-        return plb_loss_of_kind<T, float, PLB_LOSS_WARPS, 8>(launch, only_blocks, blocks);
-    return plb_loss_of_kind<T, float, PLB_LOSS_WARPS, 0>(launch, only_blocks, blocks);
+    const plb_loss_parameters *const p = &launch->parameters;
+    const int slots = (p->classes + PLB_SLOT - 1) / PLB_SLOT;
+    const bool plain = plb_rows_are_plain(p->logits, p->classes, sizeof(T)) &&
+                       plb_rows_are_plain(p->grad, p->classes, sizeof(T)) && !p->bias && !p->filter &&
+                       !p->row_grad_loss.data;
+    if (launch->has_table) /* is too large for shared memory */
+        return slots <= PLB_LOSS_THREADS * 8
+                   ? plb_loss_of_size<T, PLB_LOSS_THREADS, 8, false>(launch, only_blocks, blocks)
+                   : plb_loss_of_size<T, PLB_LOSS_THREADS, 0, false>(launch, only_blocks, blocks);
+    if (slots <= 8 * 4 && plain)
+        return plb_loss_of_size<T, 8, 4, true>(launch, only_blocks, blocks);
+    if (slots <= 8 * 7 && plain)
+        return plb_loss_of_size<T, 8, 7, true>(launch, only_blocks, blocks);
+    if (slots <= 8 * 8)
+        return plain ? plb_loss_of_size<T, 8, 8, true>(launch, only_blocks, blocks)
+                     : plb_loss_of_size<T, 8, 8, false>(launch, only_blocks, blocks);
+    if (slots <= 16 * 8)
+        return plain ? plb_loss_of_size<T, 16, 8, true>(launch, only_blocks, blocks)
+                     : plb_loss_of_size<T, 16, 8, false>(launch, only_blocks, blocks);
+    if (slots <= 16 * 9 && plain)
+        return plb_loss_of_size<T, 16, 9, true>(launch, only_blocks, blocks);
+    if (slots <= 32 * 6)
+        return plain ? plb_loss_of_size<T, 32, 6, true>(launch, only_blocks, blocks)
+                     : plb_loss_of_size<T, 32, 6, false>(launch, only_blocks, blocks);
+    if (slots <= 32 * 8)
+        return plain ? plb_loss_of_size<T, 32, 8, true>(launch, only_blocks, blocks)
+                     : plb_loss_of_size<T, 32, 8, false>(launch, only_blocks, blocks);
+    if (slots <= 32 * 16)
+        return plain ? plb_loss_of_size<T, 32, 16, true>(launch, only_blocks, blocks)
+                     : plb_loss_of_size<T, 32, 16, false>(launch, only_blocks, blocks);
+    if (slots <= PLB_LOSS_THREADS * 8)
+        return plb_loss_of_size<T, PLB_LOSS_THREADS, 8, false>(launch, only_blocks, blocks);
+    return plb_loss_of_size<T, PLB_LOSS_THREADS, 0, false>(launch, only_blocks, blocks);
 }
 
 #endif

@@ -88,15 +88,6 @@ PLB_DEVICE plb_thread_sums plb_weigh(const plb_loss_parameters &p)
     return sums;
 }
 
-/* The sum of one number of every block, in an order that depends on the number of blocks alone. */
-PLB_DEVICE double plb_sum_of_blocks(const double *of_block, int stride, double *partial)
-{
-    double sum = 0;
-    for (unsigned block = threadIdx.x; block < gridDim.x; block += blockDim.x)
-        sum += *(const volatile double *)(of_block + (long long)block * stride);
-    return plb_block_sum(sum, partial);
-}
-
 PLB_DEVICE void plb_store_scalar(const plb_scalar &scalar, double value)
 {
     if (scalar.at)

@@ -36,25 +36,16 @@ PLB_DEVICE float plb_widen(__nv_bfloat16 x)
     return __bfloat162float(x);
 }
 
-PLB_DEVICE void plb_narrow(float *to, float x)
-{
-    *to = x;
-}
+/* What kernels compute in. */
+template <typename T> struct plb_real_of {
+    typedef float type;
+};
 
-PLB_DEVICE void plb_narrow(double *to, double x)
-{
-    *to = x;
-}
+template <> struct plb_real_of<double> {
+    typedef double type;
+};
 
-PLB_DEVICE void plb_narrow(__half *to, float x)
-{
-    *to = __float2half_rn(x);
-}
-
-PLB_DEVICE void plb_narrow(__nv_bfloat16 *to, float x)
-{
-    *to = __float2bfloat16_rn(x);
-}
+template <typename T> using plb_real = typename plb_real_of<T>::type;
 
 /* ---- four elements as words of 32 bits ---- */
 
@@ -74,6 +65,36 @@ PLB_DEVICE plb_words<2> plb_load_words(const void *at, plb_words<2> *)
     return plb_words<2>{{bits.x, bits.y}};
 }
 
+/*
+ * Loads where `asks`, and leaves the words as they are elsewhere.  Of a load in a branch nvcc makes one to other
+ * registers, and copies, which it then waits for before it asks for the next.
+ */
+PLB_DEVICE void plb_load_words_if(bool asks, const void *at, plb_words<4> *words)
+{
+#ifdef __CUDA_ARCH__
+    asm volatile("{\n\t.reg .pred asks;\n\tsetp.ne.u32 asks, %5, 0;\n\t"
+                 "@asks ld.global.v4.u32 {%0, %1, %2, %3}, [%4];\n\t}"
+                 : "+r"(words->word[0]), "+r"(words->word[1]), "+r"(words->word[2]), "+r"(words->word[3])
+                 : "l"(at), "r"((unsigned)asks));
+#else
+    if (asks)
+        *words = plb_load_words(at, (plb_words<4> *)NULL);
+#endif
+}
+
+PLB_DEVICE void plb_load_words_if(bool asks, const void *at, plb_words<2> *words)
+{
+#ifdef __CUDA_ARCH__
+    asm volatile("{\n\t.reg .pred asks;\n\tsetp.ne.u32 asks, %3, 0;\n\t"
+                 "@asks ld.global.v2.u32 {%0, %1}, [%2];\n\t}"
+                 : "+r"(words->word[0]), "+r"(words->word[1])
+                 : "l"(at), "r"((unsigned)asks));
+#else
+    if (asks)
+        *words = plb_load_words(at, (plb_words<2> *)NULL);
+#endif
+}
+
 PLB_DEVICE void plb_store_words(void *at, const plb_words<4> &words)
 {
     *(uint4 *)at = make_uint4(words.word[0], words.word[1], words.word[2], words.word[3]);
@@ -87,13 +108,17 @@ PLB_DEVICE void plb_store_words(void *at, const plb_words<2> &words)
 /* The four elements that begin `offset` elements, 0 to 3, into the eight of a and b. */
 PLB_DEVICE plb_words<4> plb_cut(const plb_words<4> &a, const plb_words<4> &b, int offset)
 {
+    const bool by_two = offset & 2, by_one = offset & 1;
+    unsigned moved[5];
+#pragma unroll
+    for (int i = 0; i < 5; i++) {
+        const unsigned here = i < 4 ? a.word[i] : b.word[i - 4], there = i < 2 ? a.word[i + 2] : b.word[i - 2];
+        moved[i] = by_two ? there : here;
+    }
     plb_words<4> cut;
 #pragma unroll
-    for (int i = 0; i < 4; i++) {
-        const unsigned at_0 = a.word[i], at_1 = i < 3 ? a.word[i + 1] : b.word[0];
-        const unsigned at_2 = i < 2 ? a.word[i + 2] : b.word[i - 2], at_3 = i < 1 ? a.word[3] : b.word[i - 1];
-        cut.word[i] = offset < 2 ? (offset == 0 ? at_0 : at_1) : (offset == 2 ? at_2 : at_3);
-    }
+    for (int i = 0; i < 4; i++)
+        cut.word[i] = by_one ? moved[i + 1] : moved[i];
     return cut;
 }
 
@@ -106,33 +131,9 @@ PLB_DEVICE plb_words<2> plb_cut(const plb_words<2> &a, const plb_words<2> &b, in
     return plb_words<2>{{__funnelshift_r(first, second, bits), __funnelshift_r(second, third, bits)}};
 }
 
-/* ---- rows ---- */
+/* ---- slots ---- */
 
-template <typename T> struct plb_slotted {
-    T *row;
-    int classes;
-    int shift; /* elements between the row and the aligned address before it */
-};
-
-template <typename T> PLB_DEVICE plb_slotted<T> plb_slots_of(char *row, int classes)
-{
-    plb_slotted<T> slotted;
-    slotted.row = (T *)row;
-    slotted.classes = classes;
-    slotted.shift = (int)((unsigned long long)row % (PLB_SLOT * sizeof(T)) / sizeof(T));
-    return slotted;
-}
-
-/* What counts the elements of rows that fit in registers, and of others: 64 bits take instructions more. */
-template <bool FITS> struct plb_slot_index {
-    typedef int type;
-};
-
-template <> struct plb_slot_index<false> {
-    typedef long long type;
-};
-
-/* The memory of a slot, on its way. */
+/* The memory of a slot. */
 template <typename T> union plb_slot_bits {
     typedef plb_words<sizeof(T) <= 4 ? sizeof(T) : 8> words;
     words bits;
@@ -142,85 +143,68 @@ template <typename T> union plb_slot_bits {
     }
 };
 
-/* Whether slot `s` lies in whole pieces of the row. */
-template <typename T, typename Index> PLB_DEVICE bool plb_is_inside(const plb_slotted<T> &row, Index s)
+/* Rounds once, to nearest even. */
+PLB_DEVICE void plb_close_slot(plb_slot_bits<float> *slot, const float (&value)[PLB_SLOT])
 {
-    const Index begin = s * PLB_SLOT - row.shift;
-    return sizeof(T) <= 4 && begin >= 0 && begin + (row.shift ? 2 : 1) * PLB_SLOT <= row.classes;
-}
-
-/*
- * Asks for slot `s`.  Slots are opened only when all of them have been asked for: a value that is looked at is waited
- * for, and one wait at a time would be a trip to memory for each.
- */
-template <typename T, typename Index>
-PLB_DEVICE void plb_fetch_slot(plb_slot_bits<T> *slot, const plb_slotted<T> &row, Index s)
-{
-    if constexpr (sizeof(T) <= 4)
-        if (plb_is_inside(row, s))
-            slot->bits = plb_load_words(row.row + (s * PLB_SLOT - row.shift), (typename plb_slot_bits<T>::words *)NULL);
-}
-
-/* The values of a slot that was asked for; elements past the end of the row are -inf. */
-template <typename T, typename real, typename Index>
-PLB_DEVICE void plb_open_slot(real (&value)[PLB_SLOT], plb_slot_bits<T> slot, const plb_slotted<T> &row, Index s)
-{
-    const Index first = s * PLB_SLOT;
-    if constexpr (sizeof(T) <= 4) {
-        if (plb_is_inside(row, s)) {
-            if (row.shift) /* the second piece is in the L1 cache, as a neighbour's first */
-                slot.bits = plb_cut(
-                    slot.bits,
-                    plb_load_words(row.row + (first - row.shift + PLB_SLOT), (typename plb_slot_bits<T>::words *)NULL),
-                    row.shift);
 #pragma unroll
-            for (int e = 0; e < PLB_SLOT; e++)
-                value[e] = (real)plb_widen(slot.element[e]);
-            return;
-        }
+    for (int e = 0; e < PLB_SLOT; e++)
+        slot->element[e] = value[e];
+}
+
+PLB_DEVICE void plb_close_slot(plb_slot_bits<double> *slot, const double (&value)[PLB_SLOT])
+{
+#pragma unroll
+    for (int e = 0; e < PLB_SLOT; e++)
+        slot->element[e] = value[e];
+}
+
+PLB_DEVICE void plb_close_slot(plb_slot_bits<__half> *slot, const float (&value)[PLB_SLOT])
+{
+#pragma unroll
+    for (int e = 0; e < PLB_SLOT; e += 2) {
+        const __half2 pair = __floats2half2_rn(value[e], value[e + 1]); /* one instruction for both */
+        slot->element[e] = pair.x;
+        slot->element[e + 1] = pair.y;
     }
-#pragma unroll
-    for (int e = 0; e < PLB_SLOT; e++)
-        value[e] = first + e < row.classes ? (real)plb_widen(row.row[first + e]) : -(real)INFINITY;
 }
 
-/*
- * Stores slot `s`, all lanes of a warp together, lane l with a slot l above that of lane 0.  Lane l stores the aligned
- * piece in which its slot begins, but for lane 0, which does not have the elements before; what lies in no whole piece
- * is stored element by element.
- */
-template <typename T, typename real, typename Index>
-PLB_DEVICE void plb_store_slot(const plb_slotted<T> &row, Index s, const real (&value)[PLB_SLOT])
+PLB_DEVICE void plb_close_slot(plb_slot_bits<__nv_bfloat16> *slot, const float (&value)[PLB_SLOT])
 {
-    plb_slot_bits<T> slot;
-    const int lane = (int)threadIdx.x % 32;
-    const Index first = s * PLB_SLOT, begin = first - row.shift;
 #pragma unroll
-    for (int e = 0; e < PLB_SLOT; e++)
-        plb_narrow(&slot.element[e], value[e]);
-
-    bool is_whole = false, next_is_whole = false;
-    if constexpr (sizeof(T) <= 4) {
-        const bool shifted = row.shift != 0;
-        is_whole = (lane > 0 || !shifted) && begin + PLB_SLOT <= row.classes;
-        next_is_whole = lane < 31 && begin + 2 * PLB_SLOT <= row.classes;
-        typename plb_slot_bits<T>::words piece = slot.bits;
-        if (shifted) {
-            typename plb_slot_bits<T>::words before;
-#pragma unroll
-            for (int i = 0; i < (int)(sizeof piece / sizeof *piece.word); i++)
-                before.word[i] = __shfl_up_sync(0xffffffffu, slot.bits.word[i], 1);
-            piece = plb_cut(before, slot.bits, PLB_SLOT - row.shift);
-        }
-        if (is_whole)
-            plb_store_words(row.row + begin, piece);
+    for (int e = 0; e < PLB_SLOT; e += 2) {
+        const __nv_bfloat162 pair = __floats2bfloat162_rn(value[e], value[e + 1]);
+        slot->element[e] = pair.x;
+        slot->element[e + 1] = pair.y;
     }
-    if (is_whole && (row.shift == 0 || next_is_whole))
-        return;
+}
+
+/* -inf as bits, which need no conversion. */
+PLB_DEVICE unsigned plb_infinity_word(const float *, int)
+{
+    return 0xff800000u;
+}
+
+PLB_DEVICE unsigned plb_infinity_word(const __half *, int)
+{
+    return 0xfc00fc00u;
+}
+
+PLB_DEVICE unsigned plb_infinity_word(const __nv_bfloat16 *, int)
+{
+    return 0xff80ff80u;
+}
+
+PLB_DEVICE unsigned plb_infinity_word(const double *, int i)
+{
+    return i % 2 ? 0xfff00000u : 0u;
+}
+
+/* -inf in every element, or 0. */
+template <typename T> PLB_DEVICE void plb_fill_slot(plb_slot_bits<T> *slot, bool with_infinity)
+{
 #pragma unroll
-    for (int e = 0; e < PLB_SLOT; e++)
-        if (first + e < row.classes && !(e < PLB_SLOT - row.shift ? is_whole : next_is_whole))
-            row.row[first + e] = slot.element[e];
+    for (int i = 0; i < (int)(sizeof slot->bits / sizeof *slot->bits.word); i++)
+        slot->bits.word[i] = with_infinity ? plb_infinity_word((const T *)NULL, i) : 0u;
 }
 
 #endif

@@ -43,6 +43,63 @@ static void every_length_of_row(void **state)
     test_case_is("%s", "");
 }
 
+/* Rows whose slots are whole and aligned have kernels of their own: either side of every change among those. */
+static void every_length_of_whole_slots(void **state)
+{
+    device_only(state);
+    static const int64_t counts[] = {4,   64,  128, 132, 196, 224, 228,  256,  260,
+                                     512, 516, 576, 580, 768, 772, 1024, 1028, 2048};
+    const poslabel_dtype dtypes[] = {dtype_f32, dtype_bf16, dtype_f16};
+    poslabel_context *context = context_default();
+    for (int i = 0; i < COUNT(counts); i++)
+        for (int d = 0; d < COUNT(dtypes); d++)
+            for (int target = 0; target < 4; target++) { /* hard, smoothed, Gaussian in both normalisations */
+                const int64_t rows = counts[i] > 256 ? 5 : 9, row[] = {rows};
+                loss_case c = loss_case_new(target < 2 ? LOSS_EXPLICIT : LOSS_DROPPOS, grid_of(counts[i]), dtypes[d], 1,
+                                            row, (layout){0}, POSLABEL_REDUCTION_MEAN, (uint64_t)(40 * i + d));
+                c.sigma = 1.5;
+                c.normalization = target == 3;
+                c.label_smoothing = target == 1 ? 0.1 : 0;
+                loss_case_add_mask(&c, dtype_bool, 5);
+                tensor_set(c.mask, 0, 1);
+                tensor_set(c.mask, 2, 0);
+                test_case_is("%lld classes, %s, target %d", (long long)counts[i], dtype_name(dtypes[d]), target);
+                expect_solved(context, &c);
+                c.grad_scale = -3;
+                loss_case_add_weights(&c, dtype_f64, 6);
+                tensor *const accuracy = c.accuracy;
+                c.accuracy = NULL;
+                expect_solved(context, &c);
+                c.accuracy = accuracy;
+                loss_case_free(&c);
+            }
+    poslabel_context_destroy(context);
+    test_case_is("%s", "");
+}
+
+/* Warps take up to 32 rows at a time, several times where there are many, and what is left over. */
+static void every_number_of_rows(void **state)
+{
+    device_only(state);
+    const int64_t counts[] = {1, 3, 770, 6200, test_on_emulation() ? 6145 : 500001};
+    poslabel_context *context = context_default();
+    for (int i = 0; i < COUNT(counts); i++)
+        for (int filter = 0; filter < 2; filter++)
+            for (int reduction = 0; reduction < 3; reduction++) {
+                const int64_t row[] = {counts[i]};
+                loss_case c = loss_case_new(LOSS_DROPPOS, (poslabel_grid){2, 4}, dtype_f32, 1, row, (layout){0},
+                                            reduction, (uint64_t)i);
+                c.sigma = 1;
+                c.confidence_filter = filter;
+                loss_case_add_weights(&c, dtype_f32, 7);
+                test_case_is("%lld rows, filter %d, reduction %d", (long long)counts[i], filter, reduction);
+                expect_solved(context, &c);
+                loss_case_free(&c);
+            }
+    poslabel_context_destroy(context);
+    test_case_is("%s", "");
+}
+
 /* The gradient in the logits' place, and in rows that begin elsewhere than those of the logits. */
 static void gradients_anywhere(void **state)
 {
@@ -179,6 +236,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_length_of_row),
+        cmocka_unit_test(every_length_of_whole_slots),
+        cmocka_unit_test(every_number_of_rows),
         cmocka_unit_test(gradients_anywhere),
         cmocka_unit_test(the_order_of_threads_does_not_matter),
         cmocka_unit_test(rows_that_are_not_allowed),

@@ -1,0 +1,106 @@
+/*
+ * Rows as the lanes of a team see them: slots loaded and stored, whatever their alignment.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef PLB_CUDA_LANE_ROWS_H
+#define PLB_CUDA_LANE_ROWS_H
+
+#include "slots.h"
+
+/*
+ * A row as one lane of a team sees it.  Classes are counted from the first one of the lane, so that what a thread adds
+ * to an address or compares a number with is known when the kernel is compiled.
+ */
+template <typename T, typename Count> struct plb_lane_row {
+    T *own;        /* the lane's first slot */
+    Count left;    /* classes from there to the end of the row; less than 1 past the end */
+    int shift;     /* elements between the row and the aligned address before it */
+    bool is_first; /* the lane's first slot is the row's */
+};
+
+/* A row of no classes is one of which nothing is loaded or stored. */
+template <typename T, typename Count>
+PLB_DEVICE plb_lane_row<T, Count> plb_lane_row_of(char *row, int lane, int classes)
+{
+    plb_lane_row<T, Count> of_lane;
+    of_lane.own = (T *)row + lane * PLB_SLOT;
+    of_lane.left = (Count)classes - lane * PLB_SLOT;
+    of_lane.shift = (int)((unsigned long long)row % (PLB_SLOT * sizeof(T)) / sizeof(T));
+    of_lane.is_first = lane == 0;
+    return of_lane;
+}
+
+/* Whether a slot lies in whole pieces of the row. */
+template <typename T, typename Count> PLB_DEVICE bool plb_is_inside(const plb_lane_row<T, Count> &row, Count from_own)
+{
+    return sizeof(T) <= 4 && (from_own > 0 || !row.is_first || row.shift == 0) &&
+           row.left + row.shift - (row.shift ? 2 : 1) * PLB_SLOT >= from_own;
+}
+
+/*
+ * Asks for the slot that begins `from_own` classes after the lane's first.  Slots are opened only when all of them have
+ * been asked for: a value that is looked at is waited for, and one wait at a time would be a trip to memory for each.
+ */
+template <typename T, typename Count>
+PLB_DEVICE void plb_fetch_slot(plb_slot_bits<T> *slot, const plb_lane_row<T, Count> &row, Count from_own)
+{
+    if constexpr (sizeof(T) <= 4)
+        plb_load_words_if(plb_is_inside(row, from_own), row.own - row.shift + from_own, &slot->bits);
+}
+
+/* What is left to do for a slot that was asked for.  Elements past the end of the row stay as they are. */
+template <typename T, typename Count>
+PLB_DEVICE void plb_complete_slot(plb_slot_bits<T> *slot, const plb_lane_row<T, Count> &row, Count from_own)
+{
+    typedef typename plb_slot_bits<T>::words words;
+    if constexpr (sizeof(T) <= 4) {
+        if (plb_is_inside(row, from_own)) {
+            if (row.shift) /* the second piece is in the L1 cache, as a neighbour's first */
+                slot->bits = plb_cut(
+                    slot->bits, plb_load_words(row.own - row.shift + from_own + PLB_SLOT, (words *)NULL), row.shift);
+            return;
+        }
+    }
+#pragma unroll
+    for (int e = 0; e < PLB_SLOT; e++)
+        if (from_own + e < row.left)
+            slot->element[e] = row.own[from_own + e];
+}
+
+/*
+ * Stores a slot, all lanes of a warp together, the slots of LANES lanes one after another.  Each lane stores the
+ * aligned piece in which its slot begins, and for that gets from the lane before what lies before its slot; `last` is
+ * the slot that the last lane stored before, for the first lane to get.  What lies in no whole piece is stored element
+ * by element; so is, where `last` is not given, what the first lane cannot get.
+ */
+template <int LANES, typename T, typename Count>
+PLB_DEVICE void plb_store_slot(const plb_lane_row<T, Count> &row, Count from_own, const plb_slot_bits<T> &slot,
+                               plb_slot_bits<T> *last)
+{
+    const int lane = (int)threadIdx.x % LANES;
+    bool is_whole = false, next_is_whole = false;
+    if constexpr (sizeof(T) <= 4) {
+        const bool shifted = row.shift != 0, gives_last = shifted && last && lane == LANES - 1;
+        typename plb_slot_bits<T>::words before; /* or, where nothing is to be shifted, the slot itself */
+#pragma unroll
+        for (int i = 0; i < (int)(sizeof before / sizeof *before.word); i++)
+            before.word[i] =
+                __shfl_sync(0xffffffffu, gives_last ? last->bits.word[i] : slot.bits.word[i], lane - shifted, LANES);
+        const bool has_before = last ? from_own > 0 || !row.is_first : lane > 0;
+        is_whole = (has_before || !shifted) && row.left + row.shift - PLB_SLOT >= from_own;
+        next_is_whole = (last || lane < LANES - 1) && row.left + row.shift - 2 * PLB_SLOT >= from_own;
+        if (is_whole)
+            plb_store_words(row.own - row.shift + from_own,
+                            plb_cut(before, slot.bits, (PLB_SLOT - row.shift) % PLB_SLOT));
+        if (last)
+            *last = slot;
+        if (is_whole && (!shifted || next_is_whole))
+            return;
+    }
+#pragma unroll
+    for (int e = 0; e < PLB_SLOT; e++)
+        if (from_own + e < row.left && !(e < PLB_SLOT - row.shift ? is_whole : next_is_whole))
+            row.own[from_own + e] = slot.element[e];
+}
+
+#endif

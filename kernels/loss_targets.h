@@ -1,0 +1,120 @@
+/*
+ * What a row is to be: one class, or Gaussian targets around its position.  SPDX-License-Identifier: Apache-2.0
+ *
+ * Each kind is told the label of a row, and then gives the targets of the slots of a lane, up to a factor that the row
+ * has in common.  Past the end of a row targets are any number.
+ */
+#ifndef PLB_CUDA_LOSS_TARGETS_H
+#define PLB_CUDA_LOSS_TARGETS_H
+
+#include "gaussian.h"
+#include "loss.h"
+#include "slots.h"
+
+/* position / width; of short rows by a product, since a division takes some twenty instructions. */
+template <bool IS_SHORT> PLB_DEVICE unsigned plb_grid_row(unsigned position, unsigned width, unsigned inverse)
+{
+    return IS_SHORT ? (unsigned)((unsigned long long)position * inverse >> 32) : position / width;
+}
+
+/* A label, smoothed or not, needs no targets of its own. */
+struct plb_hard_targets {
+    enum { ARE_SOFT = 0, ARE_KEPT = 0 };
+    template <typename real, bool IS_SHORT> struct row {
+        PLB_DEVICE void open(const plb_loss_parameters &, const real *, int)
+        {
+        }
+    };
+};
+
+/* Products of two factors, from tables of one row for each position on an axis. */
+struct plb_factor_targets {
+    enum { ARE_SOFT = 1, ARE_KEPT = 1 };
+    static size_t entries(poslabel_grid grid, int)
+    {
+        return plb_gaussian_entries(grid);
+    }
+
+    template <typename real>
+    static PLB_DEVICE void fill(real *table, const plb_gaussian_axes &axes, const plb_loss_parameters &p)
+    {
+        plb_gaussian_fill(table, axes, p.height, p.width, p.normalization);
+    }
+
+    template <typename real, bool IS_SHORT> struct row {
+        const real *y, *x;
+        real factor, total, top;
+        unsigned width, inverse, last; /* the last: first class of the last slot */
+        PLB_DEVICE void open(const plb_loss_parameters &p, const real *table, int label)
+        {
+            width = (unsigned)p.width;
+            inverse = p.width_inverse;
+            const int at_y = (int)plb_grid_row<IS_SHORT>((unsigned)label, width, inverse),
+                      at_x = label - at_y * p.width;
+            const real *const columns = table + plb_gaussian_axis(p.height, 0);
+            y = table + (long long)at_y * p.height;
+            x = columns + (long long)at_x * plb_gaussian_pitch(p.width, 1);
+            factor = 1;
+            total = table[(long long)p.height * p.height + at_y] *
+                    columns[(long long)p.width * plb_gaussian_pitch(p.width, 1) + at_x];
+            top = y[at_y] * x[at_x];
+            last = (unsigned)(p.classes - 1) / PLB_SLOT * PLB_SLOT;
+        }
+
+        /* Of the slot `from_own` classes after the lane's first, which begins with class `first`. */
+        PLB_DEVICE void targets(real (&t)[PLB_SLOT], int first, int from_own) const
+        {
+            const unsigned slot = (unsigned)(first + from_own), c = slot < last ? slot : last;
+            const unsigned at_y = plb_grid_row<IS_SHORT>(c, width, inverse);
+            const unsigned at_x = c - at_y * width;
+            const real here = y[at_y], below = y[at_y + 1];
+#pragma unroll
+            for (unsigned e = 0; e < PLB_SLOT; e++) /* a grid at least two wide has no three rows in a slot */
+                t[e] = x[at_x + e] * (at_x + e < width ? here : below);
+        }
+    };
+};
+
+/*
+ * Of small grids, targets whose rows sum to 1: those of positions above one another are shifts of one another but for a
+ * factor, so that one long row for each column of the grid serves all.  A slot is then a piece of it, and nothing is to
+ * be worked out.
+ */
+struct plb_shared_row_targets {
+    enum { ARE_SOFT = 1, ARE_KEPT = 0 };
+    static size_t entries(poslabel_grid grid, int beyond)
+    {
+        return plb_gaussian_long_entries(grid, beyond);
+    }
+
+    template <typename real>
+    static PLB_DEVICE void fill(real *table, const plb_gaussian_axes &axes, const plb_loss_parameters &p)
+    {
+        plb_gaussian_fill_long(table, table + p.width * plb_gaussian_long_pitch(p.height, p.width), axes, p.height,
+                               p.width);
+    }
+
+    template <typename real, bool IS_SHORT> struct row {
+        const real *start;
+        real factor, total, top;
+        PLB_DEVICE void open(const plb_loss_parameters &p, const real *table, int label)
+        {
+            const int at_y = (int)plb_grid_row<IS_SHORT>((unsigned)label, (unsigned)p.width, p.width_inverse);
+            const int at_x = label - at_y * p.width;
+            start = table + at_x * plb_gaussian_long_pitch(p.height, p.width) + (p.height - 1 - at_y) * p.width;
+            factor = table[p.width * plb_gaussian_long_pitch(p.height, p.width) + at_y];
+            total = 1;
+            top = start[label] * factor;
+        }
+
+        PLB_DEVICE void targets(real (&t)[PLB_SLOT], int first, int from_own) const
+        {
+            const real *const own = start + first;
+#pragma unroll
+            for (int e = 0; e < PLB_SLOT; e++)
+                t[e] = own[from_own + e];
+        }
+    };
+};
+
+#endif
