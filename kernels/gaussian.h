@@ -1,21 +1,26 @@
 /*
  * Gaussian position targets as tables.  SPDX-License-Identifier: Apache-2.0
  *
- * As factors, one table for each axis:
+ * g(d) = exp(-d^2 / sigma^2) is the factor of one axis at a distance of d.  As factors, one table for each axis,
+ * targets are y[y_i][y_j] * x[x_i][x_j] * factor.  Where rows sum to 1,
  *
- *     y[i][j]   the factor of grid row j for a position in grid row i, normalised;   y_sum[i] = sum_j y[i][j]
- *     x[i][j]   the same for grid columns;                                           x_sum[i]
+ *     y[i][j] = g(i - j)      y_of[i] = 1 / sum_j g(i - j), the factor
+ *     x[i][j] = g(i - j) / sum_j g(i - j)
  *
- * A target is y[y_i][y_j] * x[x_i][x_j], and the sum of a row of targets y_sum[y_i] * x_sum[x_i].  For grids up to
- * about 64 x 64 each block fills tables in its shared memory; larger ones are filled in the workspace by launches of
- * their own.  Rows of x[] go on with their first three entries, for slots that run into the next grid row.
+ * and in the published normalisation, by columns, with a factor of 1,
+ *
+ *     y[i][j] = g(i - j) / sum_k g(k - j)      y_of[i] = sum_j y[i][j], a part of the row's sum
+ *     x[i][j], x_of[i]                         the same
+ *
+ * Each block fills such tables in its shared memory, or, where there is no room for them, launches of their own do in
+ * the workspace.  Rows of x[] go on with their first three entries, for slots that run into the next grid row.
  *
  * Or, for targets whose rows sum to 1 on small grids, as one long row for each grid column,
  *
- *     long[x][(d + h - 1) * w + x_j]   the target of a position d grid rows below one in column x, times y_sum
- *     inverse[y]                       1 / y_sum
+ *     long[x][(d + h - 1) * w + x_j] = g(d) * x[x][x_j]      y_of[]
  *
- * of which the targets of (y, x) are the h * w entries that begin at (h - 1 - y) * w, times inverse[y].
+ * of which the targets of (y, x) are the h * w entries that begin at (h - 1 - y) * w, times the factor.  Both ways give
+ * the same bits.
  */
 #ifndef PLB_CUDA_GAUSSIAN_H
 #define PLB_CUDA_GAUSSIAN_H
@@ -60,8 +65,8 @@ PLB_DEVICE double plb_gaussian_factor(int i, int j, double sigma)
 }
 
 /*
- * Entries k = thread, thread + threads, ... of one axis's table and of its sums, from factors[d] = g(d) and
- * norms[i] = sum_j g(i - j).  g is symmetric, so norms[] serves both normalisations.
+ * Entries k = thread, thread + threads, ... of one axis's table and of what it has for each row, from factors[d] = g(d)
+ * and norms[i] = sum_j g(i - j).  g is symmetric, so norms[] serves both normalisations.
  */
 template <typename real, typename Factor>
 PLB_DEVICE void plb_gaussian_fill_axis(real *table, Factor factor, const double *norms, int side, bool is_x,
@@ -72,14 +77,14 @@ PLB_DEVICE void plb_gaussian_fill_axis(real *table, Factor factor, const double 
     for (long long k = thread; k < entries + side; k += threads) {
         if (k < entries) {
             const int i = (int)(k / pitch), j = (int)(k % pitch) % side;
-            table[k] = (real)(factor(i < j ? j - i : i - j) / norms[by_row ? i : j]);
+            table[k] = (real)(factor(i < j ? j - i : i - j) / (!by_row ? norms[j] : is_x ? norms[i] : 1));
             continue;
         }
         const int i = (int)(k - entries);
         double sum = 0;
         for (int j = 0; j < side && !by_row; j++)
             sum += factor(i < j ? j - i : i - j) / norms[j];
-        table[k] = by_row ? (real)1 : (real)sum;
+        table[k] = by_row ? (real)(1 / norms[i]) : (real)sum;
     }
 }
 
@@ -138,21 +143,21 @@ PLB_DEVICE void plb_gaussian_fill(real *table, const plb_gaussian_axes &axes, in
 
 /* A block fills long rows; they are ready after a barrier.  A thread has a column of one of them at a time. */
 template <typename real>
-PLB_DEVICE void plb_gaussian_fill_long(real *rows, real *inverse, const plb_gaussian_axes &axes, int height, int width)
+PLB_DEVICE void plb_gaussian_fill_long(real *rows, real *y_of, const plb_gaussian_axes &axes, int height, int width)
 {
     const int pitch = plb_gaussian_long_pitch(height, width);
     for (int k = (int)threadIdx.x; k < width * width; k += (int)blockDim.x) {
         const int at = k / width, x = k - at * width;
-        const double factor = axes.x[at < x ? x - at : at - x] / axes.x_norms[at];
+        const real factor = (real)(axes.x[at < x ? x - at : at - x] / axes.x_norms[at]);
         real *const column = rows + at * pitch + x;
         for (int d = 0; d < height; d++) {
-            const real target = (real)(axes.y[d] * factor);
+            const real target = (real)axes.y[d] * factor;
             column[(height - 1 - d) * width] = target;
             column[(height - 1 + d) * width] = target;
         }
     }
     for (int y = (int)threadIdx.x; y < height; y += (int)blockDim.x)
-        inverse[y] = (real)(1 / axes.y_norms[y]);
+        y_of[y] = (real)(1 / axes.y_norms[y]);
 }
 
 #endif

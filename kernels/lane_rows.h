@@ -25,7 +25,7 @@ PLB_DEVICE plb_lane_row<T, Count> plb_lane_row_of(char *row, int lane, int class
     plb_lane_row<T, Count> of_lane;
     of_lane.own = (T *)row + lane * PLB_SLOT;
     of_lane.left = (Count)classes - lane * PLB_SLOT;
-    of_lane.shift = (int)((unsigned long long)row % (PLB_SLOT * sizeof(T)) / sizeof(T));
+    of_lane.shift = classes > 0 ? (int)((unsigned long long)row % (PLB_SLOT * sizeof(T)) / sizeof(T)) : 0;
     of_lane.is_first = lane == 0;
     return of_lane;
 }
@@ -68,32 +68,26 @@ PLB_DEVICE void plb_complete_slot(plb_slot_bits<T> *slot, const plb_lane_row<T, 
 }
 
 /*
- * Stores a slot, all lanes of a warp together, the slots of LANES lanes one after another.  Each lane stores the
- * aligned piece in which its slot begins, and for that gets from the lane before what lies before its slot; `last` is
- * the slot that the last lane stored before, for the first lane to get.  What lies in no whole piece is stored element
- * by element; so is, where `last` is not given, what the first lane cannot get.
+ * Stores a slot, all lanes of a warp together.  Each lane stores the aligned piece in which its slot begins, and for
+ * that gets from the lane before what lies before its slot; what lies in no whole piece, or before the first lane's, is
+ * stored element by element.
  */
-template <int LANES, typename T, typename Count>
-PLB_DEVICE void plb_store_slot(const plb_lane_row<T, Count> &row, Count from_own, const plb_slot_bits<T> &slot,
-                               plb_slot_bits<T> *last)
+template <typename T, typename Count>
+PLB_DEVICE void plb_store_slot(const plb_lane_row<T, Count> &row, Count from_own, const plb_slot_bits<T> &slot)
 {
-    const int lane = (int)threadIdx.x % LANES;
+    const int lane = (int)threadIdx.x % 32;
     bool is_whole = false, next_is_whole = false;
     if constexpr (sizeof(T) <= 4) {
-        const bool shifted = row.shift != 0, gives_last = shifted && last && lane == LANES - 1;
+        const bool shifted = row.shift != 0;
         typename plb_slot_bits<T>::words before; /* or, where nothing is to be shifted, the slot itself */
 #pragma unroll
         for (int i = 0; i < (int)(sizeof before / sizeof *before.word); i++)
-            before.word[i] =
-                __shfl_sync(0xffffffffu, gives_last ? last->bits.word[i] : slot.bits.word[i], lane - shifted, LANES);
-        const bool has_before = last ? from_own > 0 || !row.is_first : lane > 0;
-        is_whole = (has_before || !shifted) && row.left + row.shift - PLB_SLOT >= from_own;
-        next_is_whole = (last || lane < LANES - 1) && row.left + row.shift - 2 * PLB_SLOT >= from_own;
+            before.word[i] = __shfl_sync(0xffffffffu, slot.bits.word[i], lane - shifted);
+        is_whole = (lane > 0 || !shifted) && row.left + row.shift - PLB_SLOT >= from_own;
+        next_is_whole = lane < 31 && row.left + row.shift - 2 * PLB_SLOT >= from_own;
         if (is_whole)
             plb_store_words(row.own - row.shift + from_own,
                             plb_cut(before, slot.bits, (PLB_SLOT - row.shift) % PLB_SLOT));
-        if (last)
-            *last = slot;
         if (is_whole && (!shifted || next_is_whole))
             return;
     }

@@ -31,7 +31,8 @@ struct plb_loss_parameters {
     long long rows;
     long long first_row; /* of a chunk of logits in the batch, whose other tensors are whole */
     long long ignore_index;
-    int batch; /* rows that a warp has at a time, or a block whose lanes are one team */
+    int stage_at; /* bytes of shared memory before the rows in it, see staged_rows.h */
+    int batch;    /* rows that a warp has at a time, or a block whose lanes are one team */
     int classes, target, height, width, reduction;
     unsigned width_inverse; /* 2^32 / width rounded up, or 0 for a width of 1: see plb_grid_row() */
     bool has_ignore_index;

@@ -28,10 +28,10 @@ template <bool PLAIN> PLB_DEVICE char *plb_row_at(const plb_view_rows &rows, lon
     return PLAIN ? rows.data + r * rows.inner_stride : plb_view_row(rows, r);
 }
 
-/* The rows of a batch, by teams in turn; `lane_row` is the calling lane's. */
+/* The rows of a batch, by teams in turn; `lane_row` is the calling lane's, `stage` its team's, see staged_rows.h. */
 template <typename T, int LANES, int SLOTS, bool PLAIN, typename Targets>
 PLB_DEVICE void plb_loss_of_batch(const plb_loss_parameters &p, const plb_real<T> *table, long long first, int rows,
-                                  bool writes, plb_row_of_batch<plb_real<T>> *lane_row,
+                                  bool writes, plb_row_of_batch<plb_real<T>> *lane_row, void *stage,
                                   plb_team_board<plb_real<T>> *board, int *turn)
 {
     typedef plb_real<T> real;
@@ -46,7 +46,7 @@ PLB_DEVICE void plb_loss_of_batch(const plb_loss_parameters &p, const plb_real<T
         plb_row_question<real> question = {counts ? label : 0, 0, __shfl_sync(all, lane_row->scale, at), NULL};
         char *const logits = plb_row_at<PLAIN>(p.logits, exists ? first + at : first);
         plb_row_walk<T, LANES, SLOTS, PLAIN> walk;
-        walk.ask(logits, p.bias, p.classes, counts);
+        walk.ask(logits, p.bias, p.classes, counts, stage);
         if (counts)
             question.z_label = plb_widen(((const T *)logits)[label]);
         if (!PLAIN && p.bias && counts)
@@ -76,7 +76,8 @@ PLB_DEVICE void plb_loss_of_batch(const plb_loss_parameters &p, const plb_real<T
  */
 template <typename T, int LANES, int SLOTS, bool PLAIN, typename Targets>
 PLB_DEVICE plb_thread_sums plb_loss_pass(const plb_loss_parameters &p, const plb_real<T> *table,
-                                         const plb_loss_scale &scale, int purpose, plb_team_board<plb_real<T>> *board)
+                                         const plb_loss_scale &scale, int purpose, void *stage,
+                                         plb_team_board<plb_real<T>> *board)
 {
     typedef plb_real<T> real;
     enum { UNITS = LANES <= 32 ? PLB_LOSS_WARPS : 1 };
@@ -110,7 +111,7 @@ PLB_DEVICE plb_thread_sums plb_loss_pass(const plb_loss_parameters &p, const plb
         }
         if (!ends && !filters)
             continue;
-        plb_loss_of_batch<T, LANES, SLOTS, PLAIN, Targets>(p, table, first, rows, writes, &row, board, &turn);
+        plb_loss_of_batch<T, LANES, SLOTS, PLAIN, Targets>(p, table, first, rows, writes, &row, stage, board, &turn);
         if (!has_row)
             continue;
         if (filters) {

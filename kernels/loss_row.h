@@ -140,7 +140,7 @@ plb_loss_of_row(const plb_loss_parameters &p, plb_row_walk<T, LANES, SLOTS, PLAI
 
     walk.open();
     real max = -(real)INFINITY;
-    walk.walk(classes, [&](int, count, real(&z)[PLB_SLOT]) {
+    walk.walk([&](int, count, real(&z)[PLB_SLOT]) {
 #pragma unroll
         for (int e = 0; e < PLB_SLOT; e++)
             max = plb_highest(max, z[e]);
@@ -151,7 +151,7 @@ plb_loss_of_row(const plb_loss_parameters &p, plb_row_walk<T, LANES, SLOTS, PLAI
     const bool wants_top = p.accuracy.at != NULL;
     bool is_beaten = question.z_label != max;
     if (wants_top) { /* of equal maxima the first counts */
-        walk.walk(classes, [&](int, count from_own, real(&z)[PLB_SLOT]) {
+        walk.walk([&](int, count from_own, real(&z)[PLB_SLOT]) {
 #pragma unroll
             for (int e = 0; e < PLB_SLOT; e++)
                 is_beaten = is_beaten | ((from_own + e < ahead) & (z[e] == max));
@@ -162,13 +162,13 @@ plb_loss_of_row(const plb_loss_parameters &p, plb_row_walk<T, LANES, SLOTS, PLAI
     const real part_of_max = plb_part(max);
     real sum = 0, differences = 0; /* the latter sum_j t_j (z_j - max), as 1024ths */
     if (is_smoothed)
-        walk.walk(classes, [&](int, count from_own, real(&z)[PLB_SLOT]) {
+        walk.walk([&](int, count from_own, real(&z)[PLB_SLOT]) {
 #pragma unroll
             for (int e = 0; e < PLB_SLOT; e++)
                 if (from_own + e < left)
                     differences += (real)p.base * (plb_part(z[e]) - part_of_max);
         });
-    walk.walk(classes, [&](int k, count from_own, real(&z)[PLB_SLOT]) {
+    walk.walk([&](int k, count from_own, real(&z)[PLB_SLOT]) {
         real(&t)[PLB_SLOT] = targets[KEEPS ? k : 0];
         if constexpr (Targets::ARE_SOFT)
             around.targets(t, first, (int)from_own);
@@ -204,7 +204,7 @@ plb_loss_of_row(const plb_loss_parameters &p, plb_row_walk<T, LANES, SLOTS, PLAI
     const real a = question.scale * total * plb_inverse(sum), b = plb_as_is(question.scale * factor);
     const int first_again = Targets::ARE_SOFT ? plb_as_is(first) : first;
     const real at_label = plb_as_is(question.scale * top);
-    walk.walk(classes, [&](int k, count from_own, real(&z)[PLB_SLOT]) {
+    walk.walk([&](int k, count from_own, real(&z)[PLB_SLOT]) {
         real(&t)[PLB_SLOT] = targets[KEEPS ? k : 0];
         if constexpr (Targets::ARE_SOFT && !KEEPS)
             around.targets(t, first_again, (int)from_own);
@@ -217,7 +217,7 @@ plb_loss_of_row(const plb_loss_parameters &p, plb_row_walk<T, LANES, SLOTS, PLAI
                 z[e] = x * a - (from_own + e == ahead ? at_label : b);
         }
         if constexpr (SLOTS == 0)
-            walk.store_slot(to, 0, from_own, NULL);
+            walk.store(to, from_own);
     });
     if constexpr (SLOTS > 0)
         walk.store(to);

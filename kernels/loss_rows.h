@@ -19,6 +19,8 @@
 
 #include "loss_pass.h"
 
+enum { PLB_UNASKED_SHARED = 46 << 10 }; /* of 48 KiB, of which a kernel has some itself */
+
 /* Whether tables are always in shared memory, which instructions of its own address. */
 template <int LANES, int SLOTS> static __host__ __device__ constexpr bool plb_table_is_shared()
 {
@@ -51,6 +53,8 @@ __global__ void __launch_bounds__(PLB_LOSS_THREADS, plb_loss_blocks<plb_real<T>,
         }
     }
 
+    T *const stage = (T *)(memory + p.stage_at) + (int)threadIdx.x / LANES * plb_stage_pitch<LANES, SLOTS>();
+
     plb_thread_sums sums;
     double weight = (double)p.rows, bad = 0;
     plb_loss_scale scale = {1, false};
@@ -59,7 +63,7 @@ __global__ void __launch_bounds__(PLB_LOSS_THREADS, plb_loss_blocks<plb_real<T>,
     for (;;) { /* once or twice, but the code is there once */
         if (purpose == PLB_TO_END)
             scale = plb_scale_of(p, weight);
-        sums = plb_loss_pass<T, LANES, SLOTS, PLAIN, Targets>(p, table, scale, purpose, board);
+        sums = plb_loss_pass<T, LANES, SLOTS, PLAIN, Targets>(p, table, scale, purpose, stage, board);
         if (purpose == PLB_TO_END)
             break;
         double of_block[] = {sums.weight, (double)sums.bad};
@@ -128,7 +132,20 @@ static poslabel_status plb_loss_start(plb_loss_launch *launch, bool only_blocks,
         if (!launch->has_table)
             shared =
                 plb_gaussian_scratch(grid) + Targets::entries(grid, LANES * SLOTS * PLB_SLOT) * sizeof(plb_real<T>);
+    p->stage_at = (int)(shared + 15) / 16 * 16;
+    if (!PLAIN && SLOTS > 0)
+        shared = (size_t)p->stage_at + PLB_LOSS_THREADS / LANES * plb_stage_pitch<LANES, SLOTS>() * sizeof(T);
     if (only_blocks) {
+        /* more than what every kernel may have; no device that CUDA supports has less than 64 KiB */
+        if (shared > PLB_UNASKED_SHARED) {
+            const poslabel_status status =
+                plb_cuda_check(launch->call,
+                               cudaFuncSetAttribute(plb_loss_kernel<T, LANES, SLOTS, PLAIN, Targets>,
+                                                    cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared),
+                               "asking for shared memory");
+            if (status != POSLABEL_OK)
+                return status;
+        }
         const long long resident = plb_resident_blocks(
             plb_cuda_of(launch->call), plb_loss_kernel<T, LANES, SLOTS, PLAIN, Targets>, PLB_LOSS_THREADS, shared);
         const long long teams = PLB_LOSS_THREADS / LANES, wanted = (p->rows + teams - 1) / teams;
@@ -148,14 +165,18 @@ static poslabel_status plb_loss_of_size(plb_loss_launch *launch, bool only_block
     if (!launch->is_soft)
         return plb_loss_start<T, LANES, SLOTS, PLAIN, plb_hard_targets>(launch, only_blocks, blocks);
     if constexpr (LANES == 8) {
-        if (launch->shares_rows)
-            return plb_loss_start<T, LANES, SLOTS, PLAIN, plb_shared_row_targets>(launch, only_blocks, blocks);
-        return plb_loss_start<T, LANES, 8, false, plb_factor_targets>(launch, only_blocks, blocks);
+        if constexpr (PLAIN)
+            if (launch->shares_rows)
+                return plb_loss_start<T, LANES, SLOTS, PLAIN, plb_shared_row_targets>(launch, only_blocks, blocks);
+        return plb_loss_start < T, 8, SLOTS < 7 ? 7 : SLOTS, false, plb_factor_targets > (launch, only_blocks, blocks);
     } else
         return plb_loss_start<T, LANES, SLOTS, PLAIN, plb_factor_targets>(launch, only_blocks, blocks);
 }
 
-/* The fewest lanes and registers that hold a row: a part of a warp up to 2048 classes, a block up to 8192. */
+/*
+ * The fewest lanes and registers that hold a row: a part of a warp up to 1408 classes, for which shared memory has
+ * room, a block up to 8192.  How many lanes, and so the order of all sums, depends on the grid alone.
+ */
 template <typename T> static poslabel_status plb_loss_of_dtype(plb_loss_launch *launch, bool only_blocks, int *blocks)
 {
     const plb_loss_parameters *const p = &launch->parameters;
@@ -169,8 +190,9 @@ template <typename T> static poslabel_status plb_loss_of_dtype(plb_loss_launch *
                    : plb_loss_of_size<T, PLB_LOSS_THREADS, 0, false>(launch, only_blocks, blocks);
     if (slots <= 8 * 4 && plain)
         return plb_loss_of_size<T, 8, 4, true>(launch, only_blocks, blocks);
-    if (slots <= 8 * 7 && plain)
-        return plb_loss_of_size<T, 8, 7, true>(launch, only_blocks, blocks);
+    if (slots <= 8 * 7)
+        return plain ? plb_loss_of_size<T, 8, 7, true>(launch, only_blocks, blocks)
+                     : plb_loss_of_size<T, 8, 7, false>(launch, only_blocks, blocks);
     if (slots <= 8 * 8)
         return plain ? plb_loss_of_size<T, 8, 8, true>(launch, only_blocks, blocks)
                      : plb_loss_of_size<T, 8, 8, false>(launch, only_blocks, blocks);
@@ -185,9 +207,9 @@ template <typename T> static poslabel_status plb_loss_of_dtype(plb_loss_launch *
     if (slots <= 32 * 8)
         return plain ? plb_loss_of_size<T, 32, 8, true>(launch, only_blocks, blocks)
                      : plb_loss_of_size<T, 32, 8, false>(launch, only_blocks, blocks);
-    if (slots <= 32 * 16)
-        return plain ? plb_loss_of_size<T, 32, 16, true>(launch, only_blocks, blocks)
-                     : plb_loss_of_size<T, 32, 16, false>(launch, only_blocks, blocks);
+    if (slots <= 32 * 11)
+        return plain ? plb_loss_of_size<T, 32, 11, true>(launch, only_blocks, blocks)
+                     : plb_loss_of_size<T, 32, 11, false>(launch, only_blocks, blocks);
     if (slots <= PLB_LOSS_THREADS * 8)
         return plb_loss_of_size<T, PLB_LOSS_THREADS, 8, false>(launch, only_blocks, blocks);
     return plb_loss_of_size<T, PLB_LOSS_THREADS, 0, false>(launch, only_blocks, blocks);

@@ -54,10 +54,12 @@ struct plb_factor_targets {
             const real *const columns = table + plb_gaussian_axis(p.height, 0);
             y = table + (long long)at_y * p.height;
             x = columns + (long long)at_x * plb_gaussian_pitch(p.width, 1);
-            factor = 1;
-            total = table[(long long)p.height * p.height + at_y] *
-                    columns[(long long)p.width * plb_gaussian_pitch(p.width, 1) + at_x];
-            top = y[at_y] * x[at_x];
+            const real y_of = table[(long long)p.height * p.height + at_y];
+            const real x_of = columns[(long long)p.width * plb_gaussian_pitch(p.width, 1) + at_x];
+            const bool by_row = p.normalization == POSLABEL_NORMALIZATION_ROW;
+            factor = by_row ? y_of : (real)1;
+            total = by_row ? (real)1 : y_of * x_of;
+            top = y[at_y] * x[at_x] * factor;
             last = (unsigned)(p.classes - 1) / PLB_SLOT * PLB_SLOT;
         }
 
