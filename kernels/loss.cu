@@ -10,10 +10,10 @@
 #include <poslabel/loss.h>
 
 /*
- * Of 64 KiB of shared memory, that every device has, at least: factors leave room for rows, see staged_rows.h; long
- * rows are for kernels that need none.
+ * Of 64 KiB of shared memory, that every device has, at least: factors leave room for rows, see staged_rows.h, of which
+ * there is one a block where a block has a row, and none for float64; long rows are for kernels without rows there.
  */
-enum { MOST_SHARED_FACTORS = 13 << 10, MOST_SHARED_ROWS = 40 << 10 };
+enum { MOST_SHARED_FACTORS = 13 << 10, MOST_FACTORS_OF_A_BLOCK = 30 << 10, MOST_SHARED_ROWS = 40 << 10 };
 
 /* ---- Gaussian targets of large grids ---- */
 
@@ -133,9 +133,11 @@ poslabel_status plb_cuda_row_loss(const plb_call *call, const plb_loss_job *job)
         p->width_inverse = grid.width > 1 ? 0xffffffffu / (unsigned)grid.width + 1 : 0;
         table = plb_gaussian_entries(grid) * (is_double ? sizeof(double) : sizeof(float));
         scratch = plb_gaussian_scratch(grid);
-        launch.has_table = table + scratch > MOST_SHARED_FACTORS;
+        launch.has_table = table + scratch > (is_double || p->classes > PLB_MOST_OF_A_WARP ? MOST_FACTORS_OF_A_BLOCK
+                                                                                           : MOST_SHARED_FACTORS);
         launch.shares_rows =
-            !is_double && p->classes <= PLB_MOST_SHARED_ROW && p->normalization == POSLABEL_NORMALIZATION_ROW &&
+            !is_double && p->classes <= PLB_MOST_SHARED_ROW && grid.width % 2 == 0 &&
+            p->normalization == POSLABEL_NORMALIZATION_ROW &&
             plb_gaussian_long_entries(grid, PLB_MOST_SHARED_ROW) * sizeof(float) + scratch <= MOST_SHARED_ROWS;
     }
     const bool has_table = launch.has_table;

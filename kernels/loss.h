@@ -7,6 +7,7 @@
 #include "rows.h"
 
 enum { PLB_LOSS_THREADS = 256, PLB_LOSS_WARPS = PLB_LOSS_THREADS / 32 };
+enum { PLB_MOST_OF_A_WARP = 1408 }; /* classes of a row that a part of a warp has, or all of it */
 enum { PLB_MOST_SHARED_ROW = 256 }; /* classes of which Gaussian targets are long rows, see gaussian.h */
 
 /* Sums over the rows of a block. */

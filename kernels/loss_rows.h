@@ -167,7 +167,11 @@ static poslabel_status plb_loss_of_size(plb_loss_launch *launch, bool only_block
     if constexpr (LANES == 8) {
         if constexpr (PLAIN)
             if (launch->shares_rows)
-                return plb_loss_start<T, LANES, SLOTS, PLAIN, plb_shared_row_targets>(launch, only_blocks, blocks);
+                return launch->parameters.width % 4
+                           ? plb_loss_start<T, LANES, SLOTS, PLAIN, plb_shared_row_targets<2>>(launch, only_blocks,
+                                                                                               blocks)
+                           : plb_loss_start<T, LANES, SLOTS, PLAIN, plb_shared_row_targets<4>>(launch, only_blocks,
+                                                                                               blocks);
         return plb_loss_start < T, 8, SLOTS < 7 ? 7 : SLOTS, false, plb_factor_targets > (launch, only_blocks, blocks);
     } else
         return plb_loss_start<T, LANES, SLOTS, PLAIN, plb_factor_targets>(launch, only_blocks, blocks);
@@ -199,15 +203,16 @@ template <typename T> static poslabel_status plb_loss_of_dtype(plb_loss_launch *
     if (slots <= 16 * 8)
         return plain ? plb_loss_of_size<T, 16, 8, true>(launch, only_blocks, blocks)
                      : plb_loss_of_size<T, 16, 8, false>(launch, only_blocks, blocks);
-    if (slots <= 16 * 9 && plain)
-        return plb_loss_of_size<T, 16, 9, true>(launch, only_blocks, blocks);
+    if (slots <= 16 * 9)
+        return plain ? plb_loss_of_size<T, 16, 9, true>(launch, only_blocks, blocks)
+                     : plb_loss_of_size<T, 16, 9, false>(launch, only_blocks, blocks);
     if (slots <= 32 * 6)
         return plain ? plb_loss_of_size<T, 32, 6, true>(launch, only_blocks, blocks)
                      : plb_loss_of_size<T, 32, 6, false>(launch, only_blocks, blocks);
     if (slots <= 32 * 8)
         return plain ? plb_loss_of_size<T, 32, 8, true>(launch, only_blocks, blocks)
                      : plb_loss_of_size<T, 32, 8, false>(launch, only_blocks, blocks);
-    if (slots <= 32 * 11)
+    if (p->classes <= PLB_MOST_OF_A_WARP)
         return plain ? plb_loss_of_size<T, 32, 11, true>(launch, only_blocks, blocks)
                      : plb_loss_of_size<T, 32, 11, false>(launch, only_blocks, blocks);
     if (slots <= PLB_LOSS_THREADS * 8)

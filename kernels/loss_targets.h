@@ -80,9 +80,9 @@ struct plb_factor_targets {
 /*
  * Of small grids, targets whose rows sum to 1: those of positions above one another are shifts of one another but for a
  * factor, so that one long row for each column of the grid serves all.  A slot is then a piece of it, and nothing is to
- * be worked out.
+ * be worked out.  TOGETHER targets are loaded at once, 2 or 4, which the width of the grid is a multiple of.
  */
-struct plb_shared_row_targets {
+template <int TOGETHER> struct plb_shared_row_targets {
     enum { ARE_SOFT = 1, ARE_KEPT = 0 };
     static size_t entries(poslabel_grid grid, int beyond)
     {
@@ -111,10 +111,14 @@ struct plb_shared_row_targets {
 
         PLB_DEVICE void targets(real (&t)[PLB_SLOT], int first, int from_own) const
         {
-            const real *const own = start + first;
-#pragma unroll
-            for (int e = 0; e < PLB_SLOT; e++)
-                t[e] = own[from_own + e];
+            const float *const own = start + first + from_own; /* float64 logits have other targets */
+            if constexpr (TOGETHER == 4) {
+                const float4 four = *(const float4 *)own;
+                t[0] = four.x, t[1] = four.y, t[2] = four.z, t[3] = four.w;
+            } else {
+                const float2 two = *(const float2 *)own, more = *(const float2 *)(own + 2);
+                t[0] = two.x, t[1] = two.y, t[2] = more.x, t[3] = more.y;
+            }
         }
     };
 };

@@ -47,8 +47,8 @@ static void every_length_of_row(void **state)
 static void every_length_of_whole_slots(void **state)
 {
     device_only(state);
-    static const int64_t counts[] = {4,   64,  128, 132, 196, 224, 228,  256,  260,
-                                     512, 516, 576, 580, 768, 772, 1024, 1028, 2048};
+    static const int64_t counts[] = {4,   64,  128, 132, 196, 224,  228,  256,  260, 512,
+                                     516, 576, 580, 768, 772, 1024, 1028, 1408, 1412};
     const poslabel_dtype dtypes[] = {dtype_f32, dtype_bf16, dtype_f16};
     poslabel_context *context = context_default();
     for (int i = 0; i < COUNT(counts); i++)
@@ -100,36 +100,47 @@ static void every_number_of_rows(void **state)
     test_case_is("%s", "");
 }
 
-/* The gradient in the logits' place, and in rows that begin elsewhere than those of the logits. */
+/*
+ * The gradient in the logits' place, and in rows that begin elsewhere than those of the logits: other kernels, but the
+ * same bits.
+ */
 static void gradients_anywhere(void **state)
 {
     device_only(state);
     const poslabel_dtype dtypes[] = {dtype_f32, dtype_bf16};
-    static const int64_t counts[] = {5, 196, 197, 729, 1025, 8195};
+    static const int64_t counts[] = {5,   64,  128, 196,  197,  224,  256,  512,  576,  729,
+                                     768, 900, 961, 1024, 1025, 1296, 1408, 1412, 4096, 8195};
     poslabel_context *context = context_default();
     for (int i = 0; i < COUNT(counts); i++)
-        for (int d = 0; d < COUNT(dtypes); d++) {
-            const int64_t row[] = {7};
-            loss_case c = loss_case_new(LOSS_EXPLICIT, grid_of(counts[i]), dtypes[d], 1, row, (layout){0},
-                                        POSLABEL_REDUCTION_SUM, 9);
-            test_case_is("%lld classes, %s", (long long)counts[i], dtype_name(dtypes[d]));
-            expect_ok(context, loss_call(context, &c));
-            tensor *const want = c.grad;
-            for (size_t gap = 0; gap < 4; gap++) {
-                c.grad = tensor_laid_out(
-                    dtypes[d], 2, (int64_t[]){7, counts[i]},
-                    (layout){.row_padding = (int64_t)gap, .side = GUARD_BEGIN, .gap = gap * dtype_size(dtypes[d])});
+        for (int d = 0; d < COUNT(dtypes); d++)
+            for (int target = 0; target < 3; target++) { /* hard, and Gaussian in both normalisations */
+                const int64_t row[] = {7};
+                loss_case c = loss_case_new(target ? LOSS_DROPPOS : LOSS_EXPLICIT, grid_of(counts[i]), dtypes[d], 1,
+                                            row, (layout){0}, POSLABEL_REDUCTION_SUM, 9);
+                c.sigma = 2;
+                c.normalization = target == 2;
+                test_case_is("%lld classes, %s, target %d", (long long)counts[i], dtype_name(dtypes[d]), target);
                 expect_ok(context, loss_call(context, &c));
-                tensor_check(c.grad);
-                expect_same_tensor("a gradient elsewhere", c.grad, want);
-                tensor_free(c.grad);
+                tensor *const want = c.grad, *const want_loss = c.loss;
+                c.loss = tensor_scalar(dtype_f64, 0);
+                for (size_t gap = 0; gap < 4; gap++) {
+                    c.grad = tensor_laid_out(
+                        dtypes[d], 2, (int64_t[]){7, counts[i]},
+                        (layout){.row_padding = (int64_t)gap, .side = GUARD_BEGIN, .gap = gap * dtype_size(dtypes[d])});
+                    expect_ok(context, loss_call(context, &c));
+                    tensor_check(c.grad);
+                    expect_same_tensor("a gradient elsewhere", c.grad, want);
+                    expect_same_tensor("its loss", c.loss, want_loss);
+                    tensor_free(c.grad);
+                }
+                c.grad = c.logits;
+                expect_ok(context, loss_call(context, &c));
+                expect_same_tensor("a gradient in place", c.logits, want);
+                tensor_free(c.loss);
+                c.grad = want;
+                c.loss = want_loss;
+                loss_case_free(&c);
             }
-            c.grad = c.logits;
-            expect_ok(context, loss_call(context, &c));
-            expect_same_tensor("a gradient in place", c.logits, want);
-            c.grad = want;
-            loss_case_free(&c);
-        }
     poslabel_context_destroy(context);
     test_case_is("%s", "");
 }

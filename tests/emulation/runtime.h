@@ -78,7 +78,8 @@ struct Access {
 
 /* How many blocks of so many threads and bytes fit the emulated device at once. */
 constexpr int MULTIPROCESSORS = 2, THREADS_OF_MULTIPROCESSOR = 512, BLOCKS_OF_MULTIPROCESSOR = 16;
-constexpr std::size_t SHARED_LIMIT = 227 * 1024, SHARED_DEFAULT = 48 * 1024;
+/* Of shared memory it has what the smallest of the devices has. */
+constexpr std::size_t SHARED_LIMIT = 64 * 1024, SHARED_DEFAULT = 48 * 1024;
 int blocks_of_multiprocessor(const void *kernel, int threads, std::size_t dynamic_bytes);
 
 extern long live_objects;

@@ -229,9 +229,9 @@ static void launches_have_limits(void **state)
     }
     fetch(&got, count, sizeof got);
     assert_int_equal(got, want);
-    ok(right_allow_shared(227 * 1024));
-    ok(right_shape(count, (dim3){1, 1, 1}, (dim3){32, 1, 1}, 227 * 1024, 0, NULL));
-    assert_int_equal(right_allow_shared(227 * 1024 + 1), cudaErrorInvalidValue);
+    ok(right_allow_shared(64 * 1024));
+    ok(right_shape(count, (dim3){1, 1, 1}, (dim3){32, 1, 1}, 64 * 1024, 0, NULL));
+    assert_int_equal(right_allow_shared(64 * 1024 + 1), cudaErrorInvalidValue);
     ok(right_allow_shared(48 * 1024));
     int blocks = 0;
     ok(right_occupancy(&blocks, 128, 0));
