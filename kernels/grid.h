@@ -79,24 +79,31 @@ template <int COUNT> PLB_DEVICE void plb_sums_of_blocks(double (&sum)[COUNT], co
 }
 
 /*
- * Waits until every block of a cooperative launch is here, and makes what each wrote before visible to all after.  The
- * generation is read before arriving: it cannot change in between, because this block is still missing.
+ * A barrier of a cooperative launch in two parts, with room for work between them: what each block wrote before it
+ * arrived is visible to all once they have waited.  The generation is read before arriving: it cannot change in
+ * between, because this block is still missing.  Thread 0 alone knows it.
  */
-PLB_DEVICE void plb_grid_barrier(plb_device_state *state)
+PLB_DEVICE unsigned plb_grid_arrive(plb_device_state *state)
 {
+    unsigned before = 0;
     PLB_BARRIER();
     if (threadIdx.x == 0) {
-        volatile unsigned *const generation = &state->generation;
-        const unsigned before = *generation;
+        before = *(volatile unsigned *)&state->generation;
         __threadfence();
         if (atomicAdd(&state->arrived, 1u) == gridDim.x - 1) {
             state->arrived = 0;
             __threadfence();
             atomicAdd(&state->generation, 1u);
-        } else {
-            while (*generation == before)
-                __nanosleep(32);
         }
+    }
+    return before;
+}
+
+PLB_DEVICE void plb_grid_wait(plb_device_state *state, unsigned before)
+{
+    if (threadIdx.x == 0) {
+        while (*(volatile unsigned *)&state->generation == before)
+            __nanosleep(32);
         __threadfence();
     }
     PLB_BARRIER();

@@ -1,6 +1,9 @@
 /*
- * Rows as the lanes of a team see them: slots loaded and stored, whatever their alignment.
- * SPDX-License-Identifier: Apache-2.0
+ * Rows as the lanes of a team see them, and slots of rows walked in memory.  SPDX-License-Identifier: Apache-2.0
+ *
+ * A slot is loaded as the two aligned pieces that it straddles, of which the second is in the L1 cache as the
+ * neighbour's first, and stored as pieces that each lane puts together from its own slot and that of the lane before
+ * it.
  */
 #ifndef PLB_CUDA_LANE_ROWS_H
 #define PLB_CUDA_LANE_ROWS_H

@@ -70,6 +70,21 @@ PLB_DEVICE void plb_loss_of_batch(const plb_loss_parameters &p, const plb_real<T
 }
 
 /*
+ * Asks for the first rows of a warp to be brought to the cache, while it has to wait for the weights of all.  Rows that
+ * a mask leaves out would be brought for nothing.
+ */
+template <typename T> PLB_DEVICE void plb_prefetch_rows(const plb_loss_parameters &p)
+{
+    enum { LINE = 128, MOST_LINES = 64 };
+    const long long first = ((long long)blockIdx.x * PLB_LOSS_WARPS + threadIdx.x / 32) * p.batch;
+    const long long rows = p.rows - first < p.batch ? p.rows - first : p.batch;
+    if (p.mask.data || p.logits.inner_stride != p.classes * (long long)sizeof(T))
+        return;
+    for (int line = (int)threadIdx.x % 32; line < MOST_LINES && line * LINE < rows * p.logits.inner_stride; line += 32)
+        plb_prefetch(p.logits.data + first * p.logits.inner_stride + line * LINE);
+}
+
+/*
  * One pass over the rows of the grid.  A warp, or a block whose lanes are one team, has a batch of up to 32 rows at a
  * time.  What is a row's own (label, weight, loss) each lane works out for one row; then the teams take the rows in
  * turn.

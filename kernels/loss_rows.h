@@ -41,26 +41,37 @@ __global__ void __launch_bounds__(PLB_LOSS_THREADS, plb_loss_blocks<plb_real<T>,
     PLB_SHARED(double, partial, PLB_LOSS_WARPS * sizeof(plb_loss_sums) / sizeof(double));
     PLB_SHARED(int, is_last, 1);
     PLB_SHARED_BYTES(memory);
-    const real *table = NULL;
-    if constexpr (Targets::ARE_SOFT) {
-        double *const scratch = (double *)memory;
-        real *const own = (real *)(scratch + 2 * (p.height + p.width));
-        const bool is_own = plb_table_is_shared<LANES, SLOTS>() || !p.table;
-        table = is_own ? own : (const real *)p.table;
-        if (is_own) {
-            Targets::fill(own, plb_gaussian_prepare(scratch, p.height, p.width, p.sigma), p);
-            PLB_BARRIER();
-        }
-    }
-
     T *const stage = (T *)(memory + p.stage_at) + (int)threadIdx.x / LANES * plb_stage_pitch<LANES, SLOTS>();
+    const real *table = NULL;
 
     plb_thread_sums sums;
     double weight = (double)p.rows, bad = 0;
     plb_loss_scale scale = {1, false};
+    unsigned generation = 0;
     int purpose = !p.weigh_first ? PLB_TO_END : p.filter ? PLB_TO_FILTER : PLB_TO_WEIGH;
 #pragma unroll 1
-    for (;;) { /* once or twice, but the code is there once */
+    for (bool again = false;; again = true) { /* once or twice, but the code is there once */
+        if constexpr (PLAIN)
+            if (again)
+                plb_prefetch_rows<T>(p);
+        if constexpr (Targets::ARE_SOFT)
+            if (!table && purpose != PLB_TO_WEIGH) { /* after weighing, while the other blocks still do */
+                double *const scratch = (double *)memory;
+                real *const own = (real *)(scratch + 2 * (p.height + p.width));
+                const bool is_own = plb_table_is_shared<LANES, SLOTS>() || !p.table;
+                table = is_own ? own : (const real *)p.table;
+                if (is_own)
+                    Targets::fill(own, plb_gaussian_prepare(scratch, p.height, p.width, p.sigma), p);
+                PLB_BARRIER();
+            }
+        if (again) {
+            plb_grid_wait(p.state, generation);
+            double of_all[1];
+            plb_sums_of_blocks(of_all, p.weights_of, partial);
+            weight = of_all[0];
+            if (p.filter && !p.grad.data)
+                break;
+        }
         if (purpose == PLB_TO_END)
             scale = plb_scale_of(p, weight);
         sums = plb_loss_pass<T, LANES, SLOTS, PLAIN, Targets>(p, table, scale, purpose, stage, board);
@@ -72,12 +83,7 @@ __global__ void __launch_bounds__(PLB_LOSS_THREADS, plb_loss_blocks<plb_real<T>,
         if (threadIdx.x == 0)
             p.weights_of[blockIdx.x] = of_block[0];
         /* between the sums of weights and their readers; with the filter, between counts[] and its readers too */
-        plb_grid_barrier(p.state);
-        double of_all[1];
-        plb_sums_of_blocks(of_all, p.weights_of, partial);
-        weight = of_all[0];
-        if (p.filter && !p.grad.data)
-            break;
+        generation = plb_grid_arrive(p.state);
         purpose = PLB_TO_END;
     }
 

@@ -2,10 +2,9 @@
  * Rows in slots of four elements, whatever their alignment.  SPDX-License-Identifier: Apache-2.0
  *
  * Element i of a row belongs to slot i / 4, and a slot to one lane, wherever the row lies in memory: the order of every
- * sum, and so the bits of a row, do not depend on its address.  Memory is nevertheless touched four elements at a time.
- * A row of 197 floats begins where the one before it ended, mostly in the middle of an aligned piece of memory.  Its
- * slots are then loaded as the two pieces that they straddle, of which the second is in the L1 cache as the neighbour's
- * first, and stored as pieces that each lane puts together from its own slot and that of the lane before it.
+ * sum, and so the bits of a row, do not depend on its address.  Memory is touched four elements at a time, for rows
+ * that begin in the middle of an aligned piece of memory too: see staged_rows.h, and lane_rows.h for rows walked in
+ * memory.
  */
 #ifndef PLB_CUDA_SLOTS_H
 #define PLB_CUDA_SLOTS_H
@@ -63,6 +62,16 @@ PLB_DEVICE plb_words<2> plb_load_words(const void *at, plb_words<2> *)
 {
     const uint2 bits = *(const uint2 *)at;
     return plb_words<2>{{bits.x, bits.y}};
+}
+
+/* Brings a line of memory to the L2 cache. */
+PLB_DEVICE void plb_prefetch(const void *at)
+{
+#ifdef __CUDA_ARCH__
+    asm volatile("prefetch.global.L2 [%0];" : : "l"(at));
+#else
+    (void)at;
+#endif
 }
 
 /*
