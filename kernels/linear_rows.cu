@@ -120,34 +120,44 @@ poslabel_status plb_linear_narrow(const plb_call *call, const float *from, void 
                       (unsigned short *)to, count, dtype, factors);
 }
 
-/* A block has 32 columns and 8 threads each, whose sums the first adds up in order after the barrier. */
+enum { COLUMNS = 8, COLUMN_THREADS = 1024, COLUMN_ROWS = COLUMN_THREADS / COLUMNS };
+
+/*
+ * A block has a few columns, as many as one sector of memory holds: a matrix of some hundred columns then has dozens of
+ * blocks.  Each thread adds up every 128th row, with several loads on their way; their sums are added pairwise, a
+ * barrier between steps.
+ */
 template <typename real>
-__global__ void linear_columns_kernel(const real *gradient, long long rows, int classes, long long pitch, double *sums)
+__global__ void __launch_bounds__(COLUMN_THREADS)
+    linear_columns_kernel(const real *gradient, long long rows, int classes, long long pitch, double *sums)
 {
-    PLB_SHARED(double, partial, 256);
-    const long long column = (long long)blockIdx.x * 32 + threadIdx.x % 32;
+    PLB_SHARED(double, partial, COLUMN_THREADS);
+    const int thread = (int)threadIdx.x;
+    const long long column = (long long)blockIdx.x * COLUMNS + thread % COLUMNS;
     double sum = 0;
-    for (long long r = threadIdx.x / 32; column < classes && r < rows; r += 8)
-        sum += gradient[r * pitch + column];
-    partial[threadIdx.x] = sum;
-    PLB_BARRIER();
-    if (threadIdx.x >= 32 || column >= classes)
-        return;
-    sum = sums[column];
-    for (int k = 0; k < 8; k++)
-        sum += partial[k * 32 + threadIdx.x];
-    sums[column] = sum;
+    if (column < classes)
+#pragma unroll 4
+        for (long long r = thread / COLUMNS; r < rows; r += COLUMN_ROWS)
+            sum += gradient[r * pitch + column];
+    partial[thread] = sum;
+    for (int step = COLUMN_THREADS / 2; step >= COLUMNS; step /= 2) {
+        PLB_BARRIER();
+        if (thread < step)
+            partial[thread] += partial[thread + step];
+    }
+    if (thread < COLUMNS && column < classes)
+        sums[column] += partial[thread];
 }
 
 poslabel_status plb_linear_add_columns(const plb_call *call, const void *gradient, bool is_double, long long rows,
                                        int classes, long long pitch, double *sums)
 {
-    const long long blocks = ((long long)classes + 31) / 32;
+    const long long blocks = ((long long)classes + COLUMNS - 1) / COLUMNS;
     if (is_double)
-        return plb_launch(call, PLB_INDEPENDENT, linear_columns_kernel<double>, blocks, 256, 0,
+        return plb_launch(call, PLB_INDEPENDENT, linear_columns_kernel<double>, blocks, COLUMN_THREADS, 0,
                           (const double *)gradient, rows, classes, pitch, sums);
-    return plb_launch(call, PLB_INDEPENDENT, linear_columns_kernel<float>, blocks, 256, 0, (const float *)gradient,
-                      rows, classes, pitch, sums);
+    return plb_launch(call, PLB_INDEPENDENT, linear_columns_kernel<float>, blocks, COLUMN_THREADS, 0,
+                      (const float *)gradient, rows, classes, pitch, sums);
 }
 
 __global__ void linear_widen_kernel(const plb_view_rows from, char *to, bool to_double, int count)
