@@ -71,6 +71,20 @@ PLB_DEVICE double plb_inverse(double sum)
     return 1 / sum;
 }
 
+/*
+ * a b + c, rounded once.  Written out, for nvcc may round an expression once or twice, and the kernels of aligned rows
+ * and of others are to give the same bits.
+ */
+PLB_DEVICE float plb_multiply_add(float a, float b, float c)
+{
+    return fmaf(a, b, c);
+}
+
+PLB_DEVICE double plb_multiply_add(double a, double b, double c)
+{
+    return fma(a, b, c);
+}
+
 /* Keeps nvcc from taking a product apart that it sees twice, to form it again for every class. */
 PLB_DEVICE float plb_as_is(float x)
 {
@@ -166,7 +180,7 @@ plb_loss_of_row(const plb_loss_parameters &p, plb_row_walk<T, LANES, SLOTS, PLAI
 #pragma unroll
             for (int e = 0; e < PLB_SLOT; e++)
                 if (from_own + e < left)
-                    differences += (real)p.base * (plb_part(z[e]) - part_of_max);
+                    differences = plb_multiply_add((real)p.base, plb_part(z[e]) - part_of_max, differences);
         });
     walk.walk([&](int k, count from_own, real(&z)[PLB_SLOT]) {
         real(&t)[PLB_SLOT] = targets[KEEPS ? k : 0];
@@ -177,7 +191,7 @@ plb_loss_of_row(const plb_loss_parameters &p, plb_row_walk<T, LANES, SLOTS, PLAI
             const real q = plb_part(z[e]) - part_of_max;
             if constexpr (Targets::ARE_SOFT)
                 if (from_own + e < left) /* a target of 0 must not meet an infinite difference */
-                    differences += t[e] * plb_highest(plb_lowest(q), q);
+                    differences = plb_multiply_add(t[e], plb_highest(plb_lowest(q), q), differences);
             z[e] = plb_exp_of_part(q);
             sum += z[e];
         }
@@ -192,7 +206,7 @@ plb_loss_of_row(const plb_loss_parameters &p, plb_row_walk<T, LANES, SLOTS, PLAI
         factor = around.factor;
         result.differences = factor * differences;
     } else
-        result.differences = differences + (real)p.peak * of_label;
+        result.differences = plb_multiply_add((real)p.peak, of_label, differences);
     result.logarithm = plb_log(sum) * total;
     result.correct = !is_beaten && sum == sum;
     result.confident = !PLAIN && p.filter && plb_exp_of_part(of_label) / sum >= top;
@@ -212,9 +226,9 @@ plb_loss_of_row(const plb_loss_parameters &p, plb_row_walk<T, LANES, SLOTS, PLAI
         for (int e = 0; e < PLB_SLOT; e++) {
             const real x = SLOTS > 0 ? z[e] : plb_exp_of_part(plb_part(z[e]) - part_of_max);
             if constexpr (Targets::ARE_SOFT)
-                z[e] = x * a - b * t[e];
+                z[e] = plb_multiply_add(x, a, -(b * t[e]));
             else
-                z[e] = x * a - (from_own + e == ahead ? at_label : b);
+                z[e] = plb_multiply_add(x, a, -(from_own + e == ahead ? at_label : b));
         }
         if constexpr (SLOTS == 0)
             walk.store(to, from_own);
