@@ -88,8 +88,7 @@ template <typename T, int LANES, int SLOTS, bool PLAIN> struct plb_row_walk {
             add_bias(0, from_own);
     }
 
-    /* Calls act(k, from_own, z) with the values z of each slot, that begins `from_own` classes after the lane's first.
-     */
+    /* Calls act(k, from_own, z) with each slot's values z; it begins `from_own` classes after the lane's first. */
     template <typename Act> PLB_DEVICE void walk(Act act)
     {
         if constexpr (SLOTS > 0) {
