@@ -41,26 +41,19 @@ template <typename T, typename Count> PLB_DEVICE bool plb_is_inside(const plb_la
 }
 
 /*
- * Asks for the slot that begins `from_own` classes after the lane's first.  Slots are opened only when all of them have
- * been asked for: a value that is looked at is waited for, and one wait at a time would be a trip to memory for each.
+ * Loads the slot that begins `from_own` classes after the lane's first.  Elements past the end of the row stay as they
+ * are.
  */
 template <typename T, typename Count>
-PLB_DEVICE void plb_fetch_slot(plb_slot_bits<T> *slot, const plb_lane_row<T, Count> &row, Count from_own)
+PLB_DEVICE void plb_load_slot(plb_slot_bits<T> *slot, const plb_lane_row<T, Count> &row, Count from_own)
 {
-    if constexpr (sizeof(T) <= 4)
-        plb_load_words_if(plb_is_inside(row, from_own), row.own - row.shift + from_own, &slot->bits);
-}
-
-/* What is left to do for a slot that was asked for.  Elements past the end of the row stay as they are. */
-template <typename T, typename Count>
-PLB_DEVICE void plb_complete_slot(plb_slot_bits<T> *slot, const plb_lane_row<T, Count> &row, Count from_own)
-{
-    typedef typename plb_slot_bits<T>::words words;
     if constexpr (sizeof(T) <= 4) {
+        typedef typename plb_slot_bits<T>::words words;
         if (plb_is_inside(row, from_own)) {
-            if (row.shift) /* the second piece is in the L1 cache, as a neighbour's first */
-                slot->bits = plb_cut(
-                    slot->bits, plb_load_words(row.own - row.shift + from_own + PLB_SLOT, (words *)NULL), row.shift);
+            const T *const piece = row.own - row.shift + from_own;
+            slot->bits = plb_load_words(piece, (words *)NULL);
+            if (row.shift)
+                slot->bits = plb_cut(slot->bits, plb_load_words(piece + PLB_SLOT, (words *)NULL), row.shift);
             return;
         }
     }

@@ -69,6 +69,16 @@ PLB_DEVICE void plb_loss_of_batch(const plb_loss_parameters &p, const plb_real<T
     }
 }
 
+/* Brings a line of memory to the L2 cache. */
+PLB_DEVICE void plb_prefetch(const void *at)
+{
+#ifdef __CUDA_ARCH__
+    asm volatile("prefetch.global.L2 [%0];" : : "l"(at));
+#else
+    (void)at;
+#endif
+}
+
 /*
  * Asks for the first rows of a warp to be brought to the cache, while it has to wait for the weights of all.  Rows that
  * a mask leaves out would be brought for nothing.

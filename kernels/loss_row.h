@@ -38,16 +38,10 @@ PLB_DEVICE double plb_exp_of_part(double part)
     return exp(1024 * part);
 }
 
-/* Of sums of exponentials, which are 1 or more: the error is below 2e-7 or, if that is more, 2e-7 of the logarithm. */
+/* Of sums of exponentials, which are 1 or more. */
 PLB_DEVICE float plb_log(float sum)
 {
-#ifdef __CUDA_ARCH__
-    float result;
-    asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(sum));
-    return result * 0.693147181f;
-#else
-    return logf(sum);
-#endif
+    return logf(sum); /* once a row; the device's own is not as exact near 1, where losses are small */
 }
 
 PLB_DEVICE double plb_log(double sum)
@@ -85,7 +79,10 @@ PLB_DEVICE double plb_multiply_add(double a, double b, double c)
     return fma(a, b, c);
 }
 
-/* Keeps nvcc from taking a product apart that it sees twice, to form it again for every class. */
+/*
+ * Hides from nvcc how a number came about: it takes products apart that it sees twice, to form them again for every
+ * class, and keeps what could be worked out again until registers run out.
+ */
 PLB_DEVICE float plb_as_is(float x)
 {
 #ifdef __CUDA_ARCH__

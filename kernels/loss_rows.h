@@ -183,6 +183,21 @@ static poslabel_status plb_loss_of_size(plb_loss_launch *launch, bool only_block
         return plb_loss_start<T, LANES, SLOTS, PLAIN, plb_factor_targets>(launch, only_blocks, blocks);
 }
 
+/* Whether kernels for plain rows can do it, which expect nothing out of the ordinary. */
+static inline bool plb_loss_is_plain(const plb_loss_parameters *p, size_t element)
+{
+    return plb_rows_are_plain(p->logits, p->classes, element) && plb_rows_are_plain(p->grad, p->classes, element) &&
+           !p->bias && !p->filter && !p->row_grad_loss.data;
+}
+
+template <typename T, int LANES, int SLOTS>
+static poslabel_status plb_loss_of_any(plb_loss_launch *launch, bool only_blocks, int *blocks)
+{
+    return plb_loss_is_plain(&launch->parameters, sizeof(T))
+               ? plb_loss_of_size<T, LANES, SLOTS, true>(launch, only_blocks, blocks)
+               : plb_loss_of_size<T, LANES, SLOTS, false>(launch, only_blocks, blocks);
+}
+
 /*
  * The fewest lanes and registers that hold a row: a part of a warp up to 1408 classes, for which shared memory has
  * room, a block up to 8192.  How many lanes, and so the order of all sums, depends on the grid alone.
@@ -191,39 +206,25 @@ template <typename T> static poslabel_status plb_loss_of_dtype(plb_loss_launch *
 {
     const plb_loss_parameters *const p = &launch->parameters;
     const int slots = (p->classes + PLB_SLOT - 1) / PLB_SLOT;
-    const bool plain = plb_rows_are_plain(p->logits, p->classes, sizeof(T)) &&
-                       plb_rows_are_plain(p->grad, p->classes, sizeof(T)) && !p->bias && !p->filter &&
-                       !p->row_grad_loss.data;
-    if (launch->has_table) /* is too large for shared memory */
+    if (p->classes > PLB_MOST_OF_A_WARP || launch->has_table) /* which is too large for shared memory */
         return slots <= PLB_LOSS_THREADS * 8
                    ? plb_loss_of_size<T, PLB_LOSS_THREADS, 8, false>(launch, only_blocks, blocks)
                    : plb_loss_of_size<T, PLB_LOSS_THREADS, 0, false>(launch, only_blocks, blocks);
-    if (slots <= 8 * 4 && plain)
+    if (slots <= 8 * 4 && plb_loss_is_plain(p, sizeof(T)))
         return plb_loss_of_size<T, 8, 4, true>(launch, only_blocks, blocks);
     if (slots <= 8 * 7)
-        return plain ? plb_loss_of_size<T, 8, 7, true>(launch, only_blocks, blocks)
-                     : plb_loss_of_size<T, 8, 7, false>(launch, only_blocks, blocks);
+        return plb_loss_of_any<T, 8, 7>(launch, only_blocks, blocks);
     if (slots <= 8 * 8)
-        return plain ? plb_loss_of_size<T, 8, 8, true>(launch, only_blocks, blocks)
-                     : plb_loss_of_size<T, 8, 8, false>(launch, only_blocks, blocks);
+        return plb_loss_of_any<T, 8, 8>(launch, only_blocks, blocks);
     if (slots <= 16 * 8)
-        return plain ? plb_loss_of_size<T, 16, 8, true>(launch, only_blocks, blocks)
-                     : plb_loss_of_size<T, 16, 8, false>(launch, only_blocks, blocks);
+        return plb_loss_of_any<T, 16, 8>(launch, only_blocks, blocks);
     if (slots <= 16 * 9)
-        return plain ? plb_loss_of_size<T, 16, 9, true>(launch, only_blocks, blocks)
-                     : plb_loss_of_size<T, 16, 9, false>(launch, only_blocks, blocks);
+        return plb_loss_of_any<T, 16, 9>(launch, only_blocks, blocks);
     if (slots <= 32 * 6)
-        return plain ? plb_loss_of_size<T, 32, 6, true>(launch, only_blocks, blocks)
-                     : plb_loss_of_size<T, 32, 6, false>(launch, only_blocks, blocks);
+        return plb_loss_of_any<T, 32, 6>(launch, only_blocks, blocks);
     if (slots <= 32 * 8)
-        return plain ? plb_loss_of_size<T, 32, 8, true>(launch, only_blocks, blocks)
-                     : plb_loss_of_size<T, 32, 8, false>(launch, only_blocks, blocks);
-    if (p->classes <= PLB_MOST_OF_A_WARP)
-        return plain ? plb_loss_of_size<T, 32, 11, true>(launch, only_blocks, blocks)
-                     : plb_loss_of_size<T, 32, 11, false>(launch, only_blocks, blocks);
-    if (slots <= PLB_LOSS_THREADS * 8)
-        return plb_loss_of_size<T, PLB_LOSS_THREADS, 8, false>(launch, only_blocks, blocks);
-    return plb_loss_of_size<T, PLB_LOSS_THREADS, 0, false>(launch, only_blocks, blocks);
+        return plb_loss_of_any<T, 32, 8>(launch, only_blocks, blocks);
+    return plb_loss_of_any<T, 32, 11>(launch, only_blocks, blocks);
 }
 
 #endif

@@ -79,8 +79,7 @@ template <typename T, int LANES, int SLOTS, bool PLAIN> struct plb_row_walk {
     PLB_DEVICE void open_from_memory(count from_own)
     {
         plb_fill_slot(&bits[0], reads);
-        plb_fetch_slot(&bits[0], row, from_own);
-        plb_complete_slot(&bits[0], row, from_own);
+        plb_load_slot(&bits[0], row, from_own);
 #pragma unroll
         for (int e = 0; e < PLB_SLOT; e++)
             kept[0][e] = plb_widen(bits[0].element[e]);

@@ -64,16 +64,6 @@ PLB_DEVICE plb_words<2> plb_load_words(const void *at, plb_words<2> *)
     return plb_words<2>{{bits.x, bits.y}};
 }
 
-/* Brings a line of memory to the L2 cache. */
-PLB_DEVICE void plb_prefetch(const void *at)
-{
-#ifdef __CUDA_ARCH__
-    asm volatile("prefetch.global.L2 [%0];" : : "l"(at));
-#else
-    (void)at;
-#endif
-}
-
 /*
  * Loads where `asks`, and leaves the words as they are elsewhere.  Of a load in a branch nvcc makes one to other
  * registers, and copies, which it then waits for before it asks for the next.
