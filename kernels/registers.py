@@ -3,8 +3,8 @@
     python3 kernels/registers.py BUILD [MOST_SPILLED]
 
 Reads the logs that compile.sh left in BUILD/kernels.  Fails when a kernel spills more than MOST_SPILLED bytes (384) or
-when there is no log.  What the losses spill is what a warp needs once in a batch of rows; their loops over the rows of
-a batch have what they need in registers.
+when there is no log.  What the losses spill is, but for a few values, what a warp needs once in a batch of rows, outside
+the loop over them.
 """
 
 import pathlib
