@@ -79,19 +79,17 @@ template <int COUNT> PLB_DEVICE void plb_sums_of_blocks(double (&sum)[COUNT], co
 }
 
 /*
- * A barrier of a cooperative launch in two parts, with room for work between them: what each block wrote before it
- * arrived is visible to all once they have waited.  The generation is read before arriving: it cannot change in
- * between, because this block is still missing.  Thread 0 alone knows it.
+ * A barrier of a cooperative launch in two parts, with room for work between them: what each block wrote before its
+ * last own barrier, and thread 0 since, is visible to all once they have waited.  The generation is read before
+ * arriving: it cannot change in between, because this block is still missing.  Thread 0 alone knows it.
  */
 PLB_DEVICE unsigned plb_grid_arrive(plb_device_state *state)
 {
     unsigned before = 0;
-    PLB_BARRIER();
     if (threadIdx.x == 0) {
-        before = *(volatile unsigned *)&state->generation;
+        before = PLB_LOAD_VOLATILE(unsigned, &state->generation);
         __threadfence();
-        if (atomicAdd(&state->arrived, 1u) == gridDim.x - 1) {
-            state->arrived = 0;
+        if (atomicInc(&state->arrived, gridDim.x - 1) == gridDim.x - 1) { /* which makes it 0 again */
             __threadfence();
             atomicAdd(&state->generation, 1u);
         }
@@ -102,7 +100,7 @@ PLB_DEVICE unsigned plb_grid_arrive(plb_device_state *state)
 PLB_DEVICE void plb_grid_wait(plb_device_state *state, unsigned before)
 {
     if (threadIdx.x == 0) {
-        while (*(volatile unsigned *)&state->generation == before)
+        while (PLB_LOAD_VOLATILE(unsigned, &state->generation) == before)
             __nanosleep(32);
         __threadfence();
     }
@@ -117,11 +115,8 @@ PLB_DEVICE bool plb_is_last_block(plb_device_state *state, int *is_last)
 {
     __threadfence();
     PLB_BARRIER();
-    if (threadIdx.x == 0) {
-        *is_last = atomicAdd(&state->done, 1u) == gridDim.x - 1;
-        if (*is_last)
-            state->done = 0; /* for the next launch */
-    }
+    if (threadIdx.x == 0)
+        *is_last = atomicInc(&state->done, gridDim.x - 1) == gridDim.x - 1; /* and 0 for the next launch */
     PLB_BARRIER();
     if (*is_last)
         __threadfence();

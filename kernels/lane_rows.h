@@ -41,6 +41,25 @@ template <typename T, typename Count> PLB_DEVICE bool plb_is_inside(const plb_la
 }
 
 /*
+ * Loads a piece for its elements from `begin` to `end`.  The others are another lane's: if it has written gradients
+ * there by now, as many bits of them may be found as not, and none is looked at.
+ */
+template <typename T>
+PLB_DEVICE typename plb_slot_bits<T>::words plb_load_piece(const T *piece, [[maybe_unused]] int begin,
+                                                           [[maybe_unused]] int end)
+{
+#ifdef __CUDA_ARCH__
+    return plb_load_words(piece, (typename plb_slot_bits<T>::words *)NULL);
+#else
+    plb_slot_bits<T> slot;
+    plb_fill_slot(&slot, true);
+    for (int e = begin; e < end; e++)
+        slot.element[e] = piece[e];
+    return slot.bits;
+#endif
+}
+
+/*
  * Loads the slot that begins `from_own` classes after the lane's first.  Elements past the end of the row stay as they
  * are.
  */
@@ -48,12 +67,11 @@ template <typename T, typename Count>
 PLB_DEVICE void plb_load_slot(plb_slot_bits<T> *slot, const plb_lane_row<T, Count> &row, Count from_own)
 {
     if constexpr (sizeof(T) <= 4) {
-        typedef typename plb_slot_bits<T>::words words;
         if (plb_is_inside(row, from_own)) {
             const T *const piece = row.own - row.shift + from_own;
-            slot->bits = plb_load_words(piece, (words *)NULL);
+            slot->bits = plb_load_piece(piece, row.shift, PLB_SLOT);
             if (row.shift)
-                slot->bits = plb_cut(slot->bits, plb_load_words(piece + PLB_SLOT, (words *)NULL), row.shift);
+                slot->bits = plb_cut(slot->bits, plb_load_piece(piece + PLB_SLOT, 0, row.shift), row.shift);
             return;
         }
     }
@@ -81,6 +99,7 @@ PLB_DEVICE void plb_store_slot(const plb_lane_row<T, Count> &row, Count from_own
             before.word[i] = __shfl_sync(0xffffffffu, slot.bits.word[i], lane - shifted);
         is_whole = (lane > 0 || !shifted) && row.left + row.shift - PLB_SLOT >= from_own;
         next_is_whole = lane < 31 && row.left + row.shift - 2 * PLB_SLOT >= from_own;
+        __syncwarp(); /* in place of logits: the lane before has read what it needs of this piece */
         if (is_whole)
             plb_store_words(row.own - row.shift + from_own,
                             plb_cut(before, slot.bits, (PLB_SLOT - row.shift) % PLB_SLOT));

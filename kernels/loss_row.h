@@ -210,6 +210,9 @@ plb_loss_of_row(const plb_loss_parameters &p, plb_row_walk<T, LANES, SLOTS, PLAI
     if (!writes)
         return result;
 
+    /* In place of logits: where shuffles alone lie between reading and writing, nothing keeps the order. */
+    if constexpr (!plb_row_walk<T, LANES, SLOTS, PLAIN>::IS_STAGED && LANES <= 32)
+        __syncwarp();
     const plb_lane_row<T, count> to =
         plb_lane_row_of<T, count>(question.grad, plb_team_lane<LANES>(), question.grad ? classes : 0);
     const real a = question.scale * total * plb_inverse(sum), b = plb_as_is(question.scale * factor);

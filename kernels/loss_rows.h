@@ -82,7 +82,7 @@ __global__ void __launch_bounds__(PLB_LOSS_THREADS, plb_loss_blocks<plb_real<T>,
         bad = of_block[1];
         if (threadIdx.x == 0)
             p.weights_of[blockIdx.x] = of_block[0];
-        /* between the sums of weights and their readers; with the filter, between counts[] and its readers too */
+        /* between the sums of weights and their readers; counts[] is read by the block that wrote it */
         generation = plb_grid_arrive(p.state);
         purpose = PLB_TO_END;
     }

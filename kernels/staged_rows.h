@@ -34,11 +34,11 @@ template <int LANES> PLB_DEVICE void plb_team_meets()
 
 /*
  * The element of a row of `classes` that a lane moves besides whole pieces, or -1: lanes 0 to 3 have those before the
- * first piece, lanes 4 to 7 those after the last.
+ * first piece, lanes 4 to 7 those after the last.  Of a row within one piece lanes 0 to 3 have all.
  */
 PLB_DEVICE int plb_edge_of(int shift, int lane, int classes)
 {
-    const int after = (classes + shift) % PLB_SLOT;
+    const int after = shift && classes + shift < PLB_SLOT ? 0 : (classes + shift) % PLB_SLOT;
     int edge = -1;
     if (lane < PLB_SLOT)
         edge = shift && lane < PLB_SLOT - shift ? lane : -1;

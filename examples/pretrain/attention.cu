@@ -13,7 +13,7 @@ __global__ void softmax_kernel(real *x, size_t rows, size_t count)
     if (r >= rows)
         return;
     real *row = x + r * count;
-    real largest = row[0], sum = 0;
+    real largest = -(real)INFINITY, sum = 0;
     for (size_t i = lane; i < count; i += 32)
         largest = row[i] > largest ? row[i] : largest;
     largest = gpu_warp_max(largest);

@@ -11,6 +11,7 @@ namespace emulation
  */
 int barrier(Place place, Vote vote, bool predicate)
 {
+    const Unwatched unwatched;
     Thread &thread = running();
     Block &block = *thread.block;
     if (block.exited != nullptr)
@@ -24,16 +25,20 @@ int barrier(Place place, Vote vote, bool predicate)
         stop(place, "a barrier, while %s waits at the one of %s:%d", name_of(*block.first_at_barrier), other.file,
              other.line);
     }
+    block.coming.reached();
     block.votes += predicate;
     if (++block.arrived < block.running) {
         thread.warp->at_barrier |= 1u << thread.lane;
         wait(thread, State::barrier, place);
+        block.leaving.followed();
         return block.verdict;
     }
     block.verdict = vote == Vote::any   ? block.votes != 0
                     : vote == Vote::all ? block.votes == block.arrived
                                         : static_cast<int>(block.votes);
     block.arrived = block.votes = 0;
+    block.coming.followed();
+    block.leaving.reached();
     for (Warp &warp : block.warps)
         warp.at_barrier = 0;
     /* The last to arrive goes on first; the others from anywhere in the block's order. */
@@ -69,6 +74,7 @@ static constexpr std::size_t STATIC_LIMIT = 48 * 1024, LIMIT = 227 * 1024;
 
 void *shared_memory(const void *key, std::size_t size, std::size_t alignment, Place place)
 {
+    const Unwatched unwatched;
     Block &block = *running().block;
     std::size_t used = size;
     for (const Shared &shared : block.shared) {
@@ -85,6 +91,7 @@ void *shared_memory(const void *key, std::size_t size, std::size_t alignment, Pl
 
 void *dynamic_memory(Place place)
 {
+    const Unwatched unwatched;
     Block &block = *running().block;
     for (const Shared &shared : block.shared)
         if (shared.key == nullptr)

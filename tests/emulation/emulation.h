@@ -5,6 +5,7 @@
  *
  *     PLB_SHARED(type, name, count);   PLB_SHARED_BYTES(name);   PLB_BARRIER();
  *     PLB_BARRIER_OR(x)   PLB_BARRIER_AND(x)   PLB_BARRIER_COUNT(x)      __syncthreads_or(x) and its like
+ *     PLB_LOAD_VOLATILE(type, address)
  *
  * Not there on purpose: __shared__ and __syncthreads() (the three macros know their place in the source), and atomic
  * operations on floating point, whose sums depend on who comes first.
@@ -37,6 +38,7 @@ constexpr int warpSize = 32;
     unsigned char(&name)[] =                                                                                           \
         *static_cast<unsigned char(*)[]>(emulation::dynamic_memory(emulation::Place(__FILE__, __LINE__)))
 
+#define PLB_LOAD_VOLATILE(type, address) emulation::load_volatile(static_cast<const type *>(address))
 #define PLB_BARRIER() ((void)emulation::barrier(emulation::Place(__FILE__, __LINE__)))
 #define PLB_BARRIER_OR(x) emulation::barrier(emulation::Place(__FILE__, __LINE__), emulation::Vote::any, (x) != 0)
 #define PLB_BARRIER_AND(x) emulation::barrier(emulation::Place(__FILE__, __LINE__), emulation::Vote::all, (x) != 0)

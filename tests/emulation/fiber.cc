@@ -109,7 +109,7 @@ void Fiber::leave_for(Fiber &next)
 #ifdef EMULATION_TSAN
     if (shadow_ == nullptr)
         shadow_ = __tsan_get_current_fiber();
-    __tsan_switch_to_fiber(next.shadow_, 0);
+    __tsan_switch_to_fiber(next.shadow_, __tsan_switch_to_fiber_no_sync); /* see races.h */
 #endif
 #ifdef EMULATION_ASAN
     __sanitizer_start_switch_fiber(&fake_stack_, next.stack_, next.size_);

@@ -16,13 +16,6 @@
 #define EMULATION_ASAN 1
 #endif
 #endif
-#if defined(__SANITIZE_THREAD__)
-#define EMULATION_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define EMULATION_TSAN 1
-#endif
-#endif
 
 namespace emulation
 {
@@ -51,8 +44,8 @@ class Fiber
     char *mapping_ = nullptr;
     const void *stack_ = nullptr;
     std::size_t size_ = 0;
-    void *fake_stack_ = nullptr;              /* AddressSanitizer's */
-    [[maybe_unused]] void *shadow_ = nullptr; /* ThreadSanitizer's */
+    [[maybe_unused]] void *fake_stack_ = nullptr; /* AddressSanitizer's */
+    [[maybe_unused]] void *shadow_ = nullptr;     /* ThreadSanitizer's */
     Fiber *home_ = nullptr;
     Work work_ = nullptr;
     void *data_ = nullptr;

@@ -25,6 +25,7 @@ struct Machine {
     std::vector<std::unique_ptr<Block>> blocks;
     std::deque<Thread *> ready;
     const Launch *launch = nullptr;
+    Moment launched, ended;
     unsigned long idle = 0;
 };
 thread_local Machine own_machine;
@@ -100,6 +101,7 @@ void release(Thread &thread)
 
 void sleep(Place place)
 {
+    const Unwatched unwatched;
     Thread &thread = running();
     if (++machine->idle > MAX_IDLE)
         stop(place, "sleeps or spins here for what never comes");
@@ -117,7 +119,10 @@ void interleave(Place place)
 static void thread_work(void *data)
 {
     Thread &thread = *static_cast<Thread *>(data);
+    machine->launched.followed();
     machine->launch->body();
+    machine->ended.reached();
+    const Unwatched unwatched;
     expect_unawaited(thread, thread.place, "exits");
     expect_no_barrier(thread);
     thread.state = State::done;
@@ -159,6 +164,8 @@ static void start(Block &block, std::uint64_t index, unsigned slot)
         thread.lane = i % LANES;
         thread.warp->lanes |= 1u << thread.lane;
         thread.atomics = i;
+        thread.has_fenced = false;
+        thread.seen.clear();
         thread.place = Place("(end of the kernel)", 0);
         if (!thread.has_stack)
             thread.fiber.create(machine->scheduler, thread_work, &thread);
@@ -194,9 +201,12 @@ static void expect_finished(const Block &block)
 void run(const Launch &launch)
 {
     const std::uint64_t blocks = static_cast<std::uint64_t>(launch.grid.x) * launch.grid.y * launch.grid.z;
-    const std::uint64_t at_once = launch.cooperative ? blocks : 1;
+    const std::uint64_t at_once = launch.cooperative ? blocks : BLOCKS_AT_ONCE;
+    const Unwatched unwatched;
     machine = &own_machine;
+    machine->launched.reached();
     shuffle_restart();
+    races_restart();
     blockDim = launch.block;
     gridDim = launch.grid;
     machine->launch = &launch;
@@ -204,12 +214,14 @@ void run(const Launch &launch)
         machine->blocks.push_back(std::make_unique<Block>());
     Walk walk(blocks);
     for (std::uint64_t done = 0; done < blocks; done += at_once) {
-        for (unsigned slot = 0; slot < at_once; slot++)
+        const unsigned now = static_cast<unsigned>(std::min(at_once, blocks - done));
+        for (unsigned slot = 0; slot < now; slot++)
             start(*machine->blocks[slot], walk.next(), slot);
         run_ready();
-        for (unsigned slot = 0; slot < at_once; slot++)
+        for (unsigned slot = 0; slot < now; slot++)
             expect_finished(*machine->blocks[slot]);
     }
+    machine->ended.followed();
     for (auto &block : machine->blocks)
         block->shared.clear();
     machine->launch = nullptr;

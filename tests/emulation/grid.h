@@ -8,6 +8,7 @@
 
 #include "fiber.h"
 #include "machine.h"
+#include "races.h"
 
 #include <cstdlib>
 #include <cstring>
@@ -49,6 +50,11 @@ struct Thread {
     std::uint64_t value = 0, result = 0;
     int source = 0;
 
+    /* At a __syncwarp(): it has come; all have.  At its last fence, and what it saw in atomic operations since. */
+    Moment came, met, fenced;
+    bool has_fenced = false;
+    std::vector<const void *> seen;
+
     Fiber fiber;
     bool has_stack = false;
 };
@@ -76,6 +82,7 @@ struct Block {
     unsigned arrived = 0, votes = 0;
     int verdict = 0;
     Thread *first_at_barrier = nullptr;
+    Moment coming, leaving; /* its barriers */
     std::vector<Shared> shared;
     std::size_t dynamic_size = 0;
 };
@@ -102,6 +109,9 @@ void expect_no_barrier(Thread &thread);
 
 /* "thread (1, 0, 0)" for messages, good until the next eight calls. */
 const char *name_of(const Thread &thread);
+
+/* Forgets the atomic operations of another grid. */
+void races_restart();
 
 /* Random numbers from the seed; 0 when it is 0, which is the natural order. */
 unsigned shuffle_next(unsigned range);

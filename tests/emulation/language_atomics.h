@@ -15,9 +15,19 @@ template <typename T, typename Change> inline T atomically(T *address, Place pla
 {
     expect_aligned(address, sizeof(T), place);
     interleave(place);
-    const T old = __atomic_load_n(address, __ATOMIC_SEQ_CST);
-    __atomic_store_n(address, change(old), __ATOMIC_SEQ_CST);
+    const T old = __atomic_load_n(address, __ATOMIC_RELAXED);
+    __atomic_store_n(address, change(old), __ATOMIC_RELAXED);
+    touched(address);
     return old;
+}
+
+/* Of what others change in atomic operations. */
+template <typename T> inline T load_volatile(const T *address, Place place = Place())
+{
+    expect_aligned(address, sizeof(T), place);
+    const T value = __atomic_load_n(address, __ATOMIC_RELAXED);
+    touched(address);
+    return value;
 }
 } // namespace emulation
 
@@ -75,7 +85,7 @@ double atomicAdd(double *, double) = delete;
 
 inline void __threadfence()
 {
-    __asm__ volatile("" ::: "memory"); /* for the compiler: a grid runs on one host thread */
+    emulation::fence();
 }
 
 inline void __threadfence_block()
@@ -85,7 +95,7 @@ inline void __threadfence_block()
 
 inline void __threadfence_system()
 {
-    __asm__ volatile("" ::: "memory"); /* for the compiler: a grid runs on one host thread */
+    emulation::fence();
 }
 
 inline void __nanosleep(unsigned, emulation::Place place = emulation::Place())

@@ -54,6 +54,10 @@ int lane();
 void sleep(Place place);
 void interleave(Place place);
 
+/* Fences, and atomic operations that they order: see races.h. */
+void fence();
+void touched(const void *address);
+
 /* The block's shared memory: that of a declaration, known by `key`; and the dynamic one. */
 void *shared_memory(const void *key, std::size_t size, std::size_t alignment, Place place);
 void *dynamic_memory(Place place);

@@ -100,13 +100,12 @@ __device__ void grid_barrier(unsigned *state, unsigned blocks)
     PLB_BARRIER();
     if (threadIdx.x == 0) {
         __threadfence();
-        const unsigned generation = *static_cast<volatile unsigned *>(state + 1);
-        if (atomicAdd(state, 1u) == blocks - 1) {
-            *static_cast<volatile unsigned *>(state) = 0;
+        const unsigned generation = PLB_LOAD_VOLATILE(unsigned, state + 1);
+        if (atomicInc(state, blocks - 1) == blocks - 1) {
             __threadfence();
             atomicAdd(state + 1, 1u);
         } else
-            while (*static_cast<volatile unsigned *>(state + 1) == generation)
+            while (PLB_LOAD_VOLATILE(unsigned, state + 1) == generation)
                 __nanosleep(20);
         __threadfence();
     }
@@ -153,7 +152,7 @@ __global__ void atomics(const unsigned *x, unsigned *result, int count)
     atomicMax(result + 2, x[i]);
     atomicOr(result + 3, x[i]);
     atomicAnd(result + 4, x[i]);
-    unsigned old = result[5];
+    unsigned old = PLB_LOAD_VOLATILE(unsigned, result + 5);
     for (;;) { /* a sum by compare and swap */
         const unsigned found = atomicCAS(result + 5, old, old + x[i]);
         if (found == old)

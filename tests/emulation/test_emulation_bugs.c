@@ -21,11 +21,11 @@
 enum { COUNT = 64 };
 
 #if defined(__SANITIZE_ADDRESS__)
-enum { SANITIZED = 1 };
+enum { SANITIZED = 1, WATCHED = 0 };
 #elif defined(__has_feature)
-enum { SANITIZED = __has_feature(address_sanitizer) };
+enum { SANITIZED = __has_feature(address_sanitizer), WATCHED = __has_feature(thread_sanitizer) };
 #else
-enum { SANITIZED = 0 };
+enum { SANITIZED = 0, WATCHED = 0 };
 #endif
 
 /* Runs a kernel on 0, 1, 2, ...; gives the numbers that it leaves. */
@@ -49,8 +49,8 @@ static void run(const char *name, unsigned seed, float x[COUNT])
 }
 
 /*
- * What a child that runs the kernel says before it dies; an empty text if it does not (UndefinedBehaviorSanitizer goes
- * on unless it is told otherwise).
+ * What a child that runs the kernel says before it dies; an empty text if it does not (UndefinedBehaviorSanitizer and
+ * ThreadSanitizer may let it go on).
  */
 static void last_words(const char *name, unsigned seed, char *words, size_t size)
 {
@@ -79,7 +79,8 @@ static void last_words(const char *name, unsigned seed, char *words, size_t size
     close(ends[0]);
     int status = 0;
     waitpid(child, &status, 0);
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 0 && strstr(words, "runtime error") == NULL)
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0 && strstr(words, "runtime error") == NULL &&
+        strstr(words, "data race") == NULL)
         words[0] = '\0';
 }
 
@@ -123,10 +124,29 @@ static void bugs_stop_the_process(void **state)
         }
 }
 
+/* In whatever order the threads run, and whatever the result. */
+static void races_are_found(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"missing_barrier",   "shuffle_for_barrier", "no_fence_before", "no_fence_after",
+                                        "write_after_fence", "same_place",          "reset_of_counter"};
+    if (!WATCHED)
+        skip();
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        for (unsigned seed = 0; seed < 3; seed++) {
+            char words[65536];
+            last_words(names[i], seed, words, sizeof words);
+            if (strstr(words, "data race") == NULL || strstr(words, "wrong.cu") == NULL)
+                fail_msg("%s, seed %u: \"%s\"", names[i], seed, words);
+        }
+}
+
 static void races_depend_on_the_seed(void **state)
 {
     (void)state;
     float x[COUNT], y[COUNT];
+    if (WATCHED)
+        skip();
     run("missing_barrier", 0, x);
     run("missing_barrier", 1, y);
     assert_memory_not_equal(x, y, sizeof x);
@@ -150,6 +170,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bugs_stop_the_process),
+        cmocka_unit_test(races_are_found),
         cmocka_unit_test(races_depend_on_the_seed),
         cmocka_unit_test(unwritten_memory_is_nan),
     };

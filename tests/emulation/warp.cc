@@ -127,6 +127,7 @@ static void answer(Thread *const *threads, unsigned mask, Exchange operation)
 
 std::uint64_t exchange(Place place, Exchange operation, unsigned mask, std::uint64_t value, int source)
 {
+    const Unwatched unwatched;
     Thread &thread = running();
     Warp &warp = *thread.warp;
     thread.value = value;
@@ -135,14 +136,23 @@ std::uint64_t exchange(Place place, Exchange operation, unsigned mask, std::uint
     expect_possible(thread, name_of(operation), mask, place);
     Meeting &meeting = meeting_of(thread, operation, mask, place);
     meeting.arrived |= 1u << thread.lane;
+    if (operation == Exchange::sync)
+        thread.came.reached();
     if (meeting.arrived != mask) {
         wait(thread, State::warp, place);
+        if (operation == Exchange::sync)
+            thread.met.followed();
         return thread.result;
     }
     meeting = warp.meeting[--warp.meetings];
     answer(warp.threads, mask, operation);
+    const unsigned others = mask & ~(1u << thread.lane);
+    if (operation == Exchange::sync) {
+        each(others, [&](unsigned lane) { warp.threads[lane]->came.followed(); });
+        each(others, [&](unsigned lane) { warp.threads[lane]->met.reached(); });
+    }
     /* The last to come goes on; the others from any lane on. */
-    const unsigned others = mask & ~(1u << thread.lane), begin = shuffle_next(LANES);
+    const unsigned begin = shuffle_next(LANES);
     const auto let_go = [&](unsigned lane) { release(*warp.threads[lane]); };
     each(others & ~0u << begin, let_go);
     each(others & ~(~0u << begin), let_go);

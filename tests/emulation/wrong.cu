@@ -145,6 +145,76 @@ __global__ void too_much_shared(float *x, int)
     first[threadIdx.x] = second[threadIdx.x] = x[threadIdx.x];
 }
 
+/* Lanes of a warp see each other's memory after __syncwarp() alone. */
+__global__ void shuffle_for_barrier(float *x, int)
+{
+    PLB_SHARED(float, copy, 32);
+    copy[threadIdx.x] = x[threadIdx.x];
+    const float sum = __shfl_xor_sync(ALL, x[threadIdx.x], 1);
+    x[threadIdx.x] = sum + copy[threadIdx.x ^ 1];
+}
+
+/* Each of these blocks writes what the last one to come reads: x[0] is a counter. */
+__device__ bool comes_last(float *x, bool fences_before, bool fences_after)
+{
+    PLB_SHARED(int, is_last, 1);
+    if (fences_before)
+        __threadfence();
+    PLB_BARRIER();
+    if (threadIdx.x == 0)
+        *is_last = atomicInc(reinterpret_cast<unsigned *>(x), gridDim.x - 1) == gridDim.x - 1;
+    PLB_BARRIER();
+    if (*is_last && fences_after)
+        __threadfence();
+    return *is_last;
+}
+
+__device__ void add_up(float *x)
+{
+    float sum = 0;
+    for (unsigned block = 0; block < gridDim.x; block++)
+        sum += x[1 + block];
+    x[1 + gridDim.x] = sum;
+}
+
+__global__ void no_fence_before(float *x, int)
+{
+    if (threadIdx.x == 0)
+        x[1 + blockIdx.x] = 1;
+    if (comes_last(x, false, true) && threadIdx.x == 0)
+        add_up(x);
+}
+
+__global__ void no_fence_after(float *x, int)
+{
+    if (threadIdx.x == 0)
+        x[1 + blockIdx.x] = 1;
+    if (comes_last(x, true, false) && threadIdx.x == 0)
+        add_up(x);
+}
+
+__global__ void write_after_fence(float *x, int)
+{
+    __threadfence();
+    if (threadIdx.x == 0)
+        x[1 + blockIdx.x] = 1;
+    if (comes_last(x, false, true) && threadIdx.x == 0)
+        add_up(x);
+}
+
+__global__ void same_place(float *x, int)
+{
+    if (threadIdx.x == blockIdx.x)
+        x[0] = 1;
+}
+
+__global__ void reset_of_counter(float *x, int)
+{
+    unsigned *const counter = reinterpret_cast<unsigned *>(x);
+    if (threadIdx.x == 0 && atomicAdd(counter, 1u) == gridDim.x - 1)
+        *counter = 0;
+}
+
 __global__ void trap(float *, int count)
 {
     if (threadIdx.x == 9 && count > 0)
@@ -154,33 +224,39 @@ __global__ void trap(float *, int count)
 const struct {
     const char *name;
     void (*kernel)(float *, int);
-    unsigned threads;
+    unsigned threads, blocks;
 } kernels[] = {
-#define KERNEL(name, threads)                                                                                          \
+#define KERNEL(name, ...)                                                                                              \
     {                                                                                                                  \
-#name, name, threads                                                                                           \
+#name, name, __VA_ARGS__                                                                                       \
     }
-    KERNEL(missing_barrier, 64),
-    KERNEL(shared_overrun, 64),
-    KERNEL(dynamic_overrun, 64),
-    KERNEL(global_overrun, 64),
-    KERNEL(misaligned_vector, 1),
-    KERNEL(misaligned_access, 1),
-    KERNEL(barrier_after_exit, 64),
-    KERNEL(exit_before_barrier, 64),
-    KERNEL(two_barriers, 64),
-    KERNEL(barrier_never_reached, 64),
-    KERNEL(shuffle_exited, 64),
-    KERNEL(shuffle_left, 64),
-    KERNEL(shuffle_outside, 64),
-    KERNEL(shuffle_without_caller, 64),
-    KERNEL(shuffle_beyond_block, 48),
-    KERNEL(mixed_operations, 64),
-    KERNEL(mixed_masks, 64),
-    KERNEL(warp_and_barrier, 64),
-    KERNEL(unwritten_shared, 64),
-    KERNEL(too_much_shared, 64),
-    KERNEL(trap, 64),
+    KERNEL(missing_barrier, 64, 1),
+    KERNEL(shared_overrun, 64, 1),
+    KERNEL(dynamic_overrun, 64, 1),
+    KERNEL(global_overrun, 64, 1),
+    KERNEL(misaligned_vector, 1, 1),
+    KERNEL(misaligned_access, 1, 1),
+    KERNEL(barrier_after_exit, 64, 1),
+    KERNEL(exit_before_barrier, 64, 1),
+    KERNEL(two_barriers, 64, 1),
+    KERNEL(barrier_never_reached, 64, 1),
+    KERNEL(shuffle_exited, 64, 1),
+    KERNEL(shuffle_left, 64, 1),
+    KERNEL(shuffle_outside, 64, 1),
+    KERNEL(shuffle_without_caller, 64, 1),
+    KERNEL(shuffle_beyond_block, 48, 1),
+    KERNEL(mixed_operations, 64, 1),
+    KERNEL(mixed_masks, 64, 1),
+    KERNEL(warp_and_barrier, 64, 1),
+    KERNEL(unwritten_shared, 64, 1),
+    KERNEL(too_much_shared, 64, 1),
+    KERNEL(shuffle_for_barrier, 32, 1),
+    KERNEL(no_fence_before, 32, 3),
+    KERNEL(no_fence_after, 32, 3),
+    KERNEL(write_after_fence, 32, 3),
+    KERNEL(same_place, 32, 3),
+    KERNEL(reset_of_counter, 32, 3),
+    KERNEL(trap, 64, 1),
 #undef KERNEL
 };
 } // namespace
@@ -190,7 +266,7 @@ cudaError_t wrong_run(const char *name, float *x, int count, cudaStream_t stream
     for (const auto &known : kernels)
         if (strcmp(known.name, name) == 0) {
             cudaLaunchConfig_t config = {};
-            config.gridDim = dim3(1);
+            config.gridDim = dim3(known.blocks);
             config.blockDim = dim3(known.threads);
             config.stream = stream;
             return cudaLaunchKernelEx(&config, known.kernel, x, count);

@@ -1,0 +1,88 @@
+#!/usr/bin/env python3
+"""Takes each barrier, warp barrier and fence out of the kernels in turn; the suites, under ThreadSanitizer, should fail.
+
+    tests/emulation/mutants.py [FILE | FILE:LINE ...]       of kernels/, for instance masks.cu or grid.h:117
+
+Works on a copy of the source tree.  Needs what .ci/threads.sh installs, and takes an hour for all.  Ends on one line,
+N found, M survived.
+"""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+LLVM = "/usr/lib/llvm-14/lib"
+SYNCHRONISES = re.compile(r"(PLB_BARRIER\(\)|__syncwarp\(\)|__threadfence\(\)|plb_team_meets<LANES>\(\));")
+MINUTES = 10
+
+# The suites that use a file, the likeliest to notice first.
+LOSSES = ["droppos", "loss_cuda", "gradient", "cuda_capture", "determinism", "simd", "position", "extremes", "linear"]
+MASKS = ["masks_cuda", "mask_noise", "masks"]
+TOKENS = ["tokens_cuda", "tokens", "token_determinism"]
+SUITES = {"attention.cu": ["attention", "simd"], "linear_rows.cu": ["linear", "linear_chunks"],
+          "masks.cu": MASKS, "ranks.h": MASKS, "token_lists.h": TOKENS, "tokens.h": TOKENS, "tokens_backward.cu": TOKENS}
+
+
+def setup(build, source):
+    options = ["--buildtype=debugoptimized", "-Db_sanitize=thread", "-Db_lundef=false", "-Ddefault_library=shared",
+               "-Dcuda=disabled", "-Demulation=enabled", "-Dexamples=disabled", "-Dbench=false"]
+    if os.environ.get("CUBLAS_INCLUDE"):
+        options.append(f"-Dcublas-include={os.environ['CUBLAS_INCLUDE']}")
+    subprocess.run(["meson", "setup", build, source, *options], check=True,
+                   env=dict(os.environ, CC="clang-14", CXX="clang++-14"))
+    subprocess.run(["ninja", "-C", build], check=True)
+
+
+def verdict(build, module, suites):
+    """What noticed, or None."""
+    environment = dict(os.environ, OMP_TOOL_LIBRARIES=f"{LLVM}/libarcher.so", LD_LIBRARY_PATH=LLVM,
+                       OMP_WAIT_POLICY="passive", POSLABEL_TEST_BACKEND="cuda", POSLABEL_CUDA_MODULE=str(build / module),
+                       TSAN_OPTIONS="ignore_noninstrumented_modules=1:halt_on_error=1:atexit_sleep_ms=0")
+    compiled = subprocess.run(["ninja", "-C", build, module], capture_output=True, text=True)
+    if compiled.returncode:
+        sys.exit(compiled.stdout)
+    for suite in suites:
+        try:
+            run = subprocess.run([build / "tests" / f"test_{suite}"], env=environment, capture_output=True, text=True,
+                                 errors="replace", timeout=60 * MINUTES)
+        except subprocess.TimeoutExpired:
+            return f"{suite}: not done in {MINUTES} minutes"
+        if run.returncode:
+            return f"{suite}: {'data race' if 'data race' in run.stderr else f'status {run.returncode}'}"
+    return None
+
+
+def main():
+    wanted = sys.argv[1:]
+    found = survived = 0
+    with tempfile.TemporaryDirectory() as directory:
+        source, build = pathlib.Path(directory) / "source", pathlib.Path(directory) / "build"
+        shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns("build*", ".git"))
+        setup(build, source)
+        for file in sorted((source / "kernels").glob("*.*")):
+            text = file.read_text(encoding="utf-8")
+            lines = text.split("\n")
+            for number, line in enumerate(lines, 1):
+                match = SYNCHRONISES.search(line)
+                if not match or (wanted and not {file.name, f"{file.name}:{number}"} & set(wanted)):
+                    continue
+                without = line.replace(match.group(0), ";")
+                file.write_text("\n".join(lines[:number - 1] + [without] + lines[number:]), encoding="utf-8")
+                begin = time.monotonic()
+                what = verdict(build, "tests/emulation/libposlabel-cuda-emulated.so", SUITES.get(file.name, LOSSES))
+                print(f"{file.name}:{number}: {line.strip()}\n    {what or 'SURVIVED'} ({time.monotonic() - begin:.0f} s)",
+                      flush=True)
+                found += what is not None
+                survived += what is None
+            file.write_text(text, encoding="utf-8")
+    print(f"{found} found, {survived} survived")
+    sys.exit(1 if survived else 0)
+
+
+main()
