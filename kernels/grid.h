@@ -108,18 +108,17 @@ PLB_DEVICE void plb_grid_wait(plb_device_state *state, unsigned before)
 }
 
 /*
- * Whether this is the last block to get here; all that the others wrote before is then visible to it.  `is_last` is in
- * shared memory.
+ * Whether this is the last block to get here; all that the others wrote before their last own barrier, and their
+ * threads 0 since, is then visible to it.  `is_last` is in shared memory, and used once.
  */
 PLB_DEVICE bool plb_is_last_block(plb_device_state *state, int *is_last)
 {
-    __threadfence();
-    PLB_BARRIER();
-    if (threadIdx.x == 0)
-        *is_last = atomicInc(&state->done, gridDim.x - 1) == gridDim.x - 1; /* and 0 for the next launch */
-    PLB_BARRIER();
-    if (*is_last)
+    if (threadIdx.x == 0) {
         __threadfence();
+        *is_last = atomicInc(&state->done, gridDim.x - 1) == gridDim.x - 1; /* and 0 for the next launch */
+        __threadfence();
+    }
+    PLB_BARRIER();
     return *is_last;
 }
 

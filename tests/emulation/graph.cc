@@ -10,7 +10,6 @@
 namespace emulation
 {
 std::vector<std::shared_ptr<Capture>> captures;
-static unsigned long long last_capture;
 
 bool is_capturing(cudaStream_t stream)
 {
@@ -44,7 +43,6 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t handle, cudaStreamCaptureMode mo
     stream.capture->origin = &stream;
     stream.capture->mode = mode;
     stream.capture->thread = std::this_thread::get_id();
-    stream.capture->id = ++last_capture;
     captures.push_back(stream.capture);
     return call.result();
 }
@@ -101,22 +99,6 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t handle, cudaStreamCaptureStatus *
     if (!is_stream(&stream))
         return call.result(cudaErrorInvalidResourceHandle);
     *status = status_of(stream);
-    return call.result(implicit(stream));
-}
-
-cudaError_t cudaStreamGetCaptureInfo(cudaStream_t handle, cudaStreamCaptureStatus *status, unsigned long long *id,
-                                     cudaGraph_t *graph, const cudaGraphNode_t **nodes, const cudaGraphEdgeData **edges,
-                                     size_t *count)
-{
-    EMULATION_CALL(call);
-    const CUstream_st &stream = stream_of(handle);
-    if (!is_stream(&stream))
-        return call.result(cudaErrorInvalidResourceHandle);
-    if (graph != nullptr || nodes != nullptr || edges != nullptr || count != nullptr)
-        return call.result(cudaErrorNotSupported); /* nothing to edit */
-    *status = status_of(stream);
-    if (id != nullptr && stream.capture != nullptr)
-        *id = stream.capture->id;
     return call.result(implicit(stream));
 }
 

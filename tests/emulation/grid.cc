@@ -201,7 +201,9 @@ static void expect_finished(const Block &block)
 void run(const Launch &launch)
 {
     const std::uint64_t blocks = static_cast<std::uint64_t>(launch.grid.x) * launch.grid.y * launch.grid.z;
-    const std::uint64_t at_once = launch.cooperative ? blocks : BLOCKS_AT_ONCE;
+    const std::uint64_t threads = static_cast<std::uint64_t>(launch.block.x) * launch.block.y * launch.block.z;
+    const std::uint64_t at_once =
+        launch.cooperative ? blocks : std::clamp<std::uint64_t>(THREADS_AT_ONCE / threads, 1, BLOCKS_AT_ONCE);
     const Unwatched unwatched;
     machine = &own_machine;
     machine->launched.reached();

@@ -28,9 +28,10 @@ void touched(const void *address)
 {
     const Unwatched unwatched;
     Thread &thread = running();
+    if (publishers.count(address) != 0)
+        add(thread.seen, address);
     if (thread.has_fenced)
         add(publishers[address], &thread);
-    add(thread.seen, address);
 }
 
 void fence()

@@ -26,8 +26,11 @@ void AnnotateIgnoreWritesEnd(const char *file, int line);
 namespace emulation
 {
 #ifdef EMULATION_TSAN
-/* Blocks that have threads of their own.  One after the other on the same threads they would seem ordered. */
-constexpr unsigned BLOCKS_AT_ONCE = 4;
+/*
+ * How many blocks run at once, on threads of their own: one after the other on the same threads they would seem
+ * ordered.  The sanitizer's time for each order grows with the number of threads that there have ever been.
+ */
+constexpr unsigned BLOCKS_AT_ONCE = 2, THREADS_AT_ONCE = 1024;
 
 /* While one lives, the emulation's own accesses (allocations, above all) are nobody's business. */
 struct Unwatched {
@@ -58,7 +61,7 @@ struct Moment {
     }
 };
 #else
-constexpr unsigned BLOCKS_AT_ONCE = 1;
+constexpr unsigned BLOCKS_AT_ONCE = 1, THREADS_AT_ONCE = 1;
 
 struct Unwatched {
     Unwatched()

@@ -25,7 +25,6 @@ struct Capture {
     CUstream_st *origin;
     cudaStreamCaptureMode mode;
     std::thread::id thread;
-    unsigned long long id;
     bool spoilt = false;
     std::vector<Work> tasks;
     std::map<CUstream_st *, bool> unjoined; /* streams that have work the origin has not waited for */

@@ -22,6 +22,8 @@ enum { COUNT = 64 };
 
 #if defined(__SANITIZE_ADDRESS__)
 enum { SANITIZED = 1, WATCHED = 0 };
+#elif defined(__SANITIZE_THREAD__)
+enum { SANITIZED = 0, WATCHED = 1 };
 #elif defined(__has_feature)
 enum { SANITIZED = __has_feature(address_sanitizer), WATCHED = __has_feature(thread_sanitizer) };
 #else

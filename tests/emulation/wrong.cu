@@ -251,11 +251,11 @@ const struct {
     KERNEL(unwritten_shared, 64, 1),
     KERNEL(too_much_shared, 64, 1),
     KERNEL(shuffle_for_barrier, 32, 1),
-    KERNEL(no_fence_before, 32, 3),
-    KERNEL(no_fence_after, 32, 3),
-    KERNEL(write_after_fence, 32, 3),
-    KERNEL(same_place, 32, 3),
-    KERNEL(reset_of_counter, 32, 3),
+    KERNEL(no_fence_before, 32, 2),
+    KERNEL(no_fence_after, 32, 2),
+    KERNEL(write_after_fence, 32, 2),
+    KERNEL(same_place, 32, 2),
+    KERNEL(reset_of_counter, 32, 2),
     KERNEL(trap, 64, 1),
 #undef KERNEL
 };
