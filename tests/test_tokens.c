@@ -466,6 +466,20 @@ static void gradient_is_the_adjoint(void **state)
     test_case_is("%s", "");
 }
 
+/* Backward nobody writes one row twice for it, so that it can be watched for races, too. */
+static void places_given_twice(void **state)
+{
+    (void)state;
+    const token_sizes size = {2, 70, 70, 1, 5};
+    token_case c = token_case_new(size, dtype_f32, TOKENS_PLACES, (layout){0}, 11);
+    poslabel_context *const context = levels[0];
+    const poslabel_assemble_tokens_backward_args args = token_backward_args(&c);
+    tensor_set(c.places, 139, tensor_get(c.places, 70));
+    expect_error(context, poslabel_assemble_tokens_backward(context, &args), POSLABEL_ERROR_INVALID,
+                 "assemble_tokens_backward: ", "places[1, 69]", "a second time");
+    token_case_free(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -484,6 +498,7 @@ int main(void)
         cmocka_unit_test(sums_are_rounded_once),
         cmocka_unit_test(nans_and_infinities),
         cmocka_unit_test(gradient_is_the_adjoint),
+        cmocka_unit_test(places_given_twice),
     };
     return cmocka_run_group_tests_name("tokens", tests, open_levels, close_levels);
 }
