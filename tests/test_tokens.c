@@ -466,7 +466,7 @@ static void gradient_is_the_adjoint(void **state)
     test_case_is("%s", "");
 }
 
-/* Backward nobody writes one row twice for it, so that it can be watched for races, too. */
+/* Backward, where nobody writes one row twice for it: what watches for races finds nothing to say. */
 static void places_given_twice(void **state)
 {
     (void)state;
