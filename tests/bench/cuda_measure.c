@@ -44,7 +44,7 @@ void cuda_open(cuda_run *run)
     if (run->smoke) {
         run->flush_bytes = 1 << 14;
         run->large = 1 << 15;
-        run->arena_bytes = 1 << 20;
+        run->arena_bytes = 3 << 20;
     }
     if (run->arena_bytes < run->large / 2)
         bench_fail("%zu MiB of device memory are free; %zu MiB are needed", free_bytes >> 20, run->large * 5 / 4 >> 20);
