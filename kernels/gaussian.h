@@ -1,25 +1,24 @@
 /*
  * Gaussian position targets as tables.  SPDX-License-Identifier: Apache-2.0
  *
- * g(d) = exp(-d^2 / sigma^2) is the factor of one axis at a distance of d.  As factors, one table for each axis,
- * targets are y[y_i][y_j] * x[x_i][x_j] * factor.  Where rows sum to 1,
+ * g(d) = exp(-d^2 / sigma^2) is the factor of one axis at a distance of d, and n[i] = sum_j g(i - j).  With N the
+ * least n, that of the ends, so that no factor is larger than 1, the table of an axis is
  *
- *     y[i][j] = g(i - j)      y_of[i] = 1 / sum_j g(i - j), the factor
- *     x[i][j] = g(i - j) / sum_j g(i - j)
+ *     g[d] = g(d) / N      part[i] = N / n[i]      sum[i] = sum_j g(i - j) / n[j]
  *
- * and in the published normalisation, by columns, with a factor of 1,
+ * As factors, where rows sum to 1, the targets of (y, x) are those of both axes,
  *
- *     y[i][j] = g(i - j) / sum_k g(k - j)      y_of[i] = sum_j y[i][j], a part of the row's sum
- *     x[i][j], x_of[i]                         the same
+ *     g[y_j - y] * g[x_j - x] * part[y] * part[x]
  *
- * Each block fills such tables in its shared memory, or, where there is no room for them, launches of their own do in
- * the workspace.  Rows of x[] go on with their first three entries, for slots that run into the next grid row.
+ * and in the published normalisation, by columns, g[y_j - y] * part[y_j] * g[x_j - x] * part[x_j], where those of a row
+ * add up to the product of sum[y] and sum[x].  Each block fills such tables in its shared memory, or, where there is no
+ * room for them, launches of their own do in the workspace.
  *
  * Or, for targets whose rows sum to 1 on small grids, as one long row for each grid column,
  *
- *     long[x][(d + h - 1) * w + x_j] = g(d) * x[x][x_j]      y_of[]
+ *     long[x][(d + h - 1) * w + x_j] = g[d] * g[x_j - x]
  *
- * of which the targets of (y, x) are the h * w entries that begin at (h - 1 - y) * w, times the factor.  Both ways give
+ * of which the targets of (y, x) are the h * w entries that begin at (h - 1 - y) * w, times both parts.  Both ways give
  * the same bits.
  */
 #ifndef PLB_CUDA_GAUSSIAN_H
@@ -30,20 +29,12 @@
 
 #include <poslabel/labels.h>
 
-/* Entries between two rows of an axis's table, and of the whole table with its sums. */
-static __host__ __device__ inline long long plb_gaussian_pitch(int side, bool is_x)
-{
-    return side + (is_x ? PLB_SLOT - 1 : 0);
-}
-
-static __host__ __device__ inline long long plb_gaussian_axis(int side, bool is_x)
-{
-    return side * (plb_gaussian_pitch(side, is_x) + 1);
-}
+/* Entries of an axis's table: g[] from 1 - side to side - 1 and one to spare, part[], sum[]. */
+enum { PLB_PART_OF_AXIS = 2, PLB_SUM_OF_AXIS = 3, PLB_ENTRIES_OF_AXIS = 4 }; /* times its side */
 
 static inline size_t plb_gaussian_entries(poslabel_grid grid)
 {
-    return (size_t)(plb_gaussian_axis(grid.height, false) + plb_gaussian_axis(grid.width, true));
+    return PLB_ENTRIES_OF_AXIS * ((size_t)grid.height + (size_t)grid.width) + PLB_SLOT; /* past a width of 1 */
 }
 
 /* Of long rows; `beyond` entries more, for slots that lie past the end of the last. */
@@ -55,7 +46,7 @@ static __host__ __device__ inline int plb_gaussian_long_pitch(int height, int wi
 static inline size_t plb_gaussian_long_entries(poslabel_grid grid, int beyond)
 {
     const size_t w = (size_t)grid.width, h = (size_t)grid.height;
-    return w * (size_t)plb_gaussian_long_pitch(grid.height, grid.width) + h + (size_t)beyond;
+    return w * (size_t)plb_gaussian_long_pitch(grid.height, grid.width) + h + w + (size_t)beyond;
 }
 
 PLB_DEVICE double plb_gaussian_factor(int i, int j, double sigma)
@@ -64,27 +55,37 @@ PLB_DEVICE double plb_gaussian_factor(int i, int j, double sigma)
     return sigma > 0 ? exp(-distance * distance / (sigma * sigma)) : i == j;
 }
 
-/*
- * Entries k = thread, thread + threads, ... of one axis's table and of what it has for each row, from factors[d] = g(d)
- * and norms[i] = sum_j g(i - j).  g is symmetric, so norms[] serves both normalisations.
- */
+/* g[d], from factors[d] = g(d) and norms[i] = n[i]; g is symmetric, so norms[] serves both normalisations. */
 template <typename real, typename Factor>
-PLB_DEVICE void plb_gaussian_fill_axis(real *table, Factor factor, const double *norms, int side, bool is_x,
-                                       int normalization, long long thread, long long threads)
+PLB_DEVICE real plb_gaussian_entry(Factor factor, const double *norms, int distance)
 {
-    const long long pitch = plb_gaussian_pitch(side, is_x), entries = side * pitch;
+    return (real)(factor(distance < 0 ? -distance : distance) / norms[0]);
+}
+
+template <typename real> PLB_DEVICE real plb_gaussian_part(const double *norms, int i)
+{
+    return (real)(norms[0] / norms[i]);
+}
+
+/* Entries k = thread, thread + threads, ... of one axis's table.  Where rows sum to 1 nobody asks for their sums. */
+template <typename real, typename Factor>
+PLB_DEVICE void plb_gaussian_fill_axis(real *table, Factor factor, const double *norms, int side, int normalization,
+                                       long long thread, long long threads)
+{
     const bool by_row = normalization == POSLABEL_NORMALIZATION_ROW;
-    for (long long k = thread; k < entries + side; k += threads) {
-        if (k < entries) {
-            const int i = (int)(k / pitch), j = (int)(k % pitch) % side;
-            table[k] = (real)(factor(i < j ? j - i : i - j) / (!by_row ? norms[j] : is_x ? norms[i] : 1));
-            continue;
+    for (long long k = thread; k < (by_row ? PLB_SUM_OF_AXIS : PLB_ENTRIES_OF_AXIS) * (long long)side; k += threads) {
+        const int what = (int)(k / side), i = (int)(k - what * (long long)side);
+        if (what < PLB_PART_OF_AXIS) {
+            const long long distance = k - (side - 1);
+            table[k] = distance < side ? plb_gaussian_entry<real>(factor, norms, (int)distance) : (real)0;
+        } else if (what == PLB_PART_OF_AXIS)
+            table[k] = plb_gaussian_part<real>(norms, i);
+        else {
+            double sum = 0;
+            for (int j = 0; j < side; j++)
+                sum += factor(i < j ? j - i : i - j) / norms[j];
+            table[k] = (real)sum;
         }
-        const int i = (int)(k - entries);
-        double sum = 0;
-        for (int j = 0; j < side && !by_row; j++)
-            sum += factor(i < j ? j - i : i - j) / norms[j];
-        table[k] = by_row ? (real)(1 / norms[i]) : (real)sum;
     }
 }
 
@@ -135,29 +136,35 @@ template <typename real>
 PLB_DEVICE void plb_gaussian_fill(real *table, const plb_gaussian_axes &axes, int height, int width, int normalization)
 {
     const int thread = (int)threadIdx.x, threads = (int)blockDim.x;
-    plb_gaussian_fill_axis(table, plb_gaussian_kept{axes.y}, axes.y_norms, height, false, normalization, thread,
-                           threads);
-    plb_gaussian_fill_axis(table + plb_gaussian_axis(height, false), plb_gaussian_kept{axes.x}, axes.x_norms, width,
-                           true, normalization, thread, threads);
+    plb_gaussian_fill_axis(table, plb_gaussian_kept{axes.y}, axes.y_norms, height, normalization, thread, threads);
+    plb_gaussian_fill_axis(table + (long long)PLB_ENTRIES_OF_AXIS * height, plb_gaussian_kept{axes.x}, axes.x_norms,
+                           width, normalization, thread, threads);
 }
 
-/* A block fills long rows; they are ready after a barrier.  A thread has a column of one of them at a time. */
+/*
+ * A block fills long rows, their copy where `copy` is not 0, and the parts of both axes; they are ready after a
+ * barrier. A thread has a column of one row at a time.
+ */
 template <typename real>
-PLB_DEVICE void plb_gaussian_fill_long(real *rows, real *y_of, const plb_gaussian_axes &axes, int height, int width)
+PLB_DEVICE void plb_gaussian_fill_long(real *rows, int copy, real *parts, const plb_gaussian_axes &axes, int height,
+                                       int width)
 {
     const int pitch = plb_gaussian_long_pitch(height, width);
     for (int k = (int)threadIdx.x; k < width * width; k += (int)blockDim.x) {
         const int at = k / width, x = k - at * width;
-        const real factor = (real)(axes.x[at < x ? x - at : at - x] / axes.x_norms[at]);
+        const real factor = plb_gaussian_entry<real>(plb_gaussian_kept{axes.x}, axes.x_norms, x - at);
         real *const column = rows + at * pitch + x;
         for (int d = 0; d < height; d++) {
-            const real target = (real)axes.y[d] * factor;
+            const real target = plb_gaussian_entry<real>(plb_gaussian_kept{axes.y}, axes.y_norms, d) * factor;
             column[(height - 1 - d) * width] = target;
             column[(height - 1 + d) * width] = target;
+            column[copy + (height - 1 - d) * width] = target;
+            column[copy + (height - 1 + d) * width] = target;
         }
     }
-    for (int y = (int)threadIdx.x; y < height; y += (int)blockDim.x)
-        y_of[y] = (real)(1 / axes.y_norms[y]);
+    for (int i = (int)threadIdx.x; i < height + width; i += (int)blockDim.x)
+        parts[i] =
+            i < height ? plb_gaussian_part<real>(axes.y_norms, i) : plb_gaussian_part<real>(axes.x_norms, i - height);
 }
 
 #endif

@@ -8,7 +8,7 @@
 #ifndef PLB_CUDA_LANE_ROWS_H
 #define PLB_CUDA_LANE_ROWS_H
 
-#include "slots.h"
+#include "cut.h"
 
 /*
  * A row as one lane of a team sees it.  Classes are counted from the first one of the lane, so that what a thread adds
@@ -21,6 +21,16 @@ template <typename T, typename Count> struct plb_lane_row {
     bool is_first; /* the lane's first slot is the row's */
 };
 
+/* Hides from nvcc how an address came about: what is added to it then is part of each instruction. */
+template <typename T> PLB_DEVICE T *plb_as_is(T *address)
+{
+#ifdef __CUDA_ARCH__
+    asm("" : "+l"(address));
+    __builtin_assume(__isGlobal(address));
+#endif
+    return address;
+}
+
 /* A row of no classes is one of which nothing is loaded or stored. */
 template <typename T, typename Count>
 PLB_DEVICE plb_lane_row<T, Count> plb_lane_row_of(char *row, int lane, int classes)
@@ -28,7 +38,7 @@ PLB_DEVICE plb_lane_row<T, Count> plb_lane_row_of(char *row, int lane, int class
     plb_lane_row<T, Count> of_lane;
     of_lane.own = (T *)row + lane * PLB_SLOT;
     of_lane.left = (Count)classes - lane * PLB_SLOT;
-    of_lane.shift = classes > 0 ? (int)((unsigned long long)row % (PLB_SLOT * sizeof(T)) / sizeof(T)) : 0;
+    of_lane.shift = (int)((unsigned long long)row % (PLB_SLOT * sizeof(T)) / sizeof(T));
     of_lane.is_first = lane == 0;
     return of_lane;
 }
@@ -41,21 +51,45 @@ template <typename T, typename Count> PLB_DEVICE bool plb_is_inside(const plb_la
 }
 
 /*
- * Loads a piece for its elements from `begin` to `end`.  The others are another lane's: if it has written gradients
- * there by now, as many bits of them may be found as not, and none is looked at.
+ * Loads a piece for its elements from `begin` to before `end`.  The others are another lane's: if it has written
+ * gradients there by now, as many bits of them may be found as not, and none is looked at.
  */
 template <typename T>
 PLB_DEVICE typename plb_slot_bits<T>::words plb_load_piece(const T *piece, [[maybe_unused]] int begin,
                                                            [[maybe_unused]] int end)
 {
-#ifdef __CUDA_ARCH__
-    return plb_load_words(piece, (typename plb_slot_bits<T>::words *)NULL);
+    typedef typename plb_slot_bits<T>::words words;
+#ifndef __CUDA_ARCH__
+    if (begin > 0 || end < PLB_SLOT) { /* the others are NaN; where races are watched, nobody reads them */
+        plb_slot_bits<T> slot;
+        for (unsigned &word : slot.bits.word)
+            word = 0xffffffffu;
+#ifdef __SANITIZE_THREAD__
+        const T *const all = piece;
 #else
-    plb_slot_bits<T> slot;
-    plb_fill_slot(&slot, true);
-    for (int e = begin; e < end; e++)
-        slot.element[e] = piece[e];
-    return slot.bits;
+        plb_slot_bits<T> whole;
+        whole.bits = plb_load_words(piece, (words *)NULL);
+        const T *const all = whole.element;
+#endif
+        for (int e = begin; e < end; e++)
+            slot.element[e] = all[e];
+        return slot.bits;
+    }
+#endif
+    return plb_load_words(piece, (words *)NULL);
+}
+
+/* The same where `asks`, for those elements from `begin` to before `end` that a piece has; else bits stay as they are.
+ */
+template <typename T>
+PLB_DEVICE void plb_load_piece_if(bool asks, const T *piece, [[maybe_unused]] int begin, [[maybe_unused]] int end,
+                                  plb_slot_bits<T> *slot)
+{
+#ifdef __CUDA_ARCH__
+    plb_load_words_if(asks, piece, &slot->bits);
+#else
+    if (asks)
+        slot->bits = plb_load_piece(piece, begin, end < PLB_SLOT ? end : PLB_SLOT);
 #endif
 }
 

@@ -9,11 +9,8 @@
 
 #include <poslabel/loss.h>
 
-/*
- * Of 64 KiB of shared memory, that every device has, at least: factors leave room for rows, see staged_rows.h, of which
- * there is one a block where a block has a row, and none for float64; long rows are for kernels without rows there.
- */
-enum { MOST_SHARED_FACTORS = 13 << 10, MOST_FACTORS_OF_A_BLOCK = 30 << 10, MOST_SHARED_ROWS = 40 << 10 };
+/* Of shared memory for tables, where a multiprocessor of any device has 64 KiB. */
+enum { MOST_SHARED = 40 << 10 };
 
 /* ---- Gaussian targets of large grids ---- */
 
@@ -44,9 +41,9 @@ __global__ void gaussian_table_kernel(real *table, const double *norms, int heig
 {
     const long long thread = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     const long long threads = (long long)gridDim.x * blockDim.x;
-    plb_gaussian_fill_axis(table, factors_of_sigma{sigma}, norms, height, false, normalization, thread, threads);
-    plb_gaussian_fill_axis(table + plb_gaussian_axis(height, false), factors_of_sigma{sigma}, norms + height, width,
-                           true, normalization, thread, threads);
+    plb_gaussian_fill_axis(table, factors_of_sigma{sigma}, norms, height, normalization, thread, threads);
+    plb_gaussian_fill_axis(table + (long long)PLB_ENTRIES_OF_AXIS * height, factors_of_sigma{sigma}, norms + height,
+                           width, normalization, thread, threads);
 }
 
 template <typename real> static poslabel_status fill_table(const plb_loss_launch *launch, double *norms)
@@ -133,12 +130,11 @@ poslabel_status plb_cuda_row_loss(const plb_call *call, const plb_loss_job *job)
         p->width_inverse = grid.width > 1 ? 0xffffffffu / (unsigned)grid.width + 1 : 0;
         table = plb_gaussian_entries(grid) * (is_double ? sizeof(double) : sizeof(float));
         scratch = plb_gaussian_scratch(grid);
-        launch.has_table = table + scratch > (is_double || p->classes > PLB_MOST_OF_A_WARP ? MOST_FACTORS_OF_A_BLOCK
-                                                                                           : MOST_SHARED_FACTORS);
+        launch.has_table = table + scratch > MOST_SHARED;
         launch.shares_rows =
             !is_double && p->classes <= PLB_MOST_SHARED_ROW && grid.width % 2 == 0 &&
             p->normalization == POSLABEL_NORMALIZATION_ROW &&
-            plb_gaussian_long_entries(grid, PLB_MOST_SHARED_ROW) * sizeof(float) + scratch <= MOST_SHARED_ROWS;
+            plb_gaussian_long_entries(grid, PLB_MOST_SHARED_ROW) * sizeof(float) + scratch <= MOST_SHARED;
     }
     const bool has_table = launch.has_table;
     int blocks;

@@ -29,11 +29,11 @@ static inline plb_scalar plb_scalar_of(const plb_rows *rows)
 struct plb_loss_parameters {
     plb_view_rows logits, grad, ids, mask, weights, row_grad_loss, row_loss;
     plb_scalar grad_loss, normalizer, loss, accuracy, weight_sum, flags;
+    const char *inside_begin, *inside_end; /* rows of logits that begin there end 16 bytes before the tensor's end */
     long long rows;
     long long first_row; /* of a chunk of logits in the batch, whose other tensors are whole */
     long long ignore_index;
-    int stage_at; /* bytes of shared memory before the rows in it, see staged_rows.h */
-    int batch;    /* rows that a warp has at a time, or a block whose lanes are one team */
+    int batch; /* rows that a warp has at a time, or a block whose lanes are one team */
     int classes, target, height, width, reduction;
     unsigned width_inverse; /* 2^32 / width rounded up, or 0 for a width of 1: see plb_grid_row() */
     bool has_ignore_index;

@@ -28,14 +28,24 @@ template <bool PLAIN> PLB_DEVICE char *plb_row_at(const plb_view_rows &rows, lon
     return PLAIN ? rows.data + r * rows.inner_stride : plb_view_row(rows, r);
 }
 
-/* The rows of a batch, by teams in turn; `lane_row` is the calling lane's, `stage` its team's, see staged_rows.h. */
+/*
+ * Rows of a warp lie so many rows apart: teams cut the slots of theirs in the same way then, since four rows on a row
+ * of a dense tensor begins as far from an aligned address.
+ */
+template <int LANES, bool PLAIN> static __host__ __device__ constexpr int plb_rows_apart()
+{
+    return !PLAIN && LANES < 32 ? PLB_SLOT : 1;
+}
+
+/* The rows of a batch, by teams in turn; `lane_row` is the calling lane's, `seams` see cut_rows.h. */
 template <typename T, int LANES, int SLOTS, bool PLAIN, typename Targets>
 PLB_DEVICE void plb_loss_of_batch(const plb_loss_parameters &p, const plb_real<T> *table, long long first, int rows,
-                                  bool writes, plb_row_of_batch<plb_real<T>> *lane_row, void *stage,
-                                  plb_team_board<plb_real<T>> *board, int *turn)
+                                  bool writes, plb_row_of_batch<plb_real<T>> *lane_row,
+                                  plb_row_seams<T, LANES, SLOTS, PLAIN> *seams, plb_team_board<plb_real<T>> *board,
+                                  int *turn)
 {
     typedef plb_real<T> real;
-    enum { IN_WARP = LANES < 32 ? 32 / LANES : 1 };
+    enum { IN_WARP = LANES < 32 ? 32 / LANES : 1, APART = plb_rows_apart<LANES, PLAIN>() };
     const unsigned all = 0xffffffffu;
     const int lane = (int)threadIdx.x % 32;
 #pragma unroll 1
@@ -44,15 +54,16 @@ PLB_DEVICE void plb_loss_of_batch(const plb_loss_parameters &p, const plb_real<T
         const int label = __shfl_sync(all, lane_row->label, at);
         const bool counts = label >= 0, exists = at < rows;
         plb_row_question<real> question = {counts ? label : 0, 0, __shfl_sync(all, lane_row->scale, at), NULL};
-        char *const logits = plb_row_at<PLAIN>(p.logits, exists ? first + at : first);
+        const long long r = exists ? first + at * APART : first;
+        char *const logits = plb_row_at<PLAIN>(p.logits, r);
         plb_row_walk<T, LANES, SLOTS, PLAIN> walk;
-        walk.ask(logits, p.bias, p.classes, counts, stage);
+        walk.ask(logits, p.bias, p.classes, counts, logits >= p.inside_begin && logits < p.inside_end, seams);
         if (counts)
             question.z_label = plb_widen(((const T *)logits)[label]);
         if (!PLAIN && p.bias && counts)
             question.z_label += ((const real *)p.bias)[label];
         if (writes && exists)
-            question.grad = plb_row_at<PLAIN>(p.grad, first + at);
+            question.grad = plb_row_at<PLAIN>(p.grad, r);
         const plb_row_result<real> result =
             plb_loss_of_row<T, LANES, SLOTS, PLAIN, Targets>(p, walk, question, writes, table, board, turn);
 
@@ -101,11 +112,12 @@ template <typename T> PLB_DEVICE void plb_prefetch_rows(const plb_loss_parameter
  */
 template <typename T, int LANES, int SLOTS, bool PLAIN, typename Targets>
 PLB_DEVICE plb_thread_sums plb_loss_pass(const plb_loss_parameters &p, const plb_real<T> *table,
-                                         const plb_loss_scale &scale, int purpose, void *stage,
+                                         const plb_loss_scale &scale, int purpose,
+                                         plb_row_seams<T, LANES, SLOTS, PLAIN> *seams,
                                          plb_team_board<plb_real<T>> *board)
 {
     typedef plb_real<T> real;
-    enum { UNITS = LANES <= 32 ? PLB_LOSS_WARPS : 1 };
+    enum { UNITS = LANES <= 32 ? PLB_LOSS_WARPS : 1, APART = plb_rows_apart<LANES, PLAIN>() };
     const int lane = (int)threadIdx.x % 32;
     const long long unit = (long long)blockIdx.x * UNITS + (UNITS > 1 ? threadIdx.x / 32 : 0);
     const bool ends = purpose == PLB_TO_END, filters = !PLAIN && purpose == PLB_TO_FILTER;
@@ -113,8 +125,9 @@ PLB_DEVICE plb_thread_sums plb_loss_pass(const plb_loss_parameters &p, const plb
     const bool reports = owns && (p.reports || !ends);
     plb_thread_sums sums = {0, 0, 0, 0};
     int turn = 0;
-    for (long long first = unit * p.batch; first < p.rows; first += (long long)gridDim.x * UNITS * p.batch) {
-        const long long left = p.rows - first, r = first + lane;
+    for (long long first = unit / APART * APART * p.batch + unit % APART; first < p.rows;
+         first += (long long)gridDim.x * UNITS * p.batch) {
+        const long long left = (p.rows - first + APART - 1) / APART, r = first + lane * APART;
         const int rows = left < p.batch ? (int)left : p.batch;
         const bool has_row = owns && lane < rows;
         plb_row_of_batch<real> row = {0, 0, -1, 0, 0, false, false};
@@ -136,7 +149,7 @@ PLB_DEVICE plb_thread_sums plb_loss_pass(const plb_loss_parameters &p, const plb
         }
         if (!ends && !filters)
             continue;
-        plb_loss_of_batch<T, LANES, SLOTS, PLAIN, Targets>(p, table, first, rows, writes, &row, stage, board, &turn);
+        plb_loss_of_batch<T, LANES, SLOTS, PLAIN, Targets>(p, table, first, rows, writes, &row, seams, board, &turn);
         if (!has_row)
             continue;
         if (filters) {

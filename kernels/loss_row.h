@@ -211,7 +211,7 @@ plb_loss_of_row(const plb_loss_parameters &p, plb_row_walk<T, LANES, SLOTS, PLAI
         return result;
 
     /* In place of logits: where shuffles alone lie between reading and writing, nothing keeps the order. */
-    if constexpr (!plb_row_walk<T, LANES, SLOTS, PLAIN>::IS_STAGED && LANES <= 32)
+    if constexpr (LANES <= 32)
         __syncwarp();
     const plb_lane_row<T, count> to =
         plb_lane_row_of<T, count>(question.grad, plb_team_lane<LANES>(), question.grad ? classes : 0);

@@ -28,20 +28,25 @@ template <int LANES, int SLOTS> static __host__ __device__ constexpr bool plb_ta
 }
 
 /* How many blocks a multiprocessor should hold: rows in flight hide the memory's latency, and registers limit them. */
-template <typename real, int SLOTS, typename Targets> struct plb_loss_blocks {
-    enum { LEAST = sizeof(real) == 8 ? 2 : SLOTS == 0 ? 3 : SLOTS * (1 + Targets::ARE_KEPT) > 9 ? 2 : 3 };
+template <typename T, int SLOTS, bool PLAIN, typename Targets> struct plb_loss_blocks {
+    enum {
+        IS_CUT = !PLAIN && SLOTS > 4 && sizeof(T) == 4,
+        IS_LARGE = sizeof(T) == 8 || IS_CUT || SLOTS * (1 + Targets::ARE_KEPT) > 9,
+        LEAST = IS_LARGE ? 2 : 3
+    };
 };
 
 template <typename T, int LANES, int SLOTS, bool PLAIN, typename Targets>
-__global__ void __launch_bounds__(PLB_LOSS_THREADS, plb_loss_blocks<plb_real<T>, SLOTS, Targets>::LEAST)
+__global__ void __launch_bounds__(PLB_LOSS_THREADS, plb_loss_blocks<T, SLOTS, PLAIN, Targets>::LEAST)
     plb_loss_kernel(const plb_loss_parameters p)
 {
     typedef plb_real<T> real;
     PLB_SHARED(plb_team_board<real>, board, 1);
     PLB_SHARED(double, partial, PLB_LOSS_WARPS * sizeof(plb_loss_sums) / sizeof(double));
     PLB_SHARED(int, is_last, 1);
+    typedef plb_row_seams<T, LANES, SLOTS, PLAIN> seams_type;
+    PLB_SHARED(seams_type, seams, 1);
     PLB_SHARED_BYTES(memory);
-    T *const stage = (T *)(memory + p.stage_at) + (int)threadIdx.x / LANES * plb_stage_pitch<LANES, SLOTS>();
     const real *table = NULL;
 
     plb_thread_sums sums;
@@ -52,7 +57,7 @@ __global__ void __launch_bounds__(PLB_LOSS_THREADS, plb_loss_blocks<plb_real<T>,
 #pragma unroll 1
     for (bool again = false;; again = true) { /* once or twice, but the code is there once */
         if constexpr (PLAIN)
-            if (again)
+            if (again || (Targets::ARE_SOFT && purpose == PLB_TO_END)) /* while something else is to be done */
                 plb_prefetch_rows<T>(p);
         if constexpr (Targets::ARE_SOFT)
             if (!table && purpose != PLB_TO_WEIGH) { /* after weighing, while the other blocks still do */
@@ -74,7 +79,7 @@ __global__ void __launch_bounds__(PLB_LOSS_THREADS, plb_loss_blocks<plb_real<T>,
         }
         if (purpose == PLB_TO_END)
             scale = plb_scale_of(p, weight);
-        sums = plb_loss_pass<T, LANES, SLOTS, PLAIN, Targets>(p, table, scale, purpose, stage, board);
+        sums = plb_loss_pass<T, LANES, SLOTS, PLAIN, Targets>(p, table, scale, purpose, seams, board);
         if (purpose == PLB_TO_END)
             break;
         double of_block[] = {sums.weight, (double)sums.bad};
@@ -128,40 +133,67 @@ static inline int plb_loss_batch(long long rows, long long units, int in_warp)
     return (int)((batch + in_warp - 1) / in_warp * in_warp);
 }
 
+/* Where rows begin that have at least a piece of the tensor before and after them. */
+template <typename T> static inline void plb_find_inside(plb_loss_parameters *p)
+{
+    const plb_view_rows &rows = p->logits;
+    const long long inner = rows.inner ? rows.inner : p->rows, outer = inner ? (p->rows + inner - 1) / inner : 0;
+    p->inside_begin = p->inside_end = rows.data;
+    if (rows.inner_stride < 0 || rows.outer_stride < 0 || outer < 1)
+        return;
+    const long long last = (outer - 1) * rows.outer_stride + (inner - 1) * rows.inner_stride; /* the last row */
+    p->inside_begin += PLB_SLOT * sizeof(T);
+    p->inside_end += last - (long long)(PLB_SLOT * sizeof(T)) + 1;
+}
+
+/* Bytes of shared memory that a block has for its tables: less than what it may have without asking. */
+template <int LANES, int SLOTS, typename T, typename Targets>
+static size_t plb_loss_shared(const plb_loss_launch *launch)
+{
+    const poslabel_grid grid = {launch->parameters.height, launch->parameters.width};
+    if constexpr (Targets::ARE_SOFT)
+        if (!launch->has_table)
+            return plb_gaussian_scratch(grid) + Targets::entries(grid, LANES * SLOTS * PLB_SLOT) * sizeof(plb_real<T>);
+    return 0;
+}
+
+template <typename T, int LANES, int SLOTS, bool PLAIN, typename Targets>
+static long long plb_loss_resident(const plb_loss_launch *launch)
+{
+    return plb_resident_blocks(plb_cuda_of(launch->call), plb_loss_kernel<T, LANES, SLOTS, PLAIN, Targets>,
+                               PLB_LOSS_THREADS, plb_loss_shared<LANES, SLOTS, T, Targets>(launch));
+}
+
 template <typename T, int LANES, int SLOTS, bool PLAIN, typename Targets>
 static poslabel_status plb_loss_start(plb_loss_launch *launch, bool only_blocks, int *blocks)
 {
     plb_loss_parameters *const p = &launch->parameters;
-    const poslabel_grid grid = {p->height, p->width};
-    size_t shared = 0;
-    if constexpr (Targets::ARE_SOFT)
-        if (!launch->has_table)
-            shared =
-                plb_gaussian_scratch(grid) + Targets::entries(grid, LANES * SLOTS * PLB_SLOT) * sizeof(plb_real<T>);
-    p->stage_at = (int)(shared + 15) / 16 * 16;
-    if (!PLAIN && SLOTS > 0)
-        shared = (size_t)p->stage_at + PLB_LOSS_THREADS / LANES * plb_stage_pitch<LANES, SLOTS>() * sizeof(T);
     if (only_blocks) {
-        /* more than what every kernel may have; no device that CUDA supports has less than 64 KiB */
-        if (shared > PLB_UNASKED_SHARED) {
-            const poslabel_status status =
-                plb_cuda_check(launch->call,
-                               cudaFuncSetAttribute(plb_loss_kernel<T, LANES, SLOTS, PLAIN, Targets>,
-                                                    cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared),
-                               "asking for shared memory");
-            if (status != POSLABEL_OK)
-                return status;
-        }
-        const long long resident = plb_resident_blocks(
-            plb_cuda_of(launch->call), plb_loss_kernel<T, LANES, SLOTS, PLAIN, Targets>, PLB_LOSS_THREADS, shared);
+        const long long resident = plb_loss_resident<T, LANES, SLOTS, PLAIN, Targets>(launch);
         const long long teams = PLB_LOSS_THREADS / LANES, wanted = (p->rows + teams - 1) / teams;
         *blocks = (int)(wanted < 1 ? 1 : wanted < resident ? wanted : resident);
         return POSLABEL_OK;
     }
+    if (!PLAIN && SLOTS > 0)
+        plb_find_inside<T>(p);
     p->batch =
         plb_loss_batch(p->rows, (long long)*blocks * (LANES <= 32 ? PLB_LOSS_WARPS : 1), LANES < 32 ? 32 / LANES : 1);
     return plb_launch(launch->call, p->weigh_first ? PLB_COOPERATIVE : PLB_INDEPENDENT,
-                      plb_loss_kernel<T, LANES, SLOTS, PLAIN, Targets>, *blocks, PLB_LOSS_THREADS, shared, *p);
+                      plb_loss_kernel<T, LANES, SLOTS, PLAIN, Targets>, *blocks, PLB_LOSS_THREADS,
+                      plb_loss_shared<LANES, SLOTS, T, Targets>(launch), *p);
+}
+
+/* Long rows, four targets at a time if that leaves room for as many blocks. */
+template <typename T, int SLOTS>
+static poslabel_status plb_loss_of_long_rows(plb_loss_launch *launch, bool only_blocks, int *blocks)
+{
+    typedef plb_shared_row_targets<2> by_two;
+    typedef plb_shared_row_targets<4> by_four;
+    return plb_loss_shared<8, SLOTS, T, by_four>(launch) <= PLB_UNASKED_SHARED &&
+                   plb_loss_resident<T, 8, SLOTS, true, by_four>(launch) >=
+                       plb_loss_resident<T, 8, SLOTS, true, by_two>(launch)
+               ? plb_loss_start<T, 8, SLOTS, true, by_four>(launch, only_blocks, blocks)
+               : plb_loss_start<T, 8, SLOTS, true, by_two>(launch, only_blocks, blocks);
 }
 
 /* Rows of this many lanes and slots, plain or not. */
@@ -170,17 +202,10 @@ static poslabel_status plb_loss_of_size(plb_loss_launch *launch, bool only_block
 {
     if (!launch->is_soft)
         return plb_loss_start<T, LANES, SLOTS, PLAIN, plb_hard_targets>(launch, only_blocks, blocks);
-    if constexpr (LANES == 8) {
-        if constexpr (PLAIN)
-            if (launch->shares_rows)
-                return launch->parameters.width % 4
-                           ? plb_loss_start<T, LANES, SLOTS, PLAIN, plb_shared_row_targets<2>>(launch, only_blocks,
-                                                                                               blocks)
-                           : plb_loss_start<T, LANES, SLOTS, PLAIN, plb_shared_row_targets<4>>(launch, only_blocks,
-                                                                                               blocks);
-        return plb_loss_start < T, 8, SLOTS < 7 ? 7 : SLOTS, false, plb_factor_targets > (launch, only_blocks, blocks);
-    } else
-        return plb_loss_start<T, LANES, SLOTS, PLAIN, plb_factor_targets>(launch, only_blocks, blocks);
+    if constexpr (PLAIN && LANES == 8)
+        if (launch->shares_rows)
+            return plb_loss_of_long_rows<T, SLOTS>(launch, only_blocks, blocks);
+    return plb_loss_start < T, LANES, SLOTS, PLAIN && LANES != 8, plb_factor_targets > (launch, only_blocks, blocks);
 }
 
 /* Whether kernels for plain rows can do it, which expect nothing out of the ordinary. */
@@ -199,8 +224,8 @@ static poslabel_status plb_loss_of_any(plb_loss_launch *launch, bool only_blocks
 }
 
 /*
- * The fewest lanes and registers that hold a row: a part of a warp up to 1408 classes, for which shared memory has
- * room, a block up to 8192.  How many lanes, and so the order of all sums, depends on the grid alone.
+ * The fewest lanes and registers that hold a row: a part of a warp up to 1408 classes, a block up to 8192.  How many
+ * lanes, and so the order of all sums, depends on the grid alone.  plb_classes_before() knows of this.
  */
 template <typename T> static poslabel_status plb_loss_of_dtype(plb_loss_launch *launch, bool only_blocks, int *blocks)
 {
@@ -210,8 +235,8 @@ template <typename T> static poslabel_status plb_loss_of_dtype(plb_loss_launch *
         return slots <= PLB_LOSS_THREADS * 8
                    ? plb_loss_of_size<T, PLB_LOSS_THREADS, 8, false>(launch, only_blocks, blocks)
                    : plb_loss_of_size<T, PLB_LOSS_THREADS, 0, false>(launch, only_blocks, blocks);
-    if (slots <= 8 * 4 && plb_loss_is_plain(p, sizeof(T)))
-        return plb_loss_of_size<T, 8, 4, true>(launch, only_blocks, blocks);
+    if (slots <= 8 * 4)
+        return plb_loss_of_any<T, 8, 4>(launch, only_blocks, blocks);
     if (slots <= 8 * 7)
         return plb_loss_of_any<T, 8, 7>(launch, only_blocks, blocks);
     if (slots <= 8 * 8)

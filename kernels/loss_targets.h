@@ -27,7 +27,7 @@ struct plb_hard_targets {
     };
 };
 
-/* Products of two factors, from tables of one row for each position on an axis. */
+/* Products of two factors, each a matter of the distance on an axis. */
 struct plb_factor_targets {
     enum { ARE_SOFT = 1, ARE_KEPT = 1 };
     static size_t entries(poslabel_grid grid, int)
@@ -42,7 +42,7 @@ struct plb_factor_targets {
     }
 
     template <typename real, bool IS_SHORT> struct row {
-        const real *y, *x;
+        const real *y, *x, *y_parts, *x_parts; /* from the first of the grid on; the latter NULL where rows sum to 1 */
         real factor, total, top;
         unsigned width, inverse, last; /* the last: first class of the last slot */
         PLB_DEVICE void open(const plb_loss_parameters &p, const real *table, int label)
@@ -51,15 +51,20 @@ struct plb_factor_targets {
             inverse = p.width_inverse;
             const int at_y = (int)plb_grid_row<IS_SHORT>((unsigned)label, width, inverse),
                       at_x = label - at_y * p.width;
-            const real *const columns = table + plb_gaussian_axis(p.height, 0);
-            y = table + (long long)at_y * p.height;
-            x = columns + (long long)at_x * plb_gaussian_pitch(p.width, 1);
-            const real y_of = table[(long long)p.height * p.height + at_y];
-            const real x_of = columns[(long long)p.width * plb_gaussian_pitch(p.width, 1) + at_x];
-            const bool by_row = p.normalization == POSLABEL_NORMALIZATION_ROW;
-            factor = by_row ? y_of : (real)1;
-            total = by_row ? (real)1 : y_of * x_of;
-            top = y[at_y] * x[at_x] * factor;
+            const real *const columns = table + (long long)PLB_ENTRIES_OF_AXIS * p.height;
+            y = table + (p.height - 1 - at_y);
+            x = columns + (p.width - 1 - at_x);
+            y_parts = table + (long long)PLB_PART_OF_AXIS * p.height;
+            x_parts = columns + (long long)PLB_PART_OF_AXIS * p.width;
+            factor = total = 1;
+            top = y[at_y] * x[at_x];
+            const real parts = y_parts[at_y] * x_parts[at_x];
+            top *= parts;
+            if (p.normalization == POSLABEL_NORMALIZATION_ROW) {
+                factor = parts;
+                y_parts = x_parts = NULL;
+            } else
+                total = y_parts[at_y + p.height] * x_parts[at_x + p.width];
             last = (unsigned)(p.classes - 1) / PLB_SLOT * PLB_SLOT;
         }
 
@@ -69,10 +74,21 @@ struct plb_factor_targets {
             const unsigned slot = (unsigned)(first + from_own), c = slot < last ? slot : last;
             const unsigned at_y = plb_grid_row<IS_SHORT>(c, width, inverse);
             const unsigned at_x = c - at_y * width;
-            const real here = y[at_y], below = y[at_y + 1];
+            real here = y[at_y], below = y[at_y + 1];
+            const real *const x_here = x + at_x, *const x_below = x_here - width;
 #pragma unroll
             for (unsigned e = 0; e < PLB_SLOT; e++) /* a grid at least two wide has no three rows in a slot */
-                t[e] = x[at_x + e] * (at_x + e < width ? here : below);
+                t[e] = (at_x + e < width ? x_here : x_below)[e];
+            if (x_parts) {
+                here *= y_parts[at_y];
+                below *= y_parts[at_y + 1]; /* past the last it is a sum, of which nothing comes */
+#pragma unroll
+                for (unsigned e = 0; e < PLB_SLOT; e++)
+                    t[e] *= x_parts[at_x + e < width ? at_x + e : at_x + e - width];
+            }
+#pragma unroll
+            for (unsigned e = 0; e < PLB_SLOT; e++)
+                t[e] *= at_x + e < width ? here : below;
         }
     };
 };
@@ -80,20 +96,29 @@ struct plb_factor_targets {
 /*
  * Of small grids, targets whose rows sum to 1: those of positions above one another are shifts of one another but for a
  * factor, so that one long row for each column of the grid serves all.  A slot is then a piece of it, and nothing is to
- * be worked out.  TOGETHER targets are loaded at once, 2 or 4, which the width of the grid is a multiple of.
+ * be worked out.  TOGETHER targets are loaded at once: 2, which the width of the grid is a multiple of, or 4.  If the
+ * width is no multiple of 4, there is a copy of all rows `copy_at` entries on, which brings every other target to an
+ * aligned address.
  */
 template <int TOGETHER> struct plb_shared_row_targets {
     enum { ARE_SOFT = 1, ARE_KEPT = 0 };
     static size_t entries(poslabel_grid grid, int beyond)
     {
-        return plb_gaussian_long_entries(grid, beyond);
+        return copy_at(grid) + plb_gaussian_long_entries(grid, beyond);
+    }
+
+    /* Entries from the rows to their copy, 2 more than a multiple of 4; 0: no copy. */
+    static __host__ __device__ int copy_at(poslabel_grid grid)
+    {
+        return grid.width % TOGETHER ? grid.width * plb_gaussian_long_pitch(grid.height, grid.width) + 2 : 0;
     }
 
     template <typename real>
     static PLB_DEVICE void fill(real *table, const plb_gaussian_axes &axes, const plb_loss_parameters &p)
     {
-        plb_gaussian_fill_long(table, table + p.width * plb_gaussian_long_pitch(p.height, p.width), axes, p.height,
-                               p.width);
+        const int entries = p.width * plb_gaussian_long_pitch(p.height, p.width),
+                  copy = copy_at(poslabel_grid{p.height, p.width});
+        plb_gaussian_fill_long(table, copy, table + copy + entries, axes, p.height, p.width);
     }
 
     template <typename real, bool IS_SHORT> struct row {
@@ -103,8 +128,12 @@ template <int TOGETHER> struct plb_shared_row_targets {
         {
             const int at_y = (int)plb_grid_row<IS_SHORT>((unsigned)label, (unsigned)p.width, p.width_inverse);
             const int at_x = label - at_y * p.width;
-            start = table + at_x * plb_gaussian_long_pitch(p.height, p.width) + (p.height - 1 - at_y) * p.width;
-            factor = table[p.width * plb_gaussian_long_pitch(p.height, p.width) + at_y];
+            const int pitch = plb_gaussian_long_pitch(p.height, p.width),
+                      copy = copy_at(poslabel_grid{p.height, p.width});
+            const int at = at_x * pitch + (p.height - 1 - at_y) * p.width;
+            start = table + at + (at % TOGETHER ? copy : 0);
+            const real *const parts = table + copy + p.width * pitch;
+            factor = parts[at_y] * parts[p.height + at_x];
             total = 1;
             top = start[label] * factor;
         }

@@ -88,7 +88,7 @@ PLB_DEVICE plb_piece plb_load_whole(const char *at)
 
 PLB_DEVICE void plb_store_whole(char *at, const plb_piece &piece)
 {
-    *(uint4 *)at = uint4{piece.words[0], piece.words[1], piece.words[2], piece.words[3]};
+    *(uint4 *)at = make_uint4(piece.words[0], piece.words[1], piece.words[2], piece.words[3]);
 }
 
 /* Elements [begin, end) of the piece at `at`; the others are 0, or stay as they are. */

@@ -3,7 +3,7 @@
  *
  * Element i of a row belongs to slot i / 4, and a slot to one lane, wherever the row lies in memory: the order of every
  * sum, and so the bits of a row, do not depend on its address.  Memory is touched four elements at a time, for rows
- * that begin in the middle of an aligned piece of memory too: see staged_rows.h, and lane_rows.h for rows walked in
+ * that begin in the middle of an aligned piece of memory too: see cut_rows.h, and lane_rows.h for rows walked in
  * memory.
  */
 #ifndef PLB_CUDA_SLOTS_H
@@ -104,32 +104,6 @@ PLB_DEVICE void plb_store_words(void *at, const plb_words<2> &words)
     *(uint2 *)at = make_uint2(words.word[0], words.word[1]);
 }
 
-/* The four elements that begin `offset` elements, 0 to 3, into the eight of a and b. */
-PLB_DEVICE plb_words<4> plb_cut(const plb_words<4> &a, const plb_words<4> &b, int offset)
-{
-    const bool by_two = offset & 2, by_one = offset & 1;
-    unsigned moved[5];
-#pragma unroll
-    for (int i = 0; i < 5; i++) {
-        const unsigned here = i < 4 ? a.word[i] : b.word[i - 4], there = i < 2 ? a.word[i + 2] : b.word[i - 2];
-        moved[i] = by_two ? there : here;
-    }
-    plb_words<4> cut;
-#pragma unroll
-    for (int i = 0; i < 4; i++)
-        cut.word[i] = by_one ? moved[i + 1] : moved[i];
-    return cut;
-}
-
-PLB_DEVICE plb_words<2> plb_cut(const plb_words<2> &a, const plb_words<2> &b, int offset)
-{
-    const bool by_word = offset >= 2;
-    const unsigned first = by_word ? a.word[1] : a.word[0], second = by_word ? b.word[0] : a.word[1];
-    const unsigned third = by_word ? b.word[1] : b.word[0];
-    const unsigned bits = offset % 2 * 16;
-    return plb_words<2>{{__funnelshift_r(first, second, bits), __funnelshift_r(second, third, bits)}};
-}
-
 /* ---- slots ---- */
 
 /* The memory of a slot. */
@@ -141,6 +115,25 @@ template <typename T> union plb_slot_bits {
     {
     }
 };
+
+/* What is exact in all dtypes. */
+template <typename T, typename real>
+PLB_DEVICE void plb_open_slot(const plb_slot_bits<T> &slot, real (&value)[PLB_SLOT])
+{
+#pragma unroll
+    for (int e = 0; e < PLB_SLOT; e++)
+        value[e] = plb_widen(slot.element[e]);
+}
+
+/* A bfloat16 is the upper half of a float: one instruction each, where nvcc would take the upper one out first. */
+PLB_DEVICE void plb_open_slot(const plb_slot_bits<__nv_bfloat16> &slot, float (&value)[PLB_SLOT])
+{
+#pragma unroll
+    for (int i = 0; i < PLB_SLOT / 2; i++) {
+        value[2 * i] = __uint_as_float(slot.bits.word[i] << 16);
+        value[2 * i + 1] = __uint_as_float(slot.bits.word[i] & 0xffff0000u);
+    }
+}
 
 /* Rounds once, to nearest even. */
 PLB_DEVICE void plb_close_slot(plb_slot_bits<float> *slot, const float (&value)[PLB_SLOT])

@@ -177,35 +177,6 @@ static void operations(void **state)
     assert_true(failures > 30);
 }
 
-/* A loss whose kernel has to ask for more shared memory than a block has by default. */
-static void shared_memory(void **state)
-{
-    (void)state;
-    emulation();
-    for (int i = 0; i < COUNT(errors); i++) {
-        bool failed = true;
-        for (long n = 1; failed; n++) {
-            const int64_t rows = 3;
-            poslabel_context *const context = context_default();
-            loss_case c = loss_case_new(LOSS_DROPPOS, (poslabel_grid){33, 33}, dtype_f32, 1, &rows,
-                                        (layout){.row_padding = 1}, POSLABEL_REDUCTION_MEAN, 8);
-            test_case_is("call %ld gives error %d", n, errors[i]);
-            fail_next(n, errors[i]);
-            const poslabel_status status = loss_call(context, &c);
-            failed = has_failed();
-            if (failed)
-                expect_failure(context, status, "droppos_loss", errors[i]);
-            else
-                assert_true(n > 3);
-            if (!failed || !is_lasting(errors[i]))
-                expect_solved(context, &c);
-            loss_case_free(&c);
-            expect_sequel(context, failed ? errors[i] : 0, 0);
-        }
-    }
-    test_case_is("%s", "");
-}
-
 /* What else is asked of a context: fails in turn, and works afterwards. */
 typedef struct request {
     const char *name;
@@ -338,7 +309,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(creation),
         TEST(operations),
-        TEST(shared_memory),
         TEST(requests),
         TEST(destruction),
         TEST(a_device_that_is_lost),

@@ -179,6 +179,37 @@ static void the_order_of_threads_does_not_matter(void **state)
     test_case_is("%s", "");
 }
 
+/*
+ * Small grids have several kernels for Gaussian targets: for widths of 2 more than a multiple of 4 one that needs room
+ * for two copies of them, and one that does not; for rows at any address another; all with the same bits.
+ */
+static void small_grids(void **state)
+{
+    device_only(state);
+    static const poslabel_grid grids[] = {{2, 2},   {6, 6},   {10, 10}, {14, 14}, {8, 18},
+                                          {12, 18}, {16, 16}, {7, 12},  {13, 16}, {16, 13}};
+    const poslabel_dtype dtypes[] = {dtype_f32, dtype_bf16, dtype_f16};
+    poslabel_context *context = context_default();
+    for (int i = 0; i < COUNT(grids); i++)
+        for (int d = 0; d < COUNT(dtypes); d++) {
+            const int64_t rows = 70, row[] = {rows}, classes = grids[i].height * grids[i].width;
+            loss_case c = loss_case_new(LOSS_DROPPOS, grids[i], dtypes[d], 1, row, (layout){0}, POSLABEL_REDUCTION_MEAN,
+                                        (uint64_t)i);
+            c.sigma = 1 + i % 3;
+            test_case_is("%d x %d, %s", (int)grids[i].height, (int)grids[i].width, dtype_name(dtypes[d]));
+            expect_solved(context, &c);
+            tensor *const want = c.grad;
+            c.grad = tensor_laid_out(dtypes[d], 2, (int64_t[]){rows, classes}, (layout){.row_padding = 1});
+            expect_ok(context, loss_call(context, &c));
+            expect_same_tensor("a gradient elsewhere", c.grad, want);
+            tensor_free(c.grad);
+            c.grad = want;
+            loss_case_free(&c);
+        }
+    poslabel_context_destroy(context);
+    test_case_is("%s", "");
+}
+
 /* Rows with an id or a weight that is not allowed count as rows of weight 0, raise a flag, and are reported. */
 static void rows_that_are_not_allowed(void **state)
 {
@@ -224,7 +255,7 @@ static void rows_that_are_not_allowed(void **state)
 static void large_grids(void **state)
 {
     device_only(state);
-    static const poslabel_grid grids[] = {{1, 130}, {150, 3}, {90, 90}, {2, 101}};
+    static const poslabel_grid grids[] = {{1, 130}, {150, 3}, {90, 90}, {1, 1300}, {1500, 1}, {2, 1290}};
     poslabel_context *context = context_default();
     for (int i = 0; i < COUNT(grids); i++)
         for (int normalization = 0; normalization < 2; normalization++)
@@ -253,6 +284,7 @@ int main(void)
         cmocka_unit_test(the_order_of_threads_does_not_matter),
         cmocka_unit_test(rows_that_are_not_allowed),
         cmocka_unit_test(large_grids),
+        cmocka_unit_test(small_grids),
     };
     return cmocka_run_group_tests_name("loss_cuda", tests, NULL, NULL);
 }

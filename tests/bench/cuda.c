@@ -16,7 +16,7 @@ static _Noreturn void usage(FILE *out, int status)
           "  --device N     which card (default 0)\n"
           "  --only TEXT    measure what has TEXT in \"operation size dtype\"\n"
           "  --quick        few rounds\n"
-          "  --smoke        tiny sizes and one round: whether it runs, not how fast\n"
+          "  --smoke[=KIB]  tiny sizes, with KIB of traffic (default 32), and one round: whether it runs, not how fast\n"
           "  --json FILE    also write the results there\n",
           out);
     exit(status);
@@ -179,7 +179,7 @@ int main(int argc, char **argv)
     static const struct option options[] = {{"device", required_argument, NULL, 'd'},
                                             {"only", required_argument, NULL, 'o'},
                                             {"quick", no_argument, NULL, 'q'},
-                                            {"smoke", no_argument, NULL, 's'},
+                                            {"smoke", optional_argument, NULL, 's'},
                                             {"json", required_argument, NULL, 'j'},
                                             {"help", no_argument, NULL, 'h'},
                                             {0}};
@@ -200,6 +200,7 @@ int main(int argc, char **argv)
             break;
         case 's':
             run.smoke = true;
+            run.large = (size_t)(optarg ? atoi(optarg) : 32) << 10;
             break;
         case 'j':
             json = optarg;

@@ -36,15 +36,16 @@ void cuda_open(cuda_run *run)
     run->flush_bytes = 2 * (size_t)l2;
     if (run->flush_bytes < (size_t)64 << 20)
         run->flush_bytes = (size_t)64 << 20;
-    run->large = (size_t)256 << 20;
-    if (run->large < 4 * (size_t)l2)
-        run->large = 4 * (size_t)l2;
+    if (!run->smoke) {
+        run->large = (size_t)256 << 20;
+        if (run->large < 4 * (size_t)l2)
+            run->large = 4 * (size_t)l2;
+    }
     const size_t most = ((size_t)4 << 30) + ((size_t)512 << 20); /* 2^31 elements of two bytes, and some more */
     run->arena_bytes = free_bytes / 5 * 2 < most ? free_bytes / 5 * 2 / 4096 * 4096 : most;
     if (run->smoke) {
         run->flush_bytes = 1 << 14;
-        run->large = 1 << 15;
-        run->arena_bytes = 3 << 20;
+        run->arena_bytes = (3 << 20) + 8 * run->large;
     }
     if (run->arena_bytes < run->large / 2)
         bench_fail("%zu MiB of device memory are free; %zu MiB are needed", free_bytes >> 20, run->large * 5 / 4 >> 20);

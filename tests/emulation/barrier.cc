@@ -1,5 +1,5 @@
 /* Barriers of a block, and its shared memory.  SPDX-License-Identifier: Apache-2.0 */
-#include "grid.h"
+#include "traffic.h"
 
 #include <cstring>
 
@@ -39,8 +39,10 @@ int barrier(Place place, Vote vote, bool predicate)
     block.arrived = block.votes = 0;
     block.coming.followed();
     block.leaving.reached();
-    for (Warp &warp : block.warps)
+    for (Warp &warp : block.warps) {
         warp.at_barrier = 0;
+        traffic_met(warp);
+    }
     /* The last to arrive goes on first; the others from anywhere in the block's order. */
     const std::size_t count = block.order.size(), begin = shuffle_next(static_cast<unsigned>(count));
     for (std::size_t i = 0; i < count; i++) {

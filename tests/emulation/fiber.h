@@ -36,6 +36,13 @@ class Fiber
     /* Leaves this fiber, which must be the one that runs, for `next`; comes back when another fiber leaves for it. */
     void leave_for(Fiber &next);
 
+    /* Whether that is on its stack. */
+    bool has(const void *address) const
+    {
+        const char *const begin = static_cast<const char *>(stack_);
+        return address >= begin && address < begin + size_;
+    }
+
   private:
     static void begin();
     void arrived();

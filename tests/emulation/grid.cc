@@ -1,5 +1,5 @@
 /* Runs grids: takes turns between the threads that are ready.  SPDX-License-Identifier: Apache-2.0 */
-#include "grid.h"
+#include "traffic.h"
 
 #include <algorithm>
 #include <cstdarg>
@@ -212,6 +212,7 @@ void run(const Launch &launch)
     blockDim = launch.block;
     gridDim = launch.grid;
     machine->launch = &launch;
+    traffic_launch(launch.kernel);
     while (machine->blocks.size() < at_once)
         machine->blocks.push_back(std::make_unique<Block>());
     Walk walk(blocks);
@@ -222,7 +223,11 @@ void run(const Launch &launch)
         run_ready();
         for (unsigned slot = 0; slot < now; slot++)
             expect_finished(*machine->blocks[slot]);
+        for (unsigned slot = 0; slot < now; slot++)
+            for (const Warp &warp : machine->blocks[slot]->warps)
+                traffic_met(warp);
     }
+    traffic_end();
     machine->ended.followed();
     for (auto &block : machine->blocks)
         block->shared.clear();

@@ -92,6 +92,7 @@ struct Launch {
     dim3 grid, block;
     std::size_t dynamic_bytes;
     bool cooperative;
+    const void *kernel;
     std::function<void()> body;
 };
 

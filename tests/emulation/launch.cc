@@ -70,7 +70,8 @@ cudaError_t launch(const cudaLaunchConfig_t &config, const void *kernel, std::fu
     const CUstream_st &stream = stream_of(config.stream);
     if (!is_stream(&stream) || (!stream.is_default && stream.device != current_device()))
         return call.result(cudaErrorInvalidResourceHandle);
-    const Launch launch = {config.gridDim, config.blockDim, config.dynamicSmemBytes, cooperative, std::move(body)};
+    const Launch launch = {config.gridDim, config.blockDim, config.dynamicSmemBytes,
+                           cooperative,    kernel,          std::move(body)};
     return call.result(submit(config.stream, [launch] {
         launches++;
         run(launch);

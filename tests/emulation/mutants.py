@@ -16,7 +16,7 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SYNCHRONISES = re.compile(r"(PLB_BARRIER\(\)|__syncwarp\(\)|__threadfence\(\)|plb_team_meets<LANES>\(\));")
+SYNCHRONISES = re.compile(r"(PLB_BARRIER\(\)|__syncwarp\(\)|__threadfence\(\));")
 MINUTES = 10
 
 # The suites that use a file, the likeliest to notice first.

@@ -3,7 +3,7 @@
  *
  * Each lane posts what it asks; the last to come checks that all agree, and answers everybody.
  */
-#include "grid.h"
+#include "traffic.h"
 
 namespace emulation
 {
@@ -145,6 +145,10 @@ std::uint64_t exchange(Place place, Exchange operation, unsigned mask, std::uint
         return thread.result;
     }
     meeting = warp.meeting[--warp.meetings];
+    if (mask == (warp.lanes & ~warp.exited))
+        traffic_met(warp);
+    if (operation == Exchange::shuffle)
+        traffic_shuffled();
     answer(warp.threads, mask, operation);
     const unsigned others = mask & ~(1u << thread.lane);
     if (operation == Exchange::sync) {
