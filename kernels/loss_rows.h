@@ -31,7 +31,7 @@ template <int LANES, int SLOTS> static __host__ __device__ constexpr bool plb_ta
 template <typename T, int SLOTS, bool PLAIN, typename Targets> struct plb_loss_blocks {
     enum {
         IS_CUT = !PLAIN && SLOTS > 4 && sizeof(T) == 4,
-        IS_LARGE = sizeof(T) == 8 || IS_CUT || SLOTS * (1 + Targets::ARE_KEPT) > 9,
+        IS_LARGE = sizeof(T) == 8 || IS_CUT || (!PLAIN && Targets::ARE_SOFT) || SLOTS * (1 + Targets::ARE_KEPT) > 9,
         LEAST = IS_LARGE ? 2 : 3
     };
 };
@@ -205,7 +205,8 @@ static poslabel_status plb_loss_of_size(plb_loss_launch *launch, bool only_block
     if constexpr (PLAIN && LANES == 8)
         if (launch->shares_rows)
             return plb_loss_of_long_rows<T, SLOTS>(launch, only_blocks, blocks);
-    return plb_loss_start < T, LANES, SLOTS, PLAIN && LANES != 8, plb_factor_targets > (launch, only_blocks, blocks);
+    enum { IS_PLAIN = PLAIN && LANES != 8 && SLOTS < 11 }; /* of the others few are plain, or registers too few */
+    return plb_loss_start<T, LANES, SLOTS, IS_PLAIN, plb_factor_targets>(launch, only_blocks, blocks);
 }
 
 /* Whether kernels for plain rows can do it, which expect nothing out of the ordinary. */
