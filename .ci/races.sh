@@ -1,12 +1,17 @@
 #!/usr/bin/env bash
-# Races between the threads of kernels, in build-races: see tests/emulation.  gcc's thread sanitizer has a clock for each
-# thread, where clang's shares 255 among all; it does not know OpenMP, and the kernels have none
-# (but OpenBLAS does).
+# Races between the threads of kernels: see tests/emulation.  gcc's thread sanitizer has a clock for each thread, where
+# clang's shares 255 among all; it does not know OpenMP, and the kernels have none (but OpenBLAS does).
+#
+#     .ci/races.sh          # compiles in build-races, and runs the suites
+#     .ci/races.sh BUILD    # compiles there
+#
 # CUBLAS_INCLUDE=DIR: where cublas_v2.h is, if not in the CUDA toolkit.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-meson setup build-races --buildtype=debugoptimized -Db_sanitize=thread -Db_lundef=false -Ddefault_library=shared \
+build=${1:-build-races}
+meson setup "$build" --buildtype=debugoptimized -Db_sanitize=thread -Db_lundef=false -Ddefault_library=shared \
     -Dcuda=disabled -Demulation=enabled -Dopenmp=disabled -Dcblas=enabled -Dbench=false \
     ${CUBLAS_INCLUDE:+"-Dcublas-include=$CUBLAS_INCLUDE"}
-meson compile -C build-races
-OMP_NUM_THREADS=1 TSAN_OPTIONS=atexit_sleep_ms=0 meson test -C build-races --no-rebuild --suite races --print-errorlogs
+meson compile -C "$build"
+[ $# -eq 0 ] || exit 0
+OMP_NUM_THREADS=1 TSAN_OPTIONS=atexit_sleep_ms=0 meson test -C "$build" --no-rebuild --suite races --print-errorlogs

@@ -91,15 +91,15 @@ PLB_DEVICE void plb_prefetch(const void *at)
 }
 
 /*
- * Asks for the first rows of a warp to be brought to the cache, while it has to wait for the weights of all.  Rows that
- * a mask leaves out would be brought for nothing.
+ * Asks for the first rows of a block to be brought to the cache, while it has to wait for the weights of all.  Rows
+ * that a mask leaves out would be brought for nothing.
  */
 template <typename T> PLB_DEVICE void plb_prefetch_rows(const plb_loss_parameters &p)
 {
     enum { LINE = 128, MOST_LINES = 64 };
     const long long first = ((long long)blockIdx.x * PLB_LOSS_WARPS + threadIdx.x / 32) * p.batch;
     const long long rows = p.rows - first < p.batch ? p.rows - first : p.batch;
-    if (p.mask.data || p.logits.inner_stride != p.classes * (long long)sizeof(T))
+    if (p.mask.data || p.logits.inner || p.logits.inner_stride != p.classes * (long long)sizeof(T))
         return;
     for (int line = (int)threadIdx.x % 32; line < MOST_LINES && line * LINE < rows * p.logits.inner_stride; line += 32)
         plb_prefetch(p.logits.data + first * p.logits.inner_stride + line * LINE);

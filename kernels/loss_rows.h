@@ -56,7 +56,7 @@ __global__ void __launch_bounds__(PLB_LOSS_THREADS, plb_loss_blocks<T, SLOTS, PL
     int purpose = !p.weigh_first ? PLB_TO_END : p.filter ? PLB_TO_FILTER : PLB_TO_WEIGH;
 #pragma unroll 1
     for (bool again = false;; again = true) { /* once or twice, but the code is there once */
-        if constexpr (PLAIN)
+        if constexpr (LANES <= 32 && SLOTS > 0)
             if (again || (Targets::ARE_SOFT && purpose == PLB_TO_END)) /* while something else is to be done */
                 plb_prefetch_rows<T>(p);
         if constexpr (Targets::ARE_SOFT)
