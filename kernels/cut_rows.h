@@ -6,8 +6,8 @@
  * the next lane's, which comes by a shuffle or, from another warp, by shared memory.  Where the rows of a warp begin
  * equally far from such an address, as is seen to in loss_pass.h, how to cut is known when the kernel is compiled.
  *
- * The pieces at the ends of a row are read with what else they hold, if that is part of the tensor, too, and written
- * element by element.
+ * The pieces at the ends of a row are read with what else they hold, unless that may lie past the end of all memory
+ * that there is, and written element by element.
  */
 #ifndef PLB_CUDA_CUT_ROWS_H
 #define PLB_CUDA_CUT_ROWS_H
@@ -75,27 +75,26 @@ template <typename T, int LANES, int SLOTS> struct plb_cut_row {
 
     /*
      * Asks for the row; `bits` are pieces of it from here on.  A row of no classes is one of zeros.  `is_inside`: what
-     * else its first and last piece hold is the tensor's, too.
+     * else its last piece holds is the tensor's, too.  (Memory begins at a multiple of the size of a piece.)
      */
     PLB_DEVICE void ask(const lane_row &row, int classes, bool is_inside, slot (&bits)[SLOTS + 1])
     {
         const T *const pieces = plb_as_is(row.own - row.shift);
         /* from the lane's first piece to the end of the row, or of its last whole piece */
         const int length = classes ? row.left + row.shift - (is_inside ? 0 : PLB_SLOT - 1) : 0;
-        const bool has_first = is_inside || !row.is_first || row.shift == 0;
 #pragma unroll
         for (int k = 0; k <= SLOTS; k++) {
             plb_fill_slot(&bits[k], false);
             if (k == SLOTS && plb_team_lane<LANES>() != 0)
                 break;
-            plb_load_piece_if(k * STEP < length && (k > 0 || has_first), pieces + k * STEP,
-                              k == 0 && row.is_first ? row.shift : 0, row.left + row.shift - k * STEP, &bits[k]);
+            plb_load_piece_if(k * STEP < length, pieces + k * STEP, k == 0 && row.is_first ? row.shift : 0,
+                              row.left + row.shift - k * STEP, &bits[k]);
         }
         if (is_inside || !classes)
             return;
 #pragma unroll
         for (int k = 0; k <= SLOTS; k++)
-            if ((may_end(k) && k * STEP >= length) || (k == 0 && !has_first))
+            if (may_end(k) && k * STEP >= length)
 #pragma unroll
                 for (int e = 0; e < PLB_SLOT; e++)
                     if (is_of_row(row, k, e))

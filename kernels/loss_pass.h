@@ -57,7 +57,7 @@ PLB_DEVICE void plb_loss_of_batch(const plb_loss_parameters &p, const plb_real<T
         const long long r = exists ? first + at * APART : first;
         char *const logits = plb_row_at<PLAIN>(p.logits, r);
         plb_row_walk<T, LANES, SLOTS, PLAIN> walk;
-        walk.ask(logits, p.bias, p.classes, counts, logits >= p.inside_begin && logits < p.inside_end, seams);
+        walk.ask(logits, p.bias, p.classes, counts, logits < p.inside_end, seams);
         if (counts)
             question.z_label = plb_widen(((const T *)logits)[label]);
         if (!PLAIN && p.bias && counts)

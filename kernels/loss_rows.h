@@ -133,17 +133,14 @@ static inline int plb_loss_batch(long long rows, long long units, int in_warp)
     return (int)((batch + in_warp - 1) / in_warp * in_warp);
 }
 
-/* Where rows begin that have at least a piece of the tensor before and after them. */
-template <typename T> static inline void plb_find_inside(plb_loss_parameters *p)
+/* Of the rows of logits that begin before this, none ends less than a piece of memory before the last of them. */
+template <typename T> static inline const char *plb_end_of_inside(const plb_view_rows &rows, long long count)
 {
-    const plb_view_rows &rows = p->logits;
-    const long long inner = rows.inner ? rows.inner : p->rows, outer = inner ? (p->rows + inner - 1) / inner : 0;
-    p->inside_begin = p->inside_end = rows.data;
+    const long long inner = rows.inner ? rows.inner : count, outer = inner ? (count + inner - 1) / inner : 0;
     if (rows.inner_stride < 0 || rows.outer_stride < 0 || outer < 1)
-        return;
-    const long long last = (outer - 1) * rows.outer_stride + (inner - 1) * rows.inner_stride; /* the last row */
-    p->inside_begin += PLB_SLOT * sizeof(T);
-    p->inside_end += last - (long long)(PLB_SLOT * sizeof(T)) + 1;
+        return NULL;
+    const long long last = (outer - 1) * rows.outer_stride + (inner - 1) * rows.inner_stride;
+    return rows.data + last - (long long)(PLB_SLOT * sizeof(T)) + 1;
 }
 
 /* Bytes of shared memory that a block has for its tables: less than what it may have without asking. */
@@ -175,7 +172,7 @@ static poslabel_status plb_loss_start(plb_loss_launch *launch, bool only_blocks,
         return POSLABEL_OK;
     }
     if (!PLAIN && SLOTS > 0)
-        plb_find_inside<T>(p);
+        p->inside_end = plb_end_of_inside<T>(p->logits, p->rows);
     p->batch =
         plb_loss_batch(p->rows, (long long)*blocks * (LANES <= 32 ? PLB_LOSS_WARPS : 1), LANES < 32 ? 32 / LANES : 1);
     return plb_launch(launch->call, p->weigh_first ? PLB_COOPERATIVE : PLB_INDEPENDENT,

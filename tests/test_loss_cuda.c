@@ -210,6 +210,40 @@ static void small_grids(void **state)
     test_case_is("%s", "");
 }
 
+/* Device memory that ends with the last row: nothing past it is read, wherever rows begin. */
+static void memory_ends_with_the_rows(void **state)
+{
+    device_only(state);
+    static const int64_t counts[] = {1, 2, 3, 5, 31, 50, 197, 226, 257, 513, 729, 1023, 1411, 1409, 2049};
+    const poslabel_dtype dtypes[] = {dtype_f32, dtype_bf16};
+    poslabel_context *context = context_default();
+    for (int i = 0; i < COUNT(counts); i++)
+        for (int d = 0; d < COUNT(dtypes); d++)
+            for (int64_t rows = 1; rows < 5; rows++) {
+                loss_case c = loss_case_new(LOSS_EXPLICIT, grid_of(counts[i]), dtypes[d], 1, &rows, (layout){0},
+                                            POSLABEL_REDUCTION_SUM, 9);
+                const size_t size = (size_t)(rows * counts[i]) * dtype_size(dtypes[d]);
+                test_case_is("%lld rows of %lld classes, %s", (long long)rows, (long long)counts[i],
+                             dtype_name(dtypes[d]));
+                expect_ok(context, loss_call(context, &c));
+                expect_ok(context, poslabel_context_synchronize(context));
+                tensor *const want = tensor_copy(c.grad, dtypes[d], (layout){0});
+                loss_case_forget_outputs(&c);
+                void *const host = c.logits->t.data;
+                cuda_ok(cuda()->malloc(&c.logits->t.data, size));
+                cuda_ok(cuda()->memcpy(c.logits->t.data, host, size, CUDA_COPY_ANY));
+                expect_ok(context, loss_call(context, &c));
+                expect_ok(context, poslabel_context_synchronize(context));
+                expect_same_tensor("the gradient", c.grad, want);
+                cuda_ok(cuda()->free(c.logits->t.data));
+                c.logits->t.data = host;
+                tensor_free(want);
+                loss_case_free(&c);
+            }
+    poslabel_context_destroy(context);
+    test_case_is("%s", "");
+}
+
 /* Rows with an id or a weight that is not allowed count as rows of weight 0, raise a flag, and are reported. */
 static void rows_that_are_not_allowed(void **state)
 {
@@ -285,6 +319,7 @@ int main(void)
         cmocka_unit_test(rows_that_are_not_allowed),
         cmocka_unit_test(large_grids),
         cmocka_unit_test(small_grids),
+        cmocka_unit_test(memory_ends_with_the_rows),
     };
     return cmocka_run_group_tests_name("loss_cuda", tests, NULL, NULL);
 }
