@@ -58,8 +58,9 @@ extern "C" {
  *
  * Determinism.  The gradient and the loss of a row depend on that row alone (and on W), not on where it lies: they have
  * the same bits for every number of threads, every split of the batch, and every repetition.  Sums over rows are formed
- * in a fixed order that depends on the number of rows alone, on CUDA on the model of the GPU too.  Results of different
- * instruction sets, and of the CPU and CUDA, differ within the precision above.
+ * in a fixed order that depends on the number of rows alone, on CUDA on the model of the GPU and on the classes, dtype
+ * and alignment of the logits too.  Results of different instruction sets, and of the CPU and CUDA, differ within the
+ * precision above.
  *
  * On CUDA a loss is one launch, with its gradient and all sums; where the gradient needs a W that only the device can
  * know (reduction mean with a mask, weights or ids, and no normalizer), that launch is a cooperative one.
