@@ -47,6 +47,21 @@ template <int DTYPE> PLB_DEVICE long long cls_place(const attention_run &run, lo
     return (i / quad * run.pieces + piece) * quad + i % quad;
 }
 
+/* Such a quarter, loaded at once: elements i and on of a piece. */
+template <int DTYPE> struct cls_quad {
+    typedef typename plb_kind<DTYPE>::number number;
+    enum { COUNT = PLB_PIECE / sizeof(number), NUMBERS = sizeof(number) == 8 ? PLB_F64 : PLB_F32 };
+    plb_piece numbers;
+    PLB_DEVICE cls_quad(const attention_run &run, const number *c, long long piece, int i)
+        : numbers(plb_load_whole((const char *)(c + cls_place<DTYPE>(run, piece, i))))
+    {
+    }
+    PLB_DEVICE number operator[](int i) const
+    {
+        return plb_number_at<NUMBERS>(numbers, i);
+    }
+};
+
 template <int DTYPE, bool ALIGNED>
 PLB_DEVICE plb_piece load_piece(const attention_run &run, const char *row, long long piece)
 {
@@ -84,9 +99,11 @@ template <int DTYPE> PLB_DEVICE double cls_length(const attention_run &run, cons
         number square = 0;
         for (long long piece = first; piece < run.pieces && piece < first + batch * 32; piece += 32)
 #pragma unroll
-            for (int i = 0; i < count; i++) {
-                const number x = c[cls_place<DTYPE>(run, piece, i)];
-                square += x * x;
+            for (int i = 0; i < count; i += cls_quad<DTYPE>::COUNT) {
+                const cls_quad<DTYPE> quad(run, c, piece, i);
+#pragma unroll
+                for (int j = 0; j < cls_quad<DTYPE>::COUNT; j++)
+                    square += quad[j] * quad[j];
             }
         sum += (double)square;
     }
@@ -141,14 +158,16 @@ PLB_DEVICE void weigh_tokens(const attention_run &run, long long image, long lon
                     added[t] = load_piece<DTYPE, ALIGNED>(run, embedding[t], piece);
             }
 #pragma unroll
-            for (int i = 0; i < count; i++) {
-                const number factor = c[cls_place<DTYPE>(run, piece, i)];
+            for (int i = 0; i < count; i += cls_quad<DTYPE>::COUNT) {
+                const cls_quad<DTYPE> factors(run, c, piece, i);
 #pragma unroll
-                for (int t = 0; t < TOKENS_AT_ONCE; t++) {
-                    const number x = plb_number_at<DTYPE>(token[t], i) + plb_number_at<DTYPE>(added[t], i);
-                    product[t] += factor * x;
-                    square[t] += x * x;
-                }
+                for (int j = 0; j < cls_quad<DTYPE>::COUNT; j++)
+#pragma unroll
+                    for (int t = 0; t < TOKENS_AT_ONCE; t++) {
+                        const number x = plb_number_at<DTYPE>(token[t], i + j) + plb_number_at<DTYPE>(added[t], i + j);
+                        product[t] += factors[j] * x;
+                        square[t] += x * x;
+                    }
             }
         }
 #pragma unroll
