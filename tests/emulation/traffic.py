@@ -13,7 +13,7 @@ Runs the CUDA benchmark with --smoke and, of what it measures, TEXT; and prints 
     shuffles     which take a turn each
 
 and with --lines the N lines of source that take most turns.  A multiprocessor has one turn a cycle.  One of an H200, at
-the speed of its copies, has some 55 cycles for a KiB.
+the speed of its copies, would have some 55 cycles for a KiB, by its data sheet.
 """
 
 import argparse
