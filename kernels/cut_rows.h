@@ -109,13 +109,14 @@ template <typename T, int LANES, int SLOTS> struct plb_cut_row {
                          plb_real<T> (&value)[SLOTS][PLB_SLOT])
     {
         const int own = plb_team_lane<LANES>();
-        if constexpr (WARPS > 1) {
+        if constexpr (WARPS > 1)
+            if (row.shift) { /* all warps have the same row */
 #pragma unroll
-            for (int k = 0; k <= SLOTS; k++)
-                if (lane() == 0 && k * WARPS + own / WIDTH <= SLOTS * WARPS)
-                    seams->load[k * WARPS + own / WIDTH] = bits[k].bits;
-            PLB_BARRIER();
-        }
+                for (int k = 0; k <= SLOTS; k++)
+                    if (lane() == 0 && k * WARPS + own / WIDTH <= SLOTS * WARPS)
+                        seams->load[k * WARPS + own / WIDTH] = bits[k].bits;
+                PLB_BARRIER();
+            }
         switch (shift_of_warp(row.shift)) {
         case 0:
             open_by<0>(row.shift, bits, value);
@@ -152,7 +153,7 @@ template <typename T, int LANES, int SLOTS> struct plb_cut_row {
         for (int k = 0; k < SLOTS; k++) { /* lane 0 has what comes after the last lane, one slot later */
             const words following = from_lane<0, END>(bits[k + 1].bits, lane() + 1);
             words next = of_next;
-            if constexpr (WARPS > 1) {
+            if constexpr (WARPS > 1 && SHIFT != 0) {
                 if (lane() == WIDTH - 1)
                     next = seams->load[k * WARPS + warp + 1];
             } else
@@ -171,13 +172,14 @@ template <typename T, int LANES, int SLOTS> struct plb_cut_row {
 #pragma unroll
         for (int k = 0; k < SLOTS; k++)
             plb_close_slot(&slots[k], value[k]);
-        if constexpr (WARPS > 1) {
+        if constexpr (WARPS > 1)
+            if (to.shift) {
 #pragma unroll
-            for (int k = 0; k < SLOTS; k++)
-                if (lane() == WIDTH - 1)
-                    seams->store[k * WARPS + plb_team_lane<LANES>() / WIDTH + 1] = slots[k].bits;
-            PLB_BARRIER();
-        }
+                for (int k = 0; k < SLOTS; k++)
+                    if (lane() == WIDTH - 1)
+                        seams->store[k * WARPS + plb_team_lane<LANES>() / WIDTH + 1] = slots[k].bits;
+                PLB_BARRIER();
+            }
         T *const pieces = plb_as_is(to.own - to.shift);
         const int end = classes + to.shift, last = (end - 1) / PLB_SLOT; /* the piece in which the row ends */
         slot ends[2]; /* the first and the last piece, in the lanes that have them */

@@ -230,7 +230,11 @@ template <typename T> static poslabel_status plb_loss_of_dtype(plb_loss_launch *
     const plb_loss_parameters *const p = &launch->parameters;
     const int slots = (p->classes + PLB_SLOT - 1) / PLB_SLOT;
     if (p->classes > PLB_MOST_OF_A_WARP || launch->has_table) /* which is too large for shared memory */
-        return slots <= PLB_LOSS_THREADS * 8
+        return slots <= PLB_LOSS_THREADS * 2
+                   ? plb_loss_of_size<T, PLB_LOSS_THREADS, 2, false>(launch, only_blocks, blocks)
+               : slots <= PLB_LOSS_THREADS * 4
+                   ? plb_loss_of_size<T, PLB_LOSS_THREADS, 4, false>(launch, only_blocks, blocks)
+               : slots <= PLB_LOSS_THREADS * 8
                    ? plb_loss_of_size<T, PLB_LOSS_THREADS, 8, false>(launch, only_blocks, blocks)
                    : plb_loss_of_size<T, PLB_LOSS_THREADS, 0, false>(launch, only_blocks, blocks);
     if (slots <= 8 * 4)

@@ -47,8 +47,8 @@ static void every_length_of_row(void **state)
 static void every_length_of_whole_slots(void **state)
 {
     device_only(state);
-    static const int64_t counts[] = {4,   64,  128, 132, 196, 224,  228,  256,  260, 512,
-                                     516, 576, 580, 768, 772, 1024, 1028, 1408, 1412};
+    static const int64_t counts[] = {4,   64,  128, 132, 196,  224,  228,  256,  260,  512,  516,
+                                     576, 580, 768, 772, 1024, 1028, 1408, 1412, 2048, 2052, 4096};
     const poslabel_dtype dtypes[] = {dtype_f32, dtype_bf16, dtype_f16};
     poslabel_context *context = context_default();
     for (int i = 0; i < COUNT(counts); i++)
@@ -108,8 +108,8 @@ static void gradients_anywhere(void **state)
 {
     device_only(state);
     const poslabel_dtype dtypes[] = {dtype_f32, dtype_bf16};
-    static const int64_t counts[] = {5,   64,  128, 196,  197,  224,  256,  512,  576,  729,
-                                     768, 900, 961, 1024, 1025, 1296, 1408, 1412, 4096, 8195};
+    static const int64_t counts[] = {5,   64,  128,  196,  197,  224,  256,  512,  576,  729,  768,
+                                     900, 961, 1024, 1025, 1296, 1408, 1412, 2047, 2049, 4096, 8195};
     poslabel_context *context = context_default();
     for (int i = 0; i < COUNT(counts); i++)
         for (int d = 0; d < COUNT(dtypes); d++)
