@@ -143,7 +143,7 @@ PLB_DEVICE void plb_gaussian_fill(real *table, const plb_gaussian_axes &axes, in
 
 /*
  * A block fills long rows, their copy where `copy` is not 0, and the parts of both axes; they are ready after a
- * barrier. A thread has a column of one row at a time.
+ * barrier.  A thread has a column of one row at a time.
  */
 template <typename real>
 PLB_DEVICE void plb_gaussian_fill_long(real *rows, int copy, real *parts, const plb_gaussian_axes &axes, int height,

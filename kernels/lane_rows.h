@@ -79,8 +79,7 @@ PLB_DEVICE typename plb_slot_bits<T>::words plb_load_piece(const T *piece, [[may
     return plb_load_words(piece, (words *)NULL);
 }
 
-/* The same where `asks`, for those elements from `begin` to before `end` that a piece has; else bits stay as they are.
- */
+/* The same where `asks`, of as many elements as a piece has; elsewhere bits stay as they are. */
 template <typename T>
 PLB_DEVICE void plb_load_piece_if(bool asks, const T *piece, [[maybe_unused]] int begin, [[maybe_unused]] int end,
                                   plb_slot_bits<T> *slot)

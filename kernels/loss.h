@@ -29,7 +29,7 @@ static inline plb_scalar plb_scalar_of(const plb_rows *rows)
 struct plb_loss_parameters {
     plb_view_rows logits, grad, ids, mask, weights, row_grad_loss, row_loss;
     plb_scalar grad_loss, normalizer, loss, accuracy, weight_sum, flags;
-    const char *inside_end; /* rows of logits that begin before it end a piece of memory before the tensor, or more */
+    const char *inside_end; /* a row of logits that begins before it ends a piece of memory before they do, or more */
     long long rows;
     long long first_row; /* of a chunk of logits in the batch, whose other tensors are whole */
     long long ignore_index;

@@ -91,8 +91,8 @@ PLB_DEVICE void plb_prefetch(const void *at)
 }
 
 /*
- * Asks for the first rows of a block to be brought to the cache, while it has to wait for the weights of all.  Rows
- * that a mask leaves out would be brought for nothing.
+ * Asks for the first rows of a block to be brought to the cache, while it waits for the weights of all or makes its
+ * targets.  Rows that a mask leaves out would be brought for nothing.
  */
 template <typename T> PLB_DEVICE void plb_prefetch_rows(const plb_loss_parameters &p)
 {

@@ -39,7 +39,7 @@ extern "C" {
  * 400 patches, but for float64 logits, targets are kept: with POSLABEL_NORMALIZATION_ROW in 8 * N * (w + 2) bytes, with
  * POSLABEL_NORMALIZATION_REFERENCE in 4 * N * (N + 32) bytes per thread, of which a thread touches what its positions
  * need.  On CUDA: with the filter a byte a row, and for grids whose sides add up to more than 1279 (float64 logits: 852)
- * 24 * (h + w) + 32 bytes (40 * (h + w) + 48), filled by two launches more.
+ * 24 * (h + w) + 16 bytes (40 * (h + w) + 32), filled by two launches more.
  *
  * Also POSLABEL_ERROR_INVALID: a bad grid; C other than N; positions NULL or out of range; sigma negative, NaN or
  * infinite; an unknown normalization; confidence_filter other than 0 and 1.  A logit of -inf in a class whose target

@@ -12,8 +12,7 @@ Runs the CUDA benchmark with --smoke and, of what it measures, TEXT; and prints 
     shared       turns of shared memory for the same KiB, and times the fewest that as many bytes could do with
     shuffles     which take a turn each
 
-and with --lines the N lines of source that take most turns.  A multiprocessor has one turn a cycle.  One of an H200, at
-the speed of its copies, would have some 55 cycles for a KiB, by its data sheet.
+and with --lines the N lines of source that take most turns.  A multiprocessor has one turn a cycle.
 """
 
 import argparse
@@ -21,6 +20,7 @@ import collections
 import os
 import re
 import subprocess
+import sys
 import tempfile
 
 
@@ -48,14 +48,14 @@ def read(path):
     for line in open(path, encoding="utf-8"):
         words = line.split()
         if words[0] == "kernel":
-            kernel = kernels[words[1]] = {"launches": int(words[2]), "shuffles": int(words[3]), "sectors": int(words[4]) + int(words[5]), "at": []}
+            kernel = kernels[words[1]] = {"shuffles": int(words[3]), "sectors": int(words[4]) + int(words[5]), "at": []}
         else:
             kernel["at"].append((*words[:3], *map(int, words[3:])))
     return kernels
 
 
 def main():
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", default="build-traffic")
     parser.add_argument("--kib", type=int, default=1024)
     parser.add_argument("--only", default="")
@@ -63,9 +63,12 @@ def main():
     options = parser.parse_args()
     folder = os.path.join(options.build, "tests", "emulation")
     module = os.path.join(folder, "libposlabel-cuda-counted.so")
+    program = os.path.join(folder, "bench_cuda_counted")
+    if not os.path.exists(program):
+        sys.exit(f"{program} is not there: build it with gcc and without sanitizers, as --help says")
     with tempfile.NamedTemporaryFile() as counts:
         environment = dict(os.environ, EMULATION_TRAFFIC=counts.name, POSLABEL_CUDA_MODULE=os.path.abspath(module))
-        subprocess.run([os.path.join(folder, "bench_cuda_counted"), f"--smoke={options.kib}", "--only", options.only],
+        subprocess.run([program, f"--smoke={options.kib}", "--only", options.only],
                        env=environment, check=True, stdout=subprocess.DEVNULL)
         kernels = read(counts.name)
     names = symbols(module, list(kernels) + sorted({at[0] for k in kernels.values() for at in k["at"]}))
