@@ -37,6 +37,10 @@ PLB_DEVICE plb_words<2> plb_cut(const plb_words<2> &a, const plb_words<2> &b, in
 
 enum { PLB_ANY_SHIFT = -1 };
 
+template <int SHIFT> struct plb_known_shift {
+    enum { shift = SHIFT };
+};
+
 /* The four elements that begin SHIFT, or else `shift`, into the eight of a and b. */
 template <int SHIFT> PLB_DEVICE plb_words<4> plb_cut_by(const plb_words<4> &a, const plb_words<4> &b, int shift)
 {

@@ -61,6 +61,23 @@ template <typename T, int LANES, int SLOTS> struct plb_cut_row {
             return __all_sync(0xffffffffu, shift == __shfl_sync(0xffffffffu, shift, 0)) ? shift : PLB_ANY_SHIFT;
     }
 
+    /* Calls act(known) with a constant for the shift that all rows of the warp have, or for any. */
+    template <typename Act> PLB_DEVICE static void by_shift(int shift, Act act)
+    {
+        switch (shift_of_warp(shift)) {
+        case 0:
+            return act(plb_known_shift<0>());
+        case 1:
+            return act(plb_known_shift<1>());
+        case 2:
+            return act(plb_known_shift<2>());
+        case 3:
+            return act(plb_known_shift<3>());
+        default:
+            return act(plb_known_shift<PLB_ANY_SHIFT>());
+        }
+    }
+
     /* Whether a row can end before slot k + 1 of a lane begins. */
     PLB_DEVICE static constexpr bool may_end(int k)
     {
@@ -117,22 +134,7 @@ template <typename T, int LANES, int SLOTS> struct plb_cut_row {
                         seams->load[k * WARPS + own / WIDTH] = bits[k].bits;
                 PLB_BARRIER();
             }
-        switch (shift_of_warp(row.shift)) {
-        case 0:
-            open_by<0>(row.shift, bits, value);
-            break;
-        case 1:
-            open_by<1>(row.shift, bits, value);
-            break;
-        case 2:
-            open_by<2>(row.shift, bits, value);
-            break;
-        case 3:
-            open_by<3>(row.shift, bits, value);
-            break;
-        default:
-            open_by<PLB_ANY_SHIFT>(row.shift, bits, value);
-        }
+        by_shift(row.shift, [&]([[maybe_unused]] auto known) { open_by<known.shift>(row.shift, bits, value); });
         const plb_real<T> beyond = classes ? -(plb_real<T>)INFINITY : (plb_real<T>)0;
         const int left = length - own * PLB_SLOT;
 #pragma unroll
@@ -183,22 +185,8 @@ template <typename T, int LANES, int SLOTS> struct plb_cut_row {
         T *const pieces = plb_as_is(to.own - to.shift);
         const int end = classes + to.shift, last = (end - 1) / PLB_SLOT; /* the piece in which the row ends */
         slot ends[2]; /* the first and the last piece, in the lanes that have them */
-        switch (shift_of_warp(to.shift)) {
-        case 0:
-            store_by<0>(to, pieces, last, length, slots, ends);
-            break;
-        case 1:
-            store_by<1>(to, pieces, last, length, slots, ends);
-            break;
-        case 2:
-            store_by<2>(to, pieces, last, length, slots, ends);
-            break;
-        case 3:
-            store_by<3>(to, pieces, last, length, slots, ends);
-            break;
-        default:
-            store_by<PLB_ANY_SHIFT>(to, pieces, last, length, slots, ends);
-        }
+        by_shift(to.shift,
+                 [&]([[maybe_unused]] auto known) { store_by<known.shift>(to, pieces, last, length, slots, ends); });
         if (to.is_first && to.shift)
 #pragma unroll
             for (int e = 1; e < PLB_SLOT; e++)
