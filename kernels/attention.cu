@@ -184,19 +184,6 @@ PLB_DEVICE void weigh_tokens(const attention_run &run, long long image, long lon
 
 /* ---- softmax ---- */
 
-/* The largest number of the block, for all of its threads. */
-PLB_DEVICE double block_highest(double value, double *partial)
-{
-    value = plb_warp_highest(value);
-    PLB_BARRIER(); /* no warp overwrites what another still reads of before */
-    if (threadIdx.x % 32 == 0)
-        partial[threadIdx.x / 32] = value;
-    PLB_BARRIER(); /* all warps have written theirs */
-    for (int warp = 0; warp < WARPS; warp++)
-        value = fmax(value, partial[warp]);
-    return value;
-}
-
 PLB_DEVICE double similarity_at(const attention_run &run, const plb_images &ids, long long image, long long r,
                                 const double *similarity, bool report)
 {
@@ -216,7 +203,7 @@ PLB_DEVICE void store_softmax(const attention_run &run, const plb_images &to, co
     double max = -INFINITY, sum = 0;
     for (long long r = threadIdx.x; r < count; r += ATTENTION_THREADS)
         max = fmax(max, similarity_at(run, ids, image, r, similarity, true));
-    max = block_highest(max, partial);
+    max = plb_block_highest(max, partial);
     for (long long r = threadIdx.x; r < count; r += ATTENTION_THREADS)
         sum += exp((similarity_at(run, ids, image, r, similarity, false) - max) / run.temperature);
     sum = plb_block_sum(sum, partial);

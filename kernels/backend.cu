@@ -126,6 +126,12 @@ static cudaError_t is_capturing(cudaStream_t stream, bool *capturing)
     return error;
 }
 
+poslabel_status plb_cuda_is_captured(const plb_call *call, bool *captured)
+{
+    return plb_cuda_check(call, is_capturing(plb_cuda_of(call)->stream, captured),
+                          "asking whether the stream is captured");
+}
+
 /* `user` is the context's plb_cuda, which learns of a fault that only shows here. */
 static void *default_allocate(void *user, size_t size, void *stream)
 {
@@ -154,7 +160,7 @@ static poslabel_status allocate(const plb_call *call, size_t size, void **data)
     poslabel_status status = enter(call, &previous);
     if (status != POSLABEL_OK)
         return status;
-    status = plb_cuda_check(call, is_capturing(cuda->stream, &capturing), "asking whether the stream is captured");
+    status = plb_cuda_is_captured(call, &capturing);
     if (status == POSLABEL_OK && capturing)
         status = plb_cuda_fail(call, POSLABEL_ERROR_INVALID,
                                "the workspace would grow while the stream is captured; call poslabel_context_reserve() "
@@ -326,8 +332,7 @@ static poslabel_status synchronize_now(const plb_call *call, const int *)
     const plb_cuda *const cuda = plb_cuda_of(call);
     plb_findings found;
     bool capturing;
-    poslabel_status status =
-        plb_cuda_check(call, is_capturing(cuda->stream, &capturing), "asking whether the stream is captured");
+    poslabel_status status = plb_cuda_is_captured(call, &capturing);
     if (status != POSLABEL_OK)
         return status;
     if (capturing)

@@ -73,6 +73,9 @@ poslabel_status plb_cuda_workspace(const plb_call *call, size_t size, void **dat
 /* POSLABEL_OK, or the status and message of a failed CUDA function.  `what` is what it was to do: "the launch". */
 poslabel_status plb_cuda_check(const plb_call *call, cudaError_t error, const char *what);
 
+/* Whether the context's stream is being captured: then nothing may be allocated or waited for. */
+poslabel_status plb_cuda_is_captured(const plb_call *call, bool *captured);
+
 /* How many blocks of a kernel the device holds at once, at least 1.  If that cannot be had, the next launch fails. */
 template <typename... Parameters>
 static int plb_resident_blocks(plb_cuda *cuda, void (*kernel)(Parameters...), int threads, size_t shared)

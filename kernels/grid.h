@@ -65,6 +65,19 @@ PLB_DEVICE double plb_block_sum(double value, double *partial)
     return sum[0];
 }
 
+/* The highest value of a block, for every thread; `partial` holds a value a warp. */
+PLB_DEVICE double plb_block_highest(double value, double *partial)
+{
+    value = plb_warp_highest(value);
+    PLB_BARRIER();
+    if (threadIdx.x % 32 == 0)
+        partial[threadIdx.x / 32] = value;
+    PLB_BARRIER();
+    for (unsigned warp = 0; warp < blockDim.x / 32; warp++)
+        value = plb_highest(value, partial[warp]);
+    return value;
+}
+
 /* The sums of what every block left, COUNT numbers each, in an order that depends on the number of blocks alone. */
 template <int COUNT> PLB_DEVICE void plb_sums_of_blocks(double (&sum)[COUNT], const double *of_blocks, double *partial)
 {

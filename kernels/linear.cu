@@ -7,7 +7,8 @@
  * the sums of the chunks are carried from launch to launch on the device.
  *
  * For 16-bit tensors the products want the gradient of the logits in 16 bits too.  In float16 it is scaled by a power
- * of two near the number of rows, since the gradients of a mean are small enough to be lost otherwise.
+ * of two, since the gradients of a mean are small enough to be lost otherwise; what is right depends on weights and
+ * grad_loss, and is found along with the sum of weights.
  */
 #include "linear.h"
 
@@ -77,8 +78,8 @@ struct linear_run {
     int blocks;                                                            /* of the row losses */
     plb_loss_parameters parameters;
     /* in the workspace */
-    double *weight_sum, *weigh_partial, *bias_sums;
-    float *factors; /* float16 gradients: see plb_linear_factors() */
+    double *weight_sum, *weighed, *bias_sums;
+    float *factors; /* see plb_linear_weigh() */
     plb_loss_sums *totals, *sums;
     char *bias, *weight, *weight_sums, *logits, *short_grad, *features, *grad_features, *cublas_workspace;
     size_t cublas_size;
@@ -106,7 +107,7 @@ static size_t cut(linear_run *run, long long rows, char *base)
     run->weight_sum = (double *)take(base, &used, sizeof(double));
     run->factors = (float *)take(base, &used, PLB_LINEAR_FACTORS * sizeof(float));
     run->totals = (plb_loss_sums *)take(base, &used, sizeof(plb_loss_sums));
-    run->weigh_partial = (double *)take(base, &used, MOST_WEIGH_BLOCKS * sizeof(double));
+    run->weighed = (double *)take(base, &used, 2 * MOST_WEIGH_BLOCKS * sizeof(double));
     run->sums = (plb_loss_sums *)take(base, &used, (size_t)run->blocks * (sizeof(plb_loss_sums) + sizeof(double)));
     run->bias = job->bias.data ? take(base, &used, classes * real) : NULL;
     run->bias_sums = job->grad_bias.data ? (double *)take(base, &used, classes * sizeof(double)) : NULL;
@@ -163,6 +164,14 @@ static poslabel_status open_cublas(linear_run *run)
     poslabel_status status = POSLABEL_OK;
     if (!cuda->cublas) {
         cublasHandle_t handle;
+        bool captured;
+        status = plb_cuda_is_captured(run->call, &captured);
+        if (status == POSLABEL_OK && captured)
+            status = plb_cuda_fail(run->call, POSLABEL_ERROR_INVALID,
+                                   "the first call of a context opens cuBLAS, which cannot be done while the stream is "
+                                   "captured; make one before");
+        if (status != POSLABEL_OK)
+            return status;
         status = check(run->call, cublasCreate(&handle), "opening cuBLAS");
         if (status != POSLABEL_OK)
             return status;
@@ -266,8 +275,8 @@ static poslabel_status chunk_gradients(const linear_run *run, long long first, l
         status = plb_linear_add_columns(run->call, run->logits, run->is_double, rows, (int)classes, run->pitch,
                                         run->bias_sums);
     if (status == POSLABEL_OK && run->is_short && (job->grad_features.data || job->grad_weight.data)) {
-        status = plb_linear_narrow(run->call, (const float *)run->logits, run->short_grad, rows * run->pitch,
-                                   job->features.dtype, run->factors);
+        status = plb_linear_narrow(run->call, (const float *)run->logits, run->short_grad, rows, (int)classes,
+                                   run->pitch, job->features.dtype, run->factors);
         gradient = run->short_grad;
     }
     if (status == POSLABEL_OK && job->grad_features.data) {
@@ -331,16 +340,14 @@ static poslabel_status begin(linear_run *run)
         status = zero(run, run->bias_sums, classes * sizeof(double));
     if (status == POSLABEL_OK)
         status = zero(run, run->weight_sums, classes * (size_t)job->channels * real_size(run));
-    /* what lies between two rows of logits is multiplied by nothing, but it is converted */
-    if (status == POSLABEL_OK && run->is_short && run->pitch != job->loss.classes)
-        status = zero(run, run->logits, (size_t)run->chunk * (size_t)run->pitch * sizeof(float));
     if (status == POSLABEL_OK && run->copies_weight)
         status = plb_linear_gather(run->call, NULL, &job->weight, 0, (long long)classes, run->weight, job->channels);
     if (status == POSLABEL_OK && job->bias.data)
         status = plb_linear_widen(run->call, &job->bias, run->bias, run->is_double, (int)classes);
     if (status == POSLABEL_OK)
-        status = plb_linear_weigh(run->call, p, run->weight_sum, run->weigh_partial,
-                                  blocks < MOST_WEIGH_BLOCKS ? (int)blocks : (int)MOST_WEIGH_BLOCKS);
+        status = plb_linear_weigh(run->call, p, run->weight_sum, run->weighed,
+                                  blocks < MOST_WEIGH_BLOCKS ? (int)blocks : (int)MOST_WEIGH_BLOCKS,
+                                  run->type == CUDA_R_16F, run->is_short ? run->factors : NULL);
 
     p->logits =
         plb_view_rows{run->logits, 0, 0, run->pitch * (long long)real_size(run), run->is_double ? PLB_F64 : PLB_F32};
@@ -353,9 +360,7 @@ static poslabel_status begin(linear_run *run)
     p->weigh_first = false;
     if (!p->normalizer.at)
         p->normalizer = plb_scalar{(char *)run->weight_sum, PLB_F64};
-    return status == POSLABEL_OK && run->is_short
-               ? plb_linear_factors(run->call, p, run->type == CUDA_R_16F, run->factors)
-               : status;
+    return status;
 }
 
 static poslabel_status finish(const linear_run *run)

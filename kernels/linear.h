@@ -13,9 +13,19 @@ static inline long long plb_blocks_for(const plb_call *call, long long items)
     return wanted < most ? wanted : most;
 }
 
-/* W, the sum of the weights of all rows, to *sum; reports rows that are not allowed.  `partial` holds one a block. */
-poslabel_status plb_linear_weigh(const plb_call *call, const plb_loss_parameters *p, double *sum, double *partial,
-                                 int blocks);
+/*
+ * Scales for gradients in 16 bits, on the device, for what they depend on may be known only there: what the gradients
+ * of the logits are multiplied by, what undoes it, 0 and 1.
+ */
+enum { PLB_LINEAR_NARROWS, PLB_LINEAR_WIDENS, PLB_LINEAR_ZERO, PLB_LINEAR_ONE, PLB_LINEAR_FACTORS };
+
+/*
+ * W, the sum of the weights of all rows, to *sum; reports rows that are not allowed.  `of_blocks` holds two numbers a
+ * block.  `factors`: NULL, or is filled; with `scales` by a power of two that brings the largest gradient which any row
+ * can have near the end of float16, else by 1.
+ */
+poslabel_status plb_linear_weigh(const plb_call *call, const plb_loss_parameters *p, double *sum, double *of_blocks,
+                                 int blocks, bool scales, float *factors);
 
 /*
  * to[r] = row first + r of `from`, rows of `pitch` elements.  With `p` the rows are features, and zeros where a row
@@ -28,16 +38,9 @@ poslabel_status plb_linear_gather(const plb_call *call, const plb_loss_parameter
 poslabel_status plb_linear_scatter(const plb_call *call, const plb_rows *grad_features, long long first, long long rows,
                                    const void *from, long long pitch);
 
-/*
- * Scales for gradients in 16 bits, on the device, for what they depend on may be known only there: a power of two that
- * brings the gradients of a row of weight 1 near 1, or 1 if not `scales`; what undoes it; 0 and 1.
- */
-enum { PLB_LINEAR_NARROWS, PLB_LINEAR_WIDENS, PLB_LINEAR_ZERO, PLB_LINEAR_ONE, PLB_LINEAR_FACTORS };
-poslabel_status plb_linear_factors(const plb_call *call, const plb_loss_parameters *p, bool scales, float *factors);
-
-/* to = from * factors[PLB_LINEAR_NARROWS] in 16 bits, for rows * pitch floats. */
-poslabel_status plb_linear_narrow(const plb_call *call, const float *from, void *to, long long count, int dtype,
-                                  const float *factors);
+/* to = from * factors[PLB_LINEAR_NARROWS] in 16 bits: rows of `classes` elements, `pitch` apart in both. */
+poslabel_status plb_linear_narrow(const plb_call *call, const float *from, void *to, long long rows, int classes,
+                                  long long pitch, int dtype, const float *factors);
 
 /* sums[c] += the sum of column c of `gradient`, floats or doubles; in the order of the rows. */
 poslabel_status plb_linear_add_columns(const plb_call *call, const void *gradient, bool is_double, long long rows,

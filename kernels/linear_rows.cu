@@ -5,27 +5,62 @@
  */
 #include "linear.h"
 #include "loss_weights.h"
+#include "slots.h"
 
-__global__ void linear_weigh_kernel(const plb_loss_parameters p, double *sum, double *partial_of_block)
+/*
+ * Scales that bring elements of up to `highest` below 2^15, where float16 ends at 65504.  A factor of 2^14 above 1
+ * costs nothing, as products are summed in float32, and keeps all digits of elements 2^-28 times as large.
+ */
+PLB_DEVICE void store_factors(double highest, bool scales, float *factors)
+{
+    const int exponent = scales && highest > 0 && highest <= DBL_MAX ? ilogb(highest) - 14 : 0;
+    const double scale = ldexp(1.0, exponent < -100 ? 100 : exponent > 100 ? -100 : -exponent);
+    factors[PLB_LINEAR_NARROWS] = (float)scale;
+    factors[PLB_LINEAR_WIDENS] = (float)(1 / scale);
+    factors[PLB_LINEAR_ZERO] = 0;
+    factors[PLB_LINEAR_ONE] = 1;
+}
+
+__global__ void linear_weigh_kernel(const plb_loss_parameters p, double *sum, double *sum_of_block,
+                                    double *highest_of_block, bool scales, float *factors)
 {
     PLB_SHARED(double, partial, PLB_LOSS_WARPS);
     PLB_SHARED(int, is_last, 1);
-    const plb_thread_sums sums = plb_weigh(p);
-    const double of_block = plb_block_sum(sums.weight, partial);
-    if (threadIdx.x == 0)
-        partial_of_block[blockIdx.x] = of_block;
+    const long long step = (long long)gridDim.x * blockDim.x;
+    double weight = 0, highest = 0;
+    for (long long r = (long long)blockIdx.x * blockDim.x + threadIdx.x; r < p.rows; r += step) {
+        double of_row = plb_use_of_row(p, r, true).weight;
+        weight += of_row;
+        if (scales && of_row != 0 && p.row_grad_loss.data)
+            of_row *= fabs(plb_load_number(plb_view_row(p.row_grad_loss, r), p.row_grad_loss.dtype));
+        if (of_row <= DBL_MAX) /* what is infinite or NaN stays so at any scale */
+            highest = plb_highest(highest, of_row);
+    }
+    weight = plb_block_sum(weight, partial);
+    highest = plb_block_highest(highest, partial);
+    if (threadIdx.x == 0) {
+        sum_of_block[blockIdx.x] = weight;
+        highest_of_block[blockIdx.x] = highest;
+    }
     if (!plb_is_last_block(p.state, is_last))
         return;
     double all[1];
-    plb_sums_of_blocks(all, partial_of_block, partial);
-    if (threadIdx.x == 0)
-        *sum = all[0];
+    plb_sums_of_blocks(all, sum_of_block, partial);
+    for (unsigned block = threadIdx.x; block < gridDim.x; block += blockDim.x)
+        highest = plb_highest(highest, *(const volatile double *)(highest_of_block + block));
+    highest = plb_block_highest(highest, partial);
+    if (threadIdx.x != 0)
+        return;
+    *sum = all[0];
+    if (factors)
+        store_factors(highest * fabs(plb_scale_of(p, all[0]).upstream), scales, factors);
 }
 
-poslabel_status plb_linear_weigh(const plb_call *call, const plb_loss_parameters *p, double *sum, double *partial,
-                                 int blocks)
+poslabel_status plb_linear_weigh(const plb_call *call, const plb_loss_parameters *p, double *sum, double *of_blocks,
+                                 int blocks, bool scales, float *factors)
 {
-    return plb_launch(call, PLB_INDEPENDENT, linear_weigh_kernel, blocks, PLB_LOSS_THREADS, 0, *p, sum, partial);
+    return plb_launch(call, PLB_INDEPENDENT, linear_weigh_kernel, blocks, PLB_LOSS_THREADS, 0, *p, sum, of_blocks,
+                      of_blocks + blocks, scales, factors);
 }
 
 /* A warp copies a row of elements of 2, 4 or 8 bytes, or clears it. */
@@ -83,41 +118,43 @@ poslabel_status plb_linear_scatter(const plb_call *call, const plb_rows *grad_fe
                       plb_view_of(grad_features), first, rows, grad_features->length, (const char *)from, pitch);
 }
 
-/* One thread. */
-__global__ void linear_factors_kernel(const plb_loss_parameters p, bool scales, float *factors)
-{
-    const double upstream = fabs(plb_scale_of(p, 0).upstream);
-    const int exponent = scales && upstream > 0 && upstream <= DBL_MAX ? ilogb(upstream) : 0;
-    const double scale = ldexp(1.0, exponent < -100 ? 100 : exponent > 100 ? -100 : -exponent);
-    factors[PLB_LINEAR_NARROWS] = (float)scale;
-    factors[PLB_LINEAR_WIDENS] = (float)(1 / scale);
-    factors[PLB_LINEAR_ZERO] = 0;
-    factors[PLB_LINEAR_ONE] = 1;
-}
-
-poslabel_status plb_linear_factors(const plb_call *call, const plb_loss_parameters *p, bool scales, float *factors)
-{
-    return plb_launch(call, PLB_INDEPENDENT, linear_factors_kernel, 1, 1, 0, *p, scales, factors);
-}
-
-__global__ void linear_narrow_kernel(const float *from, unsigned short *to, long long count, int dtype,
+/* One warp a row.  What lies between two rows is not read; up to three zeros are written there. */
+template <typename T>
+__global__ void linear_narrow_kernel(const float *from, T *to, long long rows, int classes, long long pitch,
                                      const float *factors)
 {
     const float scale = factors[PLB_LINEAR_NARROWS];
-    const long long step = (long long)gridDim.x * blockDim.x;
-    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += step) {
-        if (dtype == PLB_F16)
-            ((__half *)to)[i] = __float2half_rn(from[i] * scale);
-        else
-            ((__nv_bfloat16 *)to)[i] = __float2bfloat16_rn(from[i] * scale);
-    }
+    const int lane = (int)threadIdx.x % 32;
+    const long long step = (long long)gridDim.x * (blockDim.x / 32);
+    for (long long r = (long long)blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32; r < rows; r += step)
+        for (int c = lane * PLB_SLOT; c < classes; c += 32 * PLB_SLOT) {
+            const float *const at = from + r * pitch + c;
+            plb_slot_bits<float> wide;
+            plb_slot_bits<T> narrow;
+            float value[PLB_SLOT];
+            if (classes - c >= PLB_SLOT)
+                wide.bits = plb_load_words(at, (plb_words<4> *)NULL);
+            else
+                for (int e = 0; e < classes - c; e++)
+                    wide.element[e] = at[e];
+            plb_open_slot(wide, value);
+#pragma unroll
+            for (int e = 0; e < PLB_SLOT; e++)
+                value[e] *= scale;
+            plb_close_slot(&narrow, value);
+            plb_store_words(to + r * pitch + c, narrow.bits);
+        }
 }
 
-poslabel_status plb_linear_narrow(const plb_call *call, const float *from, void *to, long long count, int dtype,
-                                  const float *factors)
+poslabel_status plb_linear_narrow(const plb_call *call, const float *from, void *to, long long rows, int classes,
+                                  long long pitch, int dtype, const float *factors)
 {
-    return plb_launch(call, PLB_INDEPENDENT, linear_narrow_kernel, plb_blocks_for(call, count), 256, 0, from,
-                      (unsigned short *)to, count, dtype, factors);
+    const long long blocks = plb_blocks_for(call, rows * 32);
+    if (dtype == PLB_F16)
+        return plb_launch(call, PLB_INDEPENDENT, linear_narrow_kernel<__half>, blocks, 256, 0, from, (__half *)to, rows,
+                          classes, pitch, factors);
+    return plb_launch(call, PLB_INDEPENDENT, linear_narrow_kernel<__nv_bfloat16>, blocks, 256, 0, from,
+                      (__nv_bfloat16 *)to, rows, classes, pitch, factors);
 }
 
 enum { COLUMNS = 8, COLUMN_THREADS = 1024, COLUMN_ROWS = COLUMN_THREADS / COLUMNS };

@@ -75,19 +75,6 @@ struct plb_thread_sums {
     int bad;
 };
 
-/* The weights of the rows r = first, first + step, ...: a thread's share of their sum. */
-PLB_DEVICE plb_thread_sums plb_weigh(const plb_loss_parameters &p)
-{
-    const long long step = (long long)gridDim.x * blockDim.x;
-    plb_thread_sums sums = {0, 0, 0, 0};
-    for (long long r = (long long)blockIdx.x * blockDim.x + threadIdx.x; r < p.rows; r += step) {
-        const plb_row_use use = plb_use_of_row(p, r, true);
-        sums.weight += use.weight;
-        sums.bad += use.is_bad;
-    }
-    return sums;
-}
-
 PLB_DEVICE void plb_store_scalar(const plb_scalar &scalar, double value)
 {
     if (scalar.at)

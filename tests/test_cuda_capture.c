@@ -5,6 +5,7 @@
  * is being captured and spoil the capture.
  */
 #include "cuda.h"
+#include "linear.h"
 #include "test.h"
 
 #define INVALID POSLABEL_ERROR_INVALID
@@ -104,6 +105,45 @@ static void replays_are_calls(void **state)
         replays(CUDA_NON_BLOCKING, true);
 }
 
+/* Each operation, and that a call only queues: its graph gives the bits of the call, however often. */
+static void every_operation(void **state)
+{
+    (void)state;
+    (void)cuda();
+    for (int number = 0; number < operation_count(); number++) {
+        void *const stream = cuda_stream_new(CUDA_NON_BLOCKING);
+        poslabel_context *const context = context_on(stream);
+        operation op;
+        size_t size;
+        operation_new(&op, number, 30);
+        test_case_is("%s %s", op.name, op.variant);
+        expect_ok(context, operation_call(context, &op));
+        unsigned char *const want = operation_outputs(&op, &size);
+        if (op.outputs[0]) { /* else it is done on the host */
+            operation_reset(&op);
+            cuda_ok(cuda()->begin_capture(stream, CUDA_CAPTURE_GLOBAL));
+            if (operation_call(context, &op) != POSLABEL_OK)
+                test_fail("%s", poslabel_context_message(context));
+            void *const graph = end_capture(stream);
+            assert_true(operation_is_untouched(&op));
+            for (int round = 0; round < 2; round++) {
+                operation_reset(&op);
+                cuda_ok(cuda()->launch(graph, stream));
+                expect_ok(context, poslabel_context_synchronize(context));
+                unsigned char *const got = operation_outputs(&op, &size);
+                expect_same_bits("outputs", got, want, size, 1);
+                free(got);
+            }
+            cuda_ok(cuda()->destroy_executable(graph));
+        }
+        free(want);
+        operation_free(&op);
+        poslabel_context_destroy(context);
+        cuda_ok(cuda()->stream_destroy(stream));
+    }
+    test_case_is("%s", "");
+}
+
 /* Growth and waiting are refused, say why, and leave the capture as it is. */
 static void what_a_capture_refuses(void **state)
 {
@@ -168,6 +208,38 @@ static void what_a_capture_refuses(void **state)
     poslabel_context_destroy(context);
     cuda_ok(cuda()->stream_destroy(stream));
 }
+
+#ifdef TEST_HAVE_CBLAS
+/* cuBLAS allocates when it is opened: refused, and the capture goes on. */
+static void a_first_linear_head_is_refused(void **state)
+{
+    (void)state;
+    void *const stream = cuda_stream_new(CUDA_NON_BLOCKING);
+    poslabel_context *const context = context_on(stream);
+    head h = head_of_variant(&head_variants[0], dtype_f32, dtype_f32, (layout){0}, 3);
+    expect_ok(context, poslabel_context_reserve(context, 128 << 20));
+    loss_case c = case_of(0, 12);
+    head_forget_outputs(&h);
+    cuda_ok(cuda()->begin_capture(stream, CUDA_CAPTURE_GLOBAL));
+    assert_int_equal(head_call(context, &h), INVALID);
+    assert_non_null(strstr(poslabel_context_message(context), "linear_position_loss: "));
+    assert_non_null(strstr(poslabel_context_message(context), "make one before"));
+    assert_int_equal(loss_call(context, &c), POSLABEL_OK);
+    void *const graph = end_capture(stream);
+    cuda_ok(cuda()->launch(graph, stream));
+    expect_ok(context, poslabel_context_synchronize(context));
+    assert_true(head_outputs_untouched(&h));
+    expect_ok(context, head_call(context, &h));
+    head_answer a = head_solve(&h);
+    expect_head(&h, &a);
+    head_answer_free(&a);
+    cuda_ok(cuda()->destroy_executable(graph));
+    loss_case_free(&c);
+    head_free(&h);
+    poslabel_context_destroy(context);
+    cuda_ok(cuda()->stream_destroy(stream));
+}
+#endif
 
 /* A context moves to a stream that is being captured and back, from any kind of stream; nothing is ordered, nor spoilt.
  */
@@ -244,7 +316,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(replays_are_calls),
+        TEST(every_operation),
         TEST(what_a_capture_refuses),
+#ifdef TEST_HAVE_CBLAS
+        TEST(a_first_linear_head_is_refused),
+#endif
         TEST(streams_change_around_a_capture),
         TEST(replays_report),
     };

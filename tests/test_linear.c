@@ -260,6 +260,63 @@ static void large_grad_loss(void **state)
     test_case_is("%s", "");
 }
 
+/* Gradients of the logits that are far from 1, in all rows: no 16 bits hold them, but those of the weight have 32. */
+static void gradients_of_any_size(void **state)
+{
+    (void)state;
+    static const double sizes[] = {0x1p-30, 0x1p-14, 0x1p20};
+    const poslabel_dtype dtypes[] = {dtype_f16, dtype_bf16, dtype_f32};
+    poslabel_context *context = context_default();
+    for (int t = 0; t < COUNT(dtypes); t++)
+        for (int i = 0; i < COUNT(sizes); i++)
+            for (int way = 0; way < 3; way++) {
+                const head_variant v = {.kind = LOSS_EXPLICIT,
+                                        .grad_scale = way == 2 ? sizes[i] : 1,
+                                        .reduction = way == 0 ? POSLABEL_REDUCTION_NONE : POSLABEL_REDUCTION_SUM,
+                                        .row_grad_loss = way == 0,
+                                        .weights = way == 1};
+                head h = head_of_variant(&v, dtypes[t], dtype_f32, (layout){0}, 86);
+                tensor *const scaled = way == 0 ? h.loss.grad_loss : h.loss.weights;
+                for (int64_t r = 0; way < 2 && r < scaled->count; r++)
+                    tensor_set(scaled, r, tensor_get(scaled, r) * sizes[i]);
+                test_case_is("%s, way %d, gradients of %g", dtype_name(dtypes[t]), way, sizes[i]);
+                tensor_free(h.grad_features);
+                h.grad_features = NULL;
+                head_answer a = head_solve(&h);
+                expect_ok(context, head_call(context, &h));
+                expect_head(&h, &a);
+                head_answer_free(&a);
+                head_free(&h);
+            }
+    poslabel_context_destroy(context);
+    test_case_is("%s", "");
+}
+
+/* One gradient that is much larger than all others, wherever it is. */
+static void one_large_gradient(void **state)
+{
+    (void)state;
+    poslabel_context *context = context_default();
+    const int64_t rows = 900;
+    for (int64_t at = 100; at < rows; at += 256) {
+        head h = head_new(LOSS_EXPLICIT, (poslabel_grid){2, 3}, dtype_f16, dtype_f32, 1, &rows, 21, (layout){0},
+                          POSLABEL_REDUCTION_NONE, 87);
+        h.loss.grad_loss = tensor_new(dtype_f32, 1, &rows);
+        tensor_fill(h.loss.grad_loss, 1);
+        tensor_set(h.loss.grad_loss, at, 0x1p20);
+        tensor_free(h.grad_features);
+        h.grad_features = NULL;
+        test_case_is("row %lld", (long long)at);
+        head_answer a = head_solve(&h);
+        expect_ok(context, head_call(context, &h));
+        expect_head(&h, &a);
+        head_answer_free(&a);
+        head_free(&h);
+    }
+    poslabel_context_destroy(context);
+    test_case_is("%s", "");
+}
+
 static void expect_all(const char *what, const tensor *t, double value)
 {
     for (int64_t i = 0; i < t->count; i++)
@@ -377,6 +434,8 @@ int main(void)
         cmocka_unit_test(accumulation),
         cmocka_unit_test(rows_that_do_not_count),
         cmocka_unit_test(large_grad_loss),
+        cmocka_unit_test(gradients_of_any_size),
+        cmocka_unit_test(one_large_gradient),
         cmocka_unit_test(nothing_counts),
         cmocka_unit_test(strange_strides),
     };
