@@ -239,6 +239,37 @@ static void a_first_linear_head_is_refused(void **state)
     poslabel_context_destroy(context);
     cuda_ok(cuda()->stream_destroy(stream));
 }
+
+/* In float16 gradients are scaled as their size asks for, which each launch of a graph finds anew. */
+static void replays_find_the_scale(void **state)
+{
+    (void)state;
+    const head_variant variant = {.kind = LOSS_EXPLICIT, .grad_scale = 1, .grad_loss = true};
+    void *const stream = cuda_stream_new(CUDA_NON_BLOCKING);
+    poslabel_context *const context = context_on(stream);
+    head h = head_of_variant(&variant, dtype_f16, dtype_f32, (layout){0}, 4);
+    tensor_free(h.grad_features); /* 16 bits hold no gradients as large and as small as these */
+    h.grad_features = NULL;
+    expect_ok(context, head_call(context, &h));
+    cuda_ok(cuda()->begin_capture(stream, CUDA_CAPTURE_GLOBAL));
+    assert_int_equal(head_call(context, &h), POSLABEL_OK);
+    void *const graph = end_capture(stream);
+    for (int round = 0; round < 3; round++) {
+        tensor_set(h.loss.grad_loss, 0, round == 0 ? 0x1p20 : round == 1 ? 0x1p-30 : 3);
+        head_forget_outputs(&h);
+        cuda_ok(cuda()->launch(graph, stream));
+        expect_ok(context, poslabel_context_synchronize(context));
+        test_case_is("grad_loss %g", tensor_get(h.loss.grad_loss, 0));
+        head_answer a = head_solve(&h);
+        expect_head(&h, &a);
+        head_answer_free(&a);
+    }
+    test_case_is("%s", "");
+    cuda_ok(cuda()->destroy_executable(graph));
+    head_free(&h);
+    poslabel_context_destroy(context);
+    cuda_ok(cuda()->stream_destroy(stream));
+}
 #endif
 
 /* A context moves to a stream that is being captured and back, from any kind of stream; nothing is ordered, nor spoilt.
@@ -320,6 +351,7 @@ int main(void)
         TEST(what_a_capture_refuses),
 #ifdef TEST_HAVE_CBLAS
         TEST(a_first_linear_head_is_refused),
+        TEST(replays_find_the_scale),
 #endif
         TEST(streams_change_around_a_capture),
         TEST(replays_report),
