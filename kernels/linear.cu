@@ -78,7 +78,7 @@ struct linear_run {
     int blocks;                                                            /* of the row losses */
     plb_loss_parameters parameters;
     /* in the workspace */
-    double *weight_sum, *weighed, *bias_sums;
+    double *weight_sum, *weighed, *bias_sums, *of_slabs;
     float *factors; /* see plb_linear_weigh() */
     plb_loss_sums *totals, *sums;
     char *bias, *weight, *weight_sums, *logits, *short_grad, *features, *grad_features, *cublas_workspace;
@@ -113,6 +113,11 @@ static size_t cut(linear_run *run, long long rows, char *base)
     run->bias_sums = job->grad_bias.data ? (double *)take(base, &used, classes * sizeof(double)) : NULL;
     run->weight = run->copies_weight ? take(base, &used, plb_size_mul(classes, (size_t)job->channels * size)) : NULL;
     run->weight_sums = run->sums_apart ? take(base, &used, plb_size_mul(classes, (size_t)job->channels) * real) : NULL;
+    run->of_slabs =
+        job->grad_bias.data
+            ? (double *)take(base, &used,
+                             plb_size_mul(classes * sizeof(double), (size_t)plb_linear_slabs(run->call, rows)))
+            : NULL;
     run->cublas_workspace = take(base, &used, run->cublas_size);
     run->logits = take(base, &used, plb_size_mul(chunk, (size_t)run->pitch * real));
     run->short_grad = run->is_short ? take(base, &used, plb_size_mul(chunk, (size_t)run->pitch * 2)) : NULL;
@@ -271,14 +276,13 @@ static poslabel_status chunk_gradients(const linear_run *run, long long first, l
     long long weight_pitch;
     const char *const weight = weight_of(run, &weight_pitch);
     poslabel_status status = POSLABEL_OK;
-    if (job->grad_bias.data)
-        status = plb_linear_add_columns(run->call, run->logits, run->is_double, rows, (int)classes, run->pitch,
-                                        run->bias_sums);
-    if (status == POSLABEL_OK && run->is_short && (job->grad_features.data || job->grad_weight.data)) {
-        status = plb_linear_narrow(run->call, (const float *)run->logits, run->short_grad, rows, (int)classes,
-                                   run->pitch, job->features.dtype, run->factors);
+    const bool rounds = run->is_short && (job->grad_features.data || job->grad_weight.data);
+    if (rounds || job->grad_bias.data)
+        status = plb_linear_round_and_sum(run->call, run->logits, run->is_double, rows, (int)classes, run->pitch,
+                                          rounds ? run->short_grad : NULL, job->features.dtype, run->factors,
+                                          run->of_slabs, run->bias_sums);
+    if (rounds)
         gradient = run->short_grad;
-    }
     if (status == POSLABEL_OK && job->grad_features.data) {
         const plb_rows *const to = &job->grad_features;
         const long long size = run->is_short ? 2 : (long long)real_size(run);

@@ -38,13 +38,17 @@ poslabel_status plb_linear_gather(const plb_call *call, const plb_loss_parameter
 poslabel_status plb_linear_scatter(const plb_call *call, const plb_rows *grad_features, long long first, long long rows,
                                    const void *from, long long pitch);
 
-/* to = from * factors[PLB_LINEAR_NARROWS] in 16 bits: rows of `classes` elements, `pitch` apart in both. */
-poslabel_status plb_linear_narrow(const plb_call *call, const float *from, void *to, long long rows, int classes,
-                                  long long pitch, int dtype, const float *factors);
+/*
+ * What else the gradient of the logits is needed for, in one pass over rows `pitch` elements apart.  `to`: NULL, or
+ * receives floats times factors[PLB_LINEAR_NARROWS] in the 16 bits of `dtype`, rows as far apart.  `of_slabs`: NULL, or
+ * sums[c] += the sum of column c, with memory for plb_linear_slabs() * classes numbers in between.
+ */
+poslabel_status plb_linear_round_and_sum(const plb_call *call, const void *gradient, bool is_double, long long rows,
+                                         int classes, long long pitch, void *to, int dtype, const float *factors,
+                                         double *of_slabs, double *sums);
 
-/* sums[c] += the sum of column c of `gradient`, floats or doubles; in the order of the rows. */
-poslabel_status plb_linear_add_columns(const plb_call *call, const void *gradient, bool is_double, long long rows,
-                                       int classes, long long pitch, double *sums);
+/* How many parts the rows are cut into to be summed: the order of sums depends on it. */
+long long plb_linear_slabs(const plb_call *call, long long rows);
 
 /* A row of any float dtype as floats or doubles. */
 poslabel_status plb_linear_widen(const plb_call *call, const plb_rows *from, void *to, bool is_double, int count);

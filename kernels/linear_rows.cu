@@ -1,11 +1,8 @@
 /*
  * The small kernels around the matrix products of a linear head.  SPDX-License-Identifier: Apache-2.0
- *
- * None of them is worth fusing further: next to the products they move little, and most find their data in the cache.
  */
 #include "linear.h"
 #include "loss_weights.h"
-#include "slots.h"
 
 /*
  * Scales that bring elements of up to `highest` below 2^15, where float16 ends at 65504.  A factor of 2^14 above 1
@@ -63,17 +60,24 @@ poslabel_status plb_linear_weigh(const plb_call *call, const plb_loss_parameters
                       of_blocks + blocks, scales, factors);
 }
 
-/* A warp copies a row of elements of 2, 4 or 8 bytes, or clears it. */
+template <typename unit> PLB_DEVICE void copy_units(char *to, const char *from, bool counts, long long bytes)
+{
+    for (long long i = threadIdx.x % 32; i < bytes / (long long)sizeof(unit); i += 32)
+        ((unit *)to)[i] = counts ? ((const unit *)from)[i] : unit();
+}
+
+/* A warp copies a row of elements of 2, 4 or 8 bytes, or clears it; by 16 bytes where all are at multiples of that. */
 PLB_DEVICE void copy_row(char *to, const char *from, bool counts, long long length, int size)
 {
-    for (long long i = threadIdx.x % 32; i < length; i += 32) {
-        if (size == 2)
-            ((unsigned short *)to)[i] = counts ? ((const unsigned short *)from)[i] : (unsigned short)0;
-        else if (size == 4)
-            ((unsigned *)to)[i] = counts ? ((const unsigned *)from)[i] : 0u;
-        else
-            ((unsigned long long *)to)[i] = counts ? ((const unsigned long long *)from)[i] : 0ull;
-    }
+    const long long bytes = length * size;
+    if ((((unsigned long long)to | (unsigned long long)from | (unsigned long long)bytes) & 15) == 0)
+        copy_units<uint4>(to, from, counts, bytes);
+    else if (size == 2)
+        copy_units<unsigned short>(to, from, counts, bytes);
+    else if (size == 4)
+        copy_units<unsigned>(to, from, counts, bytes);
+    else
+        copy_units<unsigned long long>(to, from, counts, bytes);
 }
 
 /* One warp a row. */
@@ -116,85 +120,6 @@ poslabel_status plb_linear_scatter(const plb_call *call, const plb_rows *grad_fe
 {
     return plb_launch(call, PLB_INDEPENDENT, linear_scatter_kernel, plb_blocks_for(call, rows * 32), 256, 0,
                       plb_view_of(grad_features), first, rows, grad_features->length, (const char *)from, pitch);
-}
-
-/* One warp a row.  What lies between two rows is not read; up to three zeros are written there. */
-template <typename T>
-__global__ void linear_narrow_kernel(const float *from, T *to, long long rows, int classes, long long pitch,
-                                     const float *factors)
-{
-    const float scale = factors[PLB_LINEAR_NARROWS];
-    const int lane = (int)threadIdx.x % 32;
-    const long long step = (long long)gridDim.x * (blockDim.x / 32);
-    for (long long r = (long long)blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32; r < rows; r += step)
-        for (int c = lane * PLB_SLOT; c < classes; c += 32 * PLB_SLOT) {
-            const float *const at = from + r * pitch + c;
-            plb_slot_bits<float> wide;
-            plb_slot_bits<T> narrow;
-            float value[PLB_SLOT];
-            if (classes - c >= PLB_SLOT)
-                wide.bits = plb_load_words(at, (plb_words<4> *)NULL);
-            else
-                for (int e = 0; e < classes - c; e++)
-                    wide.element[e] = at[e];
-            plb_open_slot(wide, value);
-#pragma unroll
-            for (int e = 0; e < PLB_SLOT; e++)
-                value[e] *= scale;
-            plb_close_slot(&narrow, value);
-            plb_store_words(to + r * pitch + c, narrow.bits);
-        }
-}
-
-poslabel_status plb_linear_narrow(const plb_call *call, const float *from, void *to, long long rows, int classes,
-                                  long long pitch, int dtype, const float *factors)
-{
-    const long long blocks = plb_blocks_for(call, rows * 32);
-    if (dtype == PLB_F16)
-        return plb_launch(call, PLB_INDEPENDENT, linear_narrow_kernel<__half>, blocks, 256, 0, from, (__half *)to, rows,
-                          classes, pitch, factors);
-    return plb_launch(call, PLB_INDEPENDENT, linear_narrow_kernel<__nv_bfloat16>, blocks, 256, 0, from,
-                      (__nv_bfloat16 *)to, rows, classes, pitch, factors);
-}
-
-enum { COLUMNS = 8, COLUMN_THREADS = 1024, COLUMN_ROWS = COLUMN_THREADS / COLUMNS };
-
-/*
- * A block has a few columns, as many as one sector of memory holds: a matrix of some hundred columns then has dozens of
- * blocks.  Each thread adds up every 128th row, with several loads on their way; their sums are added pairwise, a
- * barrier between steps.
- */
-template <typename real>
-__global__ void __launch_bounds__(COLUMN_THREADS)
-    linear_columns_kernel(const real *gradient, long long rows, int classes, long long pitch, double *sums)
-{
-    PLB_SHARED(double, partial, COLUMN_THREADS);
-    const int thread = (int)threadIdx.x;
-    const long long column = (long long)blockIdx.x * COLUMNS + thread % COLUMNS;
-    double sum = 0;
-    if (column < classes)
-#pragma unroll 4
-        for (long long r = thread / COLUMNS; r < rows; r += COLUMN_ROWS)
-            sum += gradient[r * pitch + column];
-    partial[thread] = sum;
-    for (int step = COLUMN_THREADS / 2; step >= COLUMNS; step /= 2) {
-        PLB_BARRIER();
-        if (thread < step)
-            partial[thread] += partial[thread + step];
-    }
-    if (thread < COLUMNS && column < classes)
-        sums[column] += partial[thread];
-}
-
-poslabel_status plb_linear_add_columns(const plb_call *call, const void *gradient, bool is_double, long long rows,
-                                       int classes, long long pitch, double *sums)
-{
-    const long long blocks = ((long long)classes + COLUMNS - 1) / COLUMNS;
-    if (is_double)
-        return plb_launch(call, PLB_INDEPENDENT, linear_columns_kernel<double>, blocks, COLUMN_THREADS, 0,
-                          (const double *)gradient, rows, classes, pitch, sums);
-    return plb_launch(call, PLB_INDEPENDENT, linear_columns_kernel<float>, blocks, COLUMN_THREADS, 0,
-                      (const float *)gradient, rows, classes, pitch, sums);
 }
 
 __global__ void linear_widen_kernel(const plb_view_rows from, char *to, bool to_double, int count)

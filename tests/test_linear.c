@@ -317,6 +317,33 @@ static void one_large_gradient(void **state)
     test_case_is("%s", "");
 }
 
+/* Numbers of rows and classes around those where sums are cut otherwise. */
+static void many_rows_and_classes(void **state)
+{
+    (void)state;
+    static const poslabel_grid grids[] = {{1, 1}, {1, 3}, {7, 9}, {32, 32}, {13, 79}, {29, 71}};
+    static const int64_t numbers[] = {1, 63, 129, 330};
+    const poslabel_dtype dtypes[] = {dtype_f32, dtype_f64, dtype_f16, dtype_bf16};
+    poslabel_context *context = context_default();
+    for (int g = 0; g < COUNT(grids); g++)
+        for (int n = 0; n < COUNT(numbers); n++) {
+            if (test_leaves_out(3))
+                continue;
+            const poslabel_dtype dtype = dtypes[(g + n) % 4];
+            head h = head_new(LOSS_EXPLICIT, grids[g], dtype, dtype, 1, &numbers[n], 3, (layout){0},
+                              POSLABEL_REDUCTION_MEAN, 88);
+            test_case_is("%s, %d classes, %lld rows", dtype_name(dtype), grids[g].height * grids[g].width,
+                         (long long)numbers[n]);
+            head_answer a = head_solve(&h);
+            expect_ok(context, head_call(context, &h));
+            expect_head(&h, &a);
+            head_answer_free(&a);
+            head_free(&h);
+        }
+    poslabel_context_destroy(context);
+    test_case_is("%s", "");
+}
+
 static void expect_all(const char *what, const tensor *t, double value)
 {
     for (int64_t i = 0; i < t->count; i++)
@@ -436,6 +463,7 @@ int main(void)
         cmocka_unit_test(large_grad_loss),
         cmocka_unit_test(gradients_of_any_size),
         cmocka_unit_test(one_large_gradient),
+        cmocka_unit_test(many_rows_and_classes),
         cmocka_unit_test(nothing_counts),
         cmocka_unit_test(strange_strides),
     };

@@ -69,16 +69,17 @@ extern "C" {
  *
  * On CUDA the products are cuBLAS's, on the context's stream.  float16 and bfloat16 tensors: the gradient of the logits
  * is rounded to their dtype once more before the products for grad_features and grad_weight, as a framework's autocast
- * does.  In float16 it is scaled by a power of two for that, which brings the largest weight times grad_loss of a row to
- * the upper end of float16, so that neither the gradient of a mean over many rows vanishes nor a large one overflows.
+ * does.  In float16 it is scaled by a power of two for that, which brings the largest weight times grad_loss of a row
+ * to the upper end of float16, so that the gradient of a mean over many rows does not vanish, nor a large one overflow.
  * The same bits come out at every repetition on one GPU and version of cuBLAS, as long as cuBLAS keeps that promise of
  * its own.
  * The first call of a context opens cuBLAS, which allocates: make it before a capture, where it would be refused.
  *
- * Workspace on CUDA: 4 * C for the bias, 8 * C for grad_bias, 4 * C * D for a grad_weight of 16 bits, C * D elements for
- * a weight whose rows overlap, as much as an eighth of the limit (from 64 KiB to 32 MiB) for cuBLAS; for each row of a
- * chunk 4 * C, with 16 bits 2 * C more, and D elements for features that are copied (a mask, weights, explicit labels
- * or a normalizer, or rows on two levels) and for a grad_features with rows on two levels.
+ * Workspace on CUDA: 4 * C for the bias, 4 * C * D for a grad_weight of 16 bits, C * D elements for a weight whose rows
+ * overlap; as much as an eighth of the limit (from 64 KiB to 32 MiB) for cuBLAS; 8 * C for grad_bias, and as much again
+ * for every 64 rows of a chunk, once at least and at most twice for each multiprocessor; for each row of a chunk 4 * C,
+ * with 16 bits 2 * C more, and D elements for features that are copied (a mask, weights, explicit labels or a
+ * normalizer, or rows on two levels) and for a grad_features with rows on two levels.
  *
  * POSLABEL_ERROR_INVALID: context, args, features or weight NULL; no output; accumulate neither 0 nor 1; a
  * workspace_limit too small for chunks of one row (the message says what is needed); C or D out of range; an overlap;

@@ -23,7 +23,7 @@ MINUTES = 10
 LOSSES = ["droppos", "loss_cuda", "linear"]
 MASKS = ["masks_cuda", "masks"]
 TOKENS = ["tokens"]
-SUITES = {"attention.cu": ["attention"], "linear_rows.cu": ["linear"],
+SUITES = {"attention.cu": ["attention"], "linear_round.cu": ["linear"], "linear_rows.cu": ["linear"],
           "masks.cu": MASKS, "ranks.h": MASKS, "token_lists.h": TOKENS, "tokens.h": TOKENS, "tokens_backward.cu": TOKENS}
 
 
