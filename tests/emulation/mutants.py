@@ -6,6 +6,7 @@
 Works on a copy of the source tree, with gcc; takes an hour for all.  Ends on one line, N found, M survived.
 """
 
+import argparse
 import os
 import pathlib
 import re
@@ -45,28 +46,40 @@ def verdict(build, module, suites):
     return None
 
 
+def places(kernels, wanted):
+    """Each (file, number of a line, what synchronises there); of those that are wanted, or all."""
+    every = [(file, number, match.group(0)) for file in sorted(kernels.glob("*.*"))
+             for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), 1)
+             if (match := SYNCHRONISES.search(line))]
+    named = [{file.name, f"{file.name}:{number}"} for file, number, _ in every]
+    for name in wanted:
+        if not any(name in names for names in named):
+            sys.exit(f"nothing synchronises in {name}: a FILE of kernels/, or FILE:LINE with a barrier or fence")
+    return [place for place, names in zip(every, named) if not wanted or names & set(wanted)]
+
+
 def main():
-    wanted = sys.argv[1:]
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("place", metavar="FILE | FILE:LINE", nargs="*", help="of kernels/: masks.cu or grid.h:117")
+    wanted = parser.parse_args().place
+    places(ROOT / "kernels", wanted)
     found = survived = 0
     with tempfile.TemporaryDirectory() as directory:
         source, build = pathlib.Path(directory) / "source", pathlib.Path(directory) / "build"
         shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns("build*", ".git"))
         subprocess.run([source / ".ci" / "races.sh", build], check=True)
-        for file in sorted((source / "kernels").glob("*.*")):
+        for file, number, synchronises in places(source / "kernels", wanted):
             text = file.read_text(encoding="utf-8")
             lines = text.split("\n")
-            for number, line in enumerate(lines, 1):
-                match = SYNCHRONISES.search(line)
-                if not match or (wanted and not {file.name, f"{file.name}:{number}"} & set(wanted)):
-                    continue
-                without = line.replace(match.group(0), ";")
-                file.write_text("\n".join(lines[:number - 1] + [without] + lines[number:]), encoding="utf-8")
-                begin = time.monotonic()
-                what = verdict(build, "tests/emulation/libposlabel-cuda-emulated.so", SUITES.get(file.name, LOSSES))
-                print(f"{file.name}:{number}: {line.strip()}\n    {what or 'SURVIVED'} ({time.monotonic() - begin:.0f} s)",
-                      flush=True)
-                found += what is not None
-                survived += what is None
+            line = lines[number - 1]
+            lines[number - 1] = line.replace(synchronises, ";")
+            file.write_text("\n".join(lines), encoding="utf-8")
+            begin = time.monotonic()
+            what = verdict(build, "tests/emulation/libposlabel-cuda-emulated.so", SUITES.get(file.name, LOSSES))
+            print(f"{file.name}:{number}: {line.strip()}\n    {what or 'SURVIVED'} ({time.monotonic() - begin:.0f} s)",
+                  flush=True)
+            found += what is not None
+            survived += what is None
             file.write_text(text, encoding="utf-8")
     print(f"{found} found, {survived} survived")
     sys.exit(1 if survived else 0)
