@@ -6,6 +6,14 @@
 
 #include "linear.h"
 
+static void expect_right(poslabel_context *context, head *h)
+{
+    head_answer a = head_solve(h);
+    expect_ok(context, head_call(context, h));
+    expect_head(h, &a);
+    head_answer_free(&a);
+}
+
 static void every_dtype_and_layout(void **state)
 {
     (void)state;
@@ -28,10 +36,7 @@ static void every_dtype_and_layout(void **state)
                                      small ? "small" : "large");
                         if (small)
                             h.limit = head_least_limit(context, &h) + 2000;
-                        head_answer a = head_solve(&h);
-                        expect_ok(context, head_call(context, &h));
-                        expect_head(&h, &a);
-                        head_answer_free(&a);
+                        expect_right(context, &h);
                         head_free(&h);
                         poslabel_context_destroy(context);
                     }
@@ -250,10 +255,7 @@ static void large_grad_loss(void **state)
         head h = head_of_variant(&v, dtypes[t], dtypes[t], (layout){0}, 85);
         tensor_set(h.loss.grad_loss, 0, 65536);
         test_case_is("%s", dtype_name(dtypes[t]));
-        head_answer a = head_solve(&h);
-        expect_ok(context, head_call(context, &h));
-        expect_head(&h, &a);
-        head_answer_free(&a);
+        expect_right(context, &h);
         head_free(&h);
     }
     poslabel_context_destroy(context);
@@ -282,10 +284,7 @@ static void gradients_of_any_size(void **state)
                 test_case_is("%s, way %d, gradients of %g", dtype_name(dtypes[t]), way, sizes[i]);
                 tensor_free(h.grad_features);
                 h.grad_features = NULL;
-                head_answer a = head_solve(&h);
-                expect_ok(context, head_call(context, &h));
-                expect_head(&h, &a);
-                head_answer_free(&a);
+                expect_right(context, &h);
                 head_free(&h);
             }
     poslabel_context_destroy(context);
@@ -307,10 +306,7 @@ static void one_large_gradient(void **state)
         tensor_free(h.grad_features);
         h.grad_features = NULL;
         test_case_is("row %lld", (long long)at);
-        head_answer a = head_solve(&h);
-        expect_ok(context, head_call(context, &h));
-        expect_head(&h, &a);
-        head_answer_free(&a);
+        expect_right(context, &h);
         head_free(&h);
     }
     poslabel_context_destroy(context);
@@ -334,10 +330,7 @@ static void many_rows_and_classes(void **state)
                               POSLABEL_REDUCTION_MEAN, 88);
             test_case_is("%s, %d classes, %lld rows", dtype_name(dtype), grids[g].height * grids[g].width,
                          (long long)numbers[n]);
-            head_answer a = head_solve(&h);
-            expect_ok(context, head_call(context, &h));
-            expect_head(&h, &a);
-            head_answer_free(&a);
+            expect_right(context, &h);
             head_free(&h);
         }
     poslabel_context_destroy(context);
