@@ -186,8 +186,8 @@ static void the_order_of_threads_does_not_matter(void **state)
 static void small_grids(void **state)
 {
     device_only(state);
-    static const poslabel_grid grids[] = {{2, 2},   {6, 6},   {10, 10}, {14, 14}, {8, 18},
-                                          {12, 18}, {16, 16}, {7, 12},  {13, 16}, {16, 13}};
+    static const poslabel_grid grids[] = {{2, 2},   {6, 6},  {10, 10}, {14, 14}, {8, 18},  {12, 18},
+                                          {16, 16}, {7, 12}, {13, 16}, {16, 13}, {18, 14}, {14, 18}};
     const poslabel_dtype dtypes[] = {dtype_f32, dtype_bf16, dtype_f16};
     poslabel_context *context = context_default();
     for (int i = 0; i < COUNT(grids); i++)
