@@ -1,4 +1,10 @@
-/* Attentive weights: checks.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Attentive weights: checks.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "attention.h"
+
 #include "backend.h"
 
 #include <math.h>
@@ -70,5 +76,5 @@ poslabel_status poslabel_attentive_weights(poslabel_context *context, const posl
     const plb_rows *const apart[] = {&job.attention, &job.weights,   &job.features,
                                      &job.cls,       &job.pos_embed, &job.ids_keep};
     status = plb_no_overlap(&call, apart, sizeof apart / sizeof *apart);
-    return status == POSLABEL_OK ? context->backend->attentive_weights(&call, &job) : status;
+    return status == POSLABEL_OK ? PLB_RUN(&call, attentive_weights, &job) : status;
 }

@@ -1,4 +1,8 @@
-/* Which backends there are.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which backends there are.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "backend.h"
 
 #include "module.h"
@@ -19,4 +23,10 @@ poslabel_status poslabel_device_supported(poslabel_device_type type, char *reaso
     if (reason && reason_size)
         snprintf(reason, reason_size, "no such device type; 1 is the CPU, 2 is CUDA");
     return POSLABEL_ERROR_INVALID;
+}
+
+poslabel_status plb_not_there(const plb_call *call)
+{
+    return plb_fail(call, POSLABEL_ERROR_UNSUPPORTED, "the %s backend does not have it yet",
+                    call->context->backend->name);
 }

@@ -1,5 +1,12 @@
-/* The DropPos loss and its schedule: checks.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The DropPos loss and its schedule: checks.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "loss.h"
+
+#include "backend.h"
+#include "labels.h"
 
 #include <math.h>
 #include <poslabel/droppos.h>
@@ -31,7 +38,7 @@ poslabel_status poslabel_droppos_loss(poslabel_context *context, const poslabel_
     job.sigma = args.sigma;
     job.normalization = args.normalization;
     job.confidence_filter = args.confidence_filter;
-    return context->backend->row_loss(&call, &job);
+    return PLB_RUN(&call, row_loss, &job);
 }
 
 poslabel_status poslabel_sigma_schedule(poslabel_context *context, const poslabel_sigma_schedule_args *given)

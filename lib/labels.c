@@ -1,4 +1,10 @@
-/* Labels as tensors: checks.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Labels as tensors: checks.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "labels.h"
+
 #include "backend.h"
 
 #include <math.h>
@@ -17,7 +23,7 @@ poslabel_status poslabel_absolute_labels(poslabel_context *context, const poslab
     plb_shape shape = {1, {args.grid.height * args.grid.width}};
     job.grid = args.grid;
     status = plb_view(&call, "labels", args.labels, PLB_IDS, &shape, PLB_LEADING, 1, PLB_OUTPUT, &job.labels);
-    return status == POSLABEL_OK ? context->backend->absolute_labels(&call, &job) : status;
+    return status == POSLABEL_OK ? PLB_RUN(&call, absolute_labels, &job) : status;
 }
 
 poslabel_status poslabel_relative_labels(poslabel_context *context, const poslabel_relative_labels_args *given)
@@ -34,7 +40,7 @@ poslabel_status poslabel_relative_labels(poslabel_context *context, const poslab
     plb_shape shape = {2, {n, n}};
     job.grid = args.grid;
     status = plb_view(&call, "labels", args.labels, PLB_IDS, &shape, PLB_LEADING, 1, PLB_OUTPUT, &job.labels);
-    return status == POSLABEL_OK ? context->backend->relative_labels(&call, &job) : status;
+    return status == POSLABEL_OK ? PLB_RUN(&call, relative_labels, &job) : status;
 }
 
 poslabel_status poslabel_smoothing_map(poslabel_context *context, const poslabel_smoothing_map_args *given)
@@ -54,7 +60,7 @@ poslabel_status poslabel_smoothing_map(poslabel_context *context, const poslabel
     job.sigma = args.sigma;
     job.normalization = args.normalization;
     status = plb_view(&call, "map", args.map, PLB_LOGITS, &shape, PLB_EXACT, 1, PLB_OUTPUT, &job.map);
-    return status == POSLABEL_OK ? context->backend->smoothing_map(&call, &job) : status;
+    return status == POSLABEL_OK ? PLB_RUN(&call, smoothing_map, &job) : status;
 }
 
 poslabel_status plb_check_relative_grid(const plb_call *call, poslabel_grid grid)

@@ -1,5 +1,11 @@
-/* A linear head and its position cross-entropy: checks.  SPDX-License-Identifier: Apache-2.0 */
-#include "loss.h"
+/*
+ * A linear head and its position cross-entropy: checks.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "linear.h"
+
+#include "backend.h"
 
 #include <poslabel/linear.h>
 
@@ -82,8 +88,5 @@ poslabel_status poslabel_linear_position_loss(poslabel_context *context,
     status = plb_no_overlap(&call, apart, sizeof apart / sizeof *apart);
     if (status != POSLABEL_OK)
         return status;
-    if (!context->backend->linear_loss)
-        return plb_fail(&call, POSLABEL_ERROR_UNSUPPORTED, "the %s backend has no linear head yet",
-                        context->backend->name);
-    return context->backend->linear_loss(&call, &job);
+    return PLB_RUN(&call, linear_loss, &job);
 }

@@ -1,5 +1,11 @@
-/* What all losses check alike, and the scaling of gradients.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What all losses check alike, and the scaling of gradients.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "loss.h"
+
+#include "backend.h"
 
 #include <math.h>
 
@@ -103,5 +109,5 @@ poslabel_status poslabel_scale_gradient(poslabel_context *context, const poslabe
         return status;
     const plb_rows *const apart[] = {&job.grad, &job.scale};
     status = plb_no_overlap(&call, apart, 2);
-    return status == POSLABEL_OK ? context->backend->scale_gradient(&call, &job) : status;
+    return status == POSLABEL_OK ? PLB_RUN(&call, scale_gradient, &job) : status;
 }

@@ -1,10 +1,53 @@
-/* What all losses check alike.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Losses: what a backend is asked for, and the arguments that all losses read alike.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #ifndef PLB_LOSS_H
 #define PLB_LOSS_H
 
-#include "backend.h"
+#include "tensor.h"
 
 #include <poslabel/loss.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* One engine, several kinds of target. */
+typedef enum plb_target {
+    PLB_TARGET_ABSOLUTE, /* label = r mod N                                              */
+    PLB_TARGET_RELATIVE, /* label of pair r mod N^2                                      */
+    PLB_TARGET_EXPLICIT, /* label = ids[r]                                               */
+    PLB_TARGET_GAUSSIAN  /* a Gaussian around ids[r], for sigma > 0                      */
+} plb_target;
+
+typedef struct plb_loss_job {
+    plb_target target;
+    poslabel_grid grid;
+    int64_t rows, classes;
+    plb_shape row_shape;      /* the leading shape of the logits, for messages */
+    plb_rows logits, grad_logits;
+    bool in_place;            /* grad_logits are the logits */
+    plb_rows ids;             /* one a row */
+    bool has_ignore_index;
+    int64_t ignore_index;
+    plb_rows mask, weights;   /* one a row */
+    double label_smoothing;
+    double sigma;
+    int normalization;
+    bool confidence_filter;
+    int reduction;            /* a poslabel_reduction */
+    double grad_scale;
+    plb_rows grad_loss;       /* a scalar, or one a row */
+    plb_rows normalizer;      /* scalars from here on, but loss with reduction none */
+    plb_rows loss, accuracy, weight_sum, flags;
+} plb_loss_job;
+
+typedef struct plb_scale_job {
+    plb_rows grad;
+    plb_rows scale; /* a scalar, or one a row */
+} plb_scale_job;
 
 /* The tensors that every loss takes; the fields have the names of the arguments. */
 typedef struct plb_loss_tensors {
@@ -48,4 +91,7 @@ typedef struct plb_position_labels {
 poslabel_status plb_read_position_labels(const plb_call *call, const plb_position_labels *given, const char *rows_of,
                                          const char *classes_of, plb_loss_job *job);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

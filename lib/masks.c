@@ -1,4 +1,10 @@
-/* Masks: checks.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Masks: checks.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "masks.h"
+
 #include "backend.h"
 
 #include <math.h>
@@ -102,7 +108,7 @@ static poslabel_status run(const plb_call *call, plb_masks_job *job, const mask_
         return plb_fail(call, POSLABEL_ERROR_INVALID, "first_sample = %lu and %lld images, must end at 2^32 or before",
                         (unsigned long)job->first_sample, (long long)images);
     job->images = images;
-    return call->context->backend->masks(call, job);
+    return PLB_RUN(call, masks, job);
 }
 
 /* The entries of the outputs that all masks have. */

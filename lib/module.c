@@ -1,8 +1,10 @@
 /*
- * Loading the CUDA module.  SPDX-License-Identifier: Apache-2.0
+ * Loading the CUDA module.
  *
  * The library itself does not link CUDA, so that one build serves machines with and without a GPU.  The module is
  * looked for beside the library.  It stays loaded: the CUDA runtime does not survive being unloaded.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #define _GNU_SOURCE
 #include "module.h"

@@ -1,4 +1,8 @@
-/* Backends that live in modules of their own.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Backends that live in modules of their own.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #ifndef PLB_MODULE_H
 #define PLB_MODULE_H
 

@@ -1,5 +1,12 @@
-/* Position cross-entropy: checks.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Position cross-entropy: checks.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "loss.h"
+
+#include "backend.h"
+#include "labels.h"
 
 #include <poslabel/position.h>
 
@@ -69,5 +76,5 @@ poslabel_status poslabel_position_cross_entropy(poslabel_context *context,
     if ((status = plb_read_loss(&call, &tensors, args.reduction, args.grad_scale, &job)) != POSLABEL_OK ||
         (status = plb_read_position_labels(&call, &labels, "logits have", "logits have", &job)) != POSLABEL_OK)
         return status;
-    return context->backend->row_loss(&call, &job);
+    return PLB_RUN(&call, row_loss, &job);
 }

@@ -1,4 +1,8 @@
-/* Philox4x32-10.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Philox4x32-10.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "random.h"
 
 void poslabel_philox(uint64_t seed, const uint32_t counter[4], uint32_t words[4])

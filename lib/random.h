@@ -1,4 +1,8 @@
-/* Philox4x32-10 where the compiler can inline it, on the device too.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Philox4x32-10 where the compiler can inline it, on the device too.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #ifndef PLB_RANDOM_H
 #define PLB_RANDOM_H
 

@@ -1,4 +1,8 @@
-/* Names of statuses.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Names of statuses.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include <poslabel/status.h>
 
 const char *poslabel_status_name(poslabel_status status)

@@ -1,4 +1,8 @@
-/* Checking and folding tensors.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Checking and folding tensors.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "tensor.h"
 
 #include <stdio.h>

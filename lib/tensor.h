@@ -1,29 +1,17 @@
 /*
- * From a caller's tensor to checked rows.  SPDX-License-Identifier: Apache-2.0
+ * From a caller's tensor to checked rows.
  *
- * Everything below the public functions works on plb_rows: a tensor folded into at most two levels of rows, whose
- * shape, dtype, device, strides and alignment have been checked.
+ * SPDX-License-Identifier: Apache-2.0
  */
 #ifndef PLB_TENSOR_H
 #define PLB_TENSOR_H
 
-#include "context.h"
+#include "call.h"
+#include "rows.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-typedef enum plb_dtype {
-    PLB_F32,
-    PLB_F16,
-    PLB_BF16,
-    PLB_F64,
-    PLB_I32,
-    PLB_I64,
-    PLB_U8,
-    PLB_BOOL,
-    PLB_DTYPES
-} plb_dtype;
 
 /* Sets of dtypes that an argument accepts. */
 enum {
@@ -34,39 +22,6 @@ enum {
     PLB_FLAGS = 1 << PLB_I32,
     PLB_MASKS = PLB_LOGITS | PLB_IDS | 1 << PLB_U8 | 1 << PLB_BOOL
 };
-
-/* Row r is at data + ((r / inner) * outer_stride + (r % inner) * inner_stride) * plb_dtype_size[dtype]. */
-typedef struct plb_rows {
-    char *data;        /* NULL: not given */
-    const char *name;  /* of the argument, for messages */
-    plb_dtype dtype;
-    int64_t count;     /* rows */
-    int64_t inner;     /* rows on the inner level; count if there is one level */
-    int64_t outer_stride, inner_stride; /* elements */
-    int64_t length;    /* contiguous elements of a row; 1 for one value a row */
-    char *end;         /* one past the last byte */
-    bool is_output;
-} plb_rows;
-
-extern const uint8_t plb_dtype_size[PLB_DTYPES];
-
-static inline char *plb_row(const plb_rows *rows, int64_t r)
-{
-    int64_t element = r * rows->inner_stride;
-    if (rows->inner != rows->count)
-        element = r / rows->inner * rows->outer_stride + r % rows->inner * rows->inner_stride;
-    return rows->data + element * plb_dtype_size[rows->dtype];
-}
-
-/* Whether `count` rows from `first` on are evenly spaced; then where they begin, and the bytes from each to the next. */
-static inline bool plb_even_rows(const plb_rows *rows, int64_t first, int64_t count, char **at, int64_t *step)
-{
-    if (rows->inner != rows->count && first % rows->inner + count > rows->inner)
-        return false;
-    *at = plb_row(rows, first);
-    *step = rows->inner_stride * plb_dtype_size[rows->dtype];
-    return true;
-}
 
 enum { PLB_MAX_RANK = 8, PLB_UNKNOWN = -1 };
 

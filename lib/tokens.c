@@ -1,4 +1,10 @@
-/* Token assembly and its gradient: checks.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Token assembly and its gradient: checks.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "tokens.h"
+
 #include "backend.h"
 
 #include <poslabel/tokens.h>
@@ -94,7 +100,7 @@ poslabel_status poslabel_assemble_tokens(poslabel_context *context, const poslab
                                      &job.pos_embed,  &job.mask_token,    &layout->ids_keep,
                                      &layout->places, &layout->positions, &layout->mask_pos};
     status = plb_no_overlap(&call, apart, sizeof apart / sizeof *apart);
-    return status == POSLABEL_OK ? context->backend->assemble_tokens(&call, &job) : status;
+    return status == POSLABEL_OK ? PLB_RUN(&call, assemble_tokens, &job) : status;
 }
 
 /* N: the argument, and what grad_tokens or the missing ids_keep say about it. */
@@ -171,5 +177,5 @@ poslabel_status poslabel_assemble_tokens_backward(poslabel_context *context,
                                      &job.grad_pos_embed, &job.grad_x,          &layout->ids_keep,
                                      &layout->places,     &layout->positions,   &layout->mask_pos};
     status = plb_no_overlap(&call, apart, sizeof apart / sizeof *apart);
-    return status == POSLABEL_OK ? context->backend->assemble_tokens_backward(&call, &job) : status;
+    return status == POSLABEL_OK ? PLB_RUN(&call, assemble_tokens_backward, &job) : status;
 }

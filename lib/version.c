@@ -1,4 +1,8 @@
-/* Which version this is.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which version this is.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include <poslabel/version.h>
 
 #define TEXT_OF(number) #number

@@ -1,10 +1,12 @@
 /*
- * The layout of every public struct on LP64 systems.  SPDX-License-Identifier: Apache-2.0
+ * The layout of every public struct on LP64 systems.
  *
  * These numbers are the ABI: they are written down, not computed.  A field may be added at the end of an args struct or
  * of the options; then its line is added here and the SIZE above changes.  Nothing else may ever change.
  *
  * Whoever includes this defines SIZE(type, bytes) and FIELD(type, name, offset).
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 
 SIZE(poslabel_device, 8)

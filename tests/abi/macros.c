@@ -1,4 +1,8 @@
-/* Every macro of the public headers, in C11 and in C++17.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Every macro of the public headers, in C11 and in C++17.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include <poslabel.h>
 
 #if POSLABEL_VERSION < 100 || !defined(POSLABEL_API)

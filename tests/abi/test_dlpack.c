@@ -1,10 +1,12 @@
 /*
- * poslabel_tensor against DLPack's own header.  SPDX-License-Identifier: Apache-2.0
+ * poslabel_tensor against DLPack's own header.
  *
  * Versions before 0.6 call the first two fields of DLTensor otherwise named, but lay them out alike; from 1.0 on the
  * struct is the same.  A pointer to the one is passed as a pointer to the other.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
-#include "test.h"
+#include "support/test.h"
 
 #include <dlpack/dlpack.h>
 

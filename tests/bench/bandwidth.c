@@ -1,8 +1,10 @@
 /*
- * The machine itself: how steady the yardstick is, and how good.  SPDX-License-Identifier: Apache-2.0
+ * The machine itself: how steady the yardstick is, and how good.
  *
  * memcpy against memcpy shows what a ratio of 1 looks like here.  A copy with streaming stores shows what memcpy leaves
  * on the table: glibc takes them only above a size that it derives from the caches it believes the machine has.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #include "bench.h"
 

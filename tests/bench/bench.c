@@ -1,8 +1,10 @@
 /*
- * bench: how fast libposlabel is on this machine.  SPDX-License-Identifier: Apache-2.0
+ * bench: how fast libposlabel is on this machine.
  *
  * Every operation is measured against memcpy (or a plain read, or memset) that moves as many bytes on as many threads,
  * in turns in the same run.  README.md beside this file says how to read the table.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #include "bench.h"
 

@@ -1,5 +1,5 @@
 /*
- * What the parts of the benchmark share.  SPDX-License-Identifier: Apache-2.0
+ * What the parts of the benchmark share.
  *
  *   buffers.c   memory: the two arenas that all large tensors lie in, random data, checks of outputs
  *   measure.c   time: the yardsticks, and an operation against them
@@ -8,6 +8,8 @@
  *
  * and the suites, which say what is measured at which sizes: bandwidth.c, latency.c, loss.c, linear.c, scale.c,
  * tokens.c, masks.c and labels.c.  The benchmark of the CUDA backend has suites and a clock of its own: cuda.h.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #ifndef BENCH_H
 #define BENCH_H

@@ -1,8 +1,10 @@
 /*
- * bench_cuda: how fast the CUDA backend of libposlabel is on this card.  SPDX-License-Identifier: Apache-2.0
+ * bench_cuda: how fast the CUDA backend of libposlabel is on this card.
  *
  * Every operation is measured against cudaMemcpyAsync() inside the device that moves as many bytes, in turns in the same
  * run.  README.md beside this file says how to read the table.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #include "cuda.h"
 

@@ -1,5 +1,5 @@
 /*
- * What the parts of the benchmark of the CUDA backend share.  SPDX-License-Identifier: Apache-2.0
+ * What the parts of the benchmark of the CUDA backend share.
  *
  *   cuda.c           options, the card, copies and the tiny call
  *   cuda_measure.c   device memory, and an operation against a copy inside the device
@@ -7,6 +7,8 @@
  *   cuda_other.c     masks, tokens, attention, labels, scaling
  *
  * Reports, random numbers and checks are those of bench.h.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #ifndef BENCH_CUDA_H
 #define BENCH_CUDA_H

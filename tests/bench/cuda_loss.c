@@ -1,4 +1,8 @@
-/* Losses on logits, on the device.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Losses on logits, on the device.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "cuda.h"
 
 #include <math.h>

@@ -1,10 +1,12 @@
 /*
- * Device memory, and an operation against a copy inside the device.  SPDX-License-Identifier: Apache-2.0
+ * Device memory, and an operation against a copy inside the device.
  *
  * Everything of a round is queued at once: a copy that flushes the caches, an event, the work, an event.  While the device
  * flushes, the host gets ahead, so that what lies between two events is the time of the device, launch included, and not
  * that of the host.  The flush is itself a copy, of twice the L2: it leaves the cache half full of lines that have still to
  * be written, as a stream of such operations does, and as they it starts with none of its inputs in the cache.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #include "cuda.h"
 

@@ -1,4 +1,8 @@
-/* Masks, tokens, attention, labels, scaling a gradient: on the device.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Masks, tokens, attention, labels, scaling a gradient: on the device.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "cuda.h"
 
 #include <stdlib.h>

@@ -1,4 +1,8 @@
-/* Labels and the smoothing map as tensors: all they do is write.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Labels and the smoothing map as tensors: all they do is write.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "bench.h"
 
 static poslabel_status absolute_labels(poslabel_context *context, void *args)

@@ -1,4 +1,8 @@
-/* What a call costs when there is next to nothing to do.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a call costs when there is next to nothing to do.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "bench.h"
 
 static poslabel_status position_cross_entropy(poslabel_context *context, void *args)

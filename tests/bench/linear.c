@@ -1,4 +1,8 @@
-/* A linear head with its loss, against its three matrix products alone.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A linear head with its loss, against its three matrix products alone.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "bench.h"
 
 #include <string.h>

@@ -1,4 +1,8 @@
-/* Losses on logits.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Losses on logits.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "bench.h"
 
 typedef enum loss_kind { ABSOLUTE, RELATIVE, EXPLICIT, DROPPOS } loss_kind;

@@ -1,4 +1,8 @@
-/* Facts about the machine that a number means nothing without.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Facts about the machine that a number means nothing without.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "bench.h"
 
 #include <stdlib.h>

@@ -1,4 +1,8 @@
-/* Masks: the time of an image.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Masks: the time of an image.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "bench.h"
 
 typedef enum mask_kind { RANDOM, REGULAR, BLOCK, DROPPOS } mask_kind;

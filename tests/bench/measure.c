@@ -1,8 +1,10 @@
 /*
- * An operation against a yardstick.  SPDX-License-Identifier: Apache-2.0
+ * An operation against a yardstick.
  *
  * Each round runs the yardstick, the rival if there is one, and the operation, one after the other on the same
  * buffers, and gives one ratio of times.  What slows the machine for longer than a round slows both sides of the ratio.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #include "bench.h"
 

@@ -1,4 +1,8 @@
-/* The table on stdout and the JSON file.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The table on stdout and the JSON file.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "bench.h"
 
 #ifdef __clang__

@@ -1,4 +1,8 @@
-/* The scaling of gradients in place.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The scaling of gradients in place.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "bench.h"
 
 static poslabel_status scale_gradient(poslabel_context *context, void *args)

@@ -1,4 +1,8 @@
-/* Token assembly, its gradient, attentive weights; 14 x 14 patches.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Token assembly, its gradient, attentive weights; 14 x 14 patches.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "bench.h"
 
 enum { GRID = 14, TOKENS = GRID * GRID, CHANNELS = 768 };

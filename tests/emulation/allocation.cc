@@ -1,8 +1,10 @@
 /*
- * Memory of the device.  SPDX-License-Identifier: Apache-2.0
+ * Memory of the device.
  *
  * It is the host's, each allocation at its exact size, so that AddressSanitizer sees who leaves it, and filled with
  * bytes that read as NaN.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #include "runtime.h"
 

@@ -1,4 +1,8 @@
-/* The CUDA runtime's API, visible: programs that need it link the module that it is in.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The CUDA runtime's API, visible: programs that need it link the module that it is in.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #ifndef EMULATION_API_H
 #define EMULATION_API_H
 

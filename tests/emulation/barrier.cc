@@ -1,4 +1,8 @@
-/* Barriers of a block, and its shared memory.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Barriers of a block, and its shared memory.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "traffic.h"
 
 #include <cstring>

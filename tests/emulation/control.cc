@@ -1,4 +1,8 @@
-/* Switches, faults and random orders.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Switches, faults and random orders.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "grid.h"
 #include "runtime.h"
 

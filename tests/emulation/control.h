@@ -1,8 +1,10 @@
 /*
- * Switches of the emulated device, for tests.  SPDX-License-Identifier: Apache-2.0
+ * Switches of the emulated device, for tests.
  *
  * The functions have C linkage and are visible, so that a test finds them with dlsym() in the module under test.  All
  * of them act on the whole process.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #ifndef EMULATION_CONTROL_H
 #define EMULATION_CONTROL_H

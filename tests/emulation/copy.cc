@@ -1,4 +1,8 @@
-/* Copies and fills.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Copies and fills.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "runtime.h"
 
 #include <cstring>

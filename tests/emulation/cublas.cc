@@ -1,7 +1,9 @@
 /*
- * The part of cuBLAS that the library and the trainer call, in plain loops.  SPDX-License-Identifier: Apache-2.0
+ * The part of cuBLAS that the library and the trainer call, in plain loops.
  *
  * Sums run in the order of their index, in the type of the computation; the fast modes are as exact as the others.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #include "runtime.h"
 

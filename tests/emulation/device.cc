@@ -1,5 +1,7 @@
 /*
- * The device: of compute capability 9.0, with very little of everything.  One, unless a test asks for more.  SPDX-License-Identifier: Apache-2.0
+ * The device: of compute capability 9.0, with very little of everything.  One, unless a test asks for more.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #include "runtime.h"
 

@@ -1,5 +1,5 @@
 /*
- * CUDA's language for the host's C++ compiler.  SPDX-License-Identifier: Apache-2.0
+ * CUDA's language for the host's C++ compiler.
  *
  * What kernels may use beyond CUDA's own names:
  *
@@ -9,6 +9,8 @@
  *
  * Not there on purpose: __shared__ and __syncthreads() (the three macros know their place in the source), and atomic
  * operations on floating point, whose sums depend on who comes first.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #ifndef EMULATION_H
 #define EMULATION_H

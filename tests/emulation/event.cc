@@ -1,4 +1,8 @@
-/* Events.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Events.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "stream.h"
 
 #include <chrono>

@@ -1,4 +1,8 @@
-/* Fibers.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Fibers.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "fiber.h"
 
 #include <cstdint>

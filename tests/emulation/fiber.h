@@ -1,8 +1,10 @@
 /*
- * Fibers: stacks that one host thread changes between.  SPDX-License-Identifier: Apache-2.0
+ * Fibers: stacks that one host thread changes between.
  *
  * Every thread of a kernel is a fiber.  A fiber outlives its kernel: it asks for the next piece of work, so that stacks
  * are made once and the sanitizers see each frame left in good order.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #ifndef EMULATION_FIBER_H
 #define EMULATION_FIBER_H

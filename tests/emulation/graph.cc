@@ -1,7 +1,9 @@
 /*
- * Captures and graphs.  SPDX-License-Identifier: Apache-2.0
+ * Captures and graphs.
  *
  * A graph keeps its tasks in the order in which they were captured, which is one of those that it allows.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #include "stream.h"
 

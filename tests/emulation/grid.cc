@@ -1,4 +1,8 @@
-/* Runs grids: takes turns between the threads that are ready.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Runs grids: takes turns between the threads that are ready.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "traffic.h"
 
 #include <algorithm>

@@ -1,7 +1,9 @@
 /*
- * A grid at work: blocks, warps and threads.  SPDX-License-Identifier: Apache-2.0
+ * A grid at work: blocks, warps and threads.
  *
  * Each host thread that launches has a machine of its own (the stacks, and what runs on them).
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #ifndef EMULATION_GRID_H
 #define EMULATION_GRID_H

@@ -1,7 +1,9 @@
 /*
- * Loads and stores with a hint for the caches.  SPDX-License-Identifier: Apache-2.0
+ * Loads and stores with a hint for the caches.
  *
  * The hints mean nothing here, but the hardware wants an address that is a multiple of the size, and so does this.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #ifndef EMULATION_LANGUAGE_ACCESS_H
 #define EMULATION_LANGUAGE_ACCESS_H

@@ -1,8 +1,10 @@
 /*
- * Atomic operations on integers, and fences.  SPDX-License-Identifier: Apache-2.0
+ * Atomic operations on integers, and fences.
  *
  * The fibers of a host thread cannot interrupt each other, so that any of these would be atomic; they are also places
  * where others get their turn, since a loop may spin on one.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #ifndef EMULATION_LANGUAGE_ATOMICS_H
 #define EMULATION_LANGUAGE_ATOMICS_H

@@ -1,4 +1,8 @@
-/* Bits, conversions, and the overloads of min and max.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Bits, conversions, and the overloads of min and max.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #ifndef EMULATION_LANGUAGE_BITS_H
 #define EMULATION_LANGUAGE_BITS_H
 

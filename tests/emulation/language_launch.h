@@ -1,5 +1,7 @@
 /*
- * The part of the runtime's API that is C++.  SPDX-License-Identifier: Apache-2.0
+ * The part of the runtime's API that is C++.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #ifndef EMULATION_LANGUAGE_LAUNCH_H
 #define EMULATION_LANGUAGE_LAUNCH_H

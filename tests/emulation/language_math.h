@@ -1,7 +1,9 @@
 /*
- * CUDA's arithmetic that the host's libm lacks.  SPDX-License-Identifier: Apache-2.0
+ * CUDA's arithmetic that the host's libm lacks.
  *
  * The fast functions are the exact ones here, so that only a GPU shows what their errors do.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #ifndef EMULATION_LANGUAGE_MATH_H
 #define EMULATION_LANGUAGE_MATH_H

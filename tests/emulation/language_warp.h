@@ -1,4 +1,8 @@
-/* Warp operations.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Warp operations.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #ifndef EMULATION_LANGUAGE_WARP_H
 #define EMULATION_LANGUAGE_WARP_H
 

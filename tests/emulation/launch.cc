@@ -1,4 +1,8 @@
-/* Launches: limits, occupancy, attributes of kernels.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Launches: limits, occupancy, attributes of kernels.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "grid.h"
 #include "stream.h"
 

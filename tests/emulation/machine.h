@@ -1,7 +1,9 @@
 /*
- * What a running thread of a kernel asks of the emulated machine.  SPDX-License-Identifier: Apache-2.0
+ * What a running thread of a kernel asks of the emulated machine.
  *
  * The headers that make up the language (emulation.h) are written over this; kernels do not use it themselves.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #ifndef EMULATION_MACHINE_H
 #define EMULATION_MACHINE_H

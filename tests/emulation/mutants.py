@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Takes each barrier, warp barrier and fence out of the kernels in turn; under ThreadSanitizer the suites should fail.
 
-    tests/emulation/mutants.py [FILE | FILE:LINE ...]       of kernels/, for instance masks.cu or grid.h:117
+    tests/emulation/mutants.py [FILE | FILE:LINE ...]       of kernels/, for instance masks.cu or grid.cuh:117
 
 Works on a copy of the source tree, with gcc; takes an hour for all.  Ends on one line, N found, M survived.
 """
@@ -25,7 +25,7 @@ LOSSES = ["droppos", "loss_cuda", "linear"]
 MASKS = ["masks_cuda", "masks"]
 TOKENS = ["tokens"]
 SUITES = {"attention.cu": ["attention"], "linear_round.cu": ["linear"], "linear_rows.cu": ["linear"],
-          "masks.cu": MASKS, "ranks.h": MASKS, "token_lists.h": TOKENS, "tokens.h": TOKENS, "tokens_backward.cu": TOKENS}
+          "masks.cu": MASKS, "ranks.cuh": MASKS, "token_lists.cuh": TOKENS, "tokens.cuh": TOKENS, "tokens_backward.cu": TOKENS}
 
 
 def verdict(build, module, suites):
@@ -48,7 +48,7 @@ def verdict(build, module, suites):
 
 def places(kernels, wanted):
     """Each (file, number of a line, what synchronises there); of those that are wanted, or all."""
-    every = [(file, number, match.group(0)) for file in sorted(kernels.glob("*.*"))
+    every = [(file, number, match.group(0)) for file in sorted(kernels.rglob("*.cu*"))
              for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), 1)
              if (match := SYNCHRONISES.search(line))]
     named = [{file.name, f"{file.name}:{number}"} for file, number, _ in every]
@@ -60,7 +60,7 @@ def places(kernels, wanted):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("place", metavar="FILE | FILE:LINE", nargs="*", help="of kernels/: masks.cu or grid.h:117")
+    parser.add_argument("place", metavar="FILE | FILE:LINE", nargs="*", help="of kernels/: masks.cu or grid.cuh:117")
     wanted = parser.parse_args().place
     places(ROOT / "kernels", wanted)
     found = survived = 0

@@ -1,9 +1,11 @@
 /*
- * Fences.  SPDX-License-Identifier: Apache-2.0
+ * Fences.
  *
  * An atomic operation publishes what its thread did before its last fence, and not what it did since.  Who sees that is
  * ordered after it from its own next fence on.  A thread that has fenced once more in the meantime publishes that, too:
  * an order too many, which may hide a race and never invents one.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #include "races.h"
 

@@ -1,11 +1,13 @@
 /*
- * What ThreadSanitizer is told of a kernel.  SPDX-License-Identifier: Apache-2.0
+ * What ThreadSanitizer is told of a kernel.
  *
  * It then finds what two threads do to the same memory without an order that CUDA promises, in whatever order they
  * happened to run.  Orders are: what the host did before a launch, and will do after it; barriers of a block;
  * __syncwarp(), but neither shuffles nor votes, which CUDA does not let memory wait for; __threadfence() before an
  * atomic operation, with __threadfence() after another one on the same address that saw it.  Nothing here exists in
  * other builds.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #ifndef EMULATION_RACES_H
 #define EMULATION_RACES_H

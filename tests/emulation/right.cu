@@ -1,11 +1,13 @@
 /*
- * Kernels without a bug.  SPDX-License-Identifier: Apache-2.0
+ * Kernels without a bug.
  *
  * nvcc compiles this file as well, so that the emulated language is no other than CUDA's.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #include "right.h"
 
-#include "device.h"
+#include "core/device.cuh"
 
 #ifndef PLB_BARRIER_OR
 #define PLB_BARRIER_OR(x) __syncthreads_or(x)

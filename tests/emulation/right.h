@@ -1,4 +1,8 @@
-/* Launches of the kernels in right.cu and wrong.cu.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Launches of the kernels in right.cu and wrong.cu.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #ifndef EMULATION_RIGHT_H
 #define EMULATION_RIGHT_H
 

@@ -1,8 +1,9 @@
 /*
  * The emulated runtime inside: what every function of its API begins with, and the queue.
- * SPDX-License-Identifier: Apache-2.0
  *
  * One lock is held by a call from beginning to end, kernels included: the emulated device does one thing at a time.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #ifndef EMULATION_RUNTIME_H
 #define EMULATION_RUNTIME_H

@@ -1,8 +1,10 @@
 /*
- * Streams.  SPDX-License-Identifier: Apache-2.0
+ * Streams.
  *
  * Every task has a number.  The default stream waits for all blocking streams and they for it, which is to say that a
  * task runs after those of lower numbers on the other side.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #include "stream.h"
 

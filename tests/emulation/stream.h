@@ -1,4 +1,8 @@
-/* Streams, captures, events and graphs inside.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Streams, captures, events and graphs inside.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #ifndef EMULATION_STREAM_H
 #define EMULATION_STREAM_H
 

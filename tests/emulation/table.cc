@@ -1,7 +1,9 @@
 /*
- * The runtime's functions by name, for tests that run on real devices as well.  SPDX-License-Identifier: Apache-2.0
+ * The runtime's functions by name, for tests that run on real devices as well.
  *
  * The functions themselves are hidden, so that the module never meets those of a real runtime.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #include "runtime.h"
 

@@ -1,4 +1,8 @@
-/* The emulation itself, with kernels that are right.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The emulation itself, with kernels that are right.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "control.h"
 #include "right.h"
 

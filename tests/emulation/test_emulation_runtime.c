@@ -1,4 +1,8 @@
-/* The emulated runtime: streams, deferral, graphs, faults, cuBLAS.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The emulated runtime: streams, deferral, graphs, faults, cuBLAS.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "control.h"
 #include "right.h"
 

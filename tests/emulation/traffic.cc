@@ -1,4 +1,8 @@
-/* What kernels ask of memory: see traffic.h.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What kernels ask of memory: see traffic.h.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "traffic.h"
 
 #ifdef EMULATION_TRAFFIC

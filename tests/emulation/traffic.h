@@ -1,5 +1,5 @@
 /*
- * What kernels ask of memory, counted.  SPDX-License-Identifier: Apache-2.0
+ * What kernels ask of memory, counted.
  *
  * The compiler tells of every load and store, as it would tell ThreadSanitizer, and each lane's k-th access by one
  * instruction since its warp last met is taken for one access of the warp.  Counted are
@@ -11,6 +11,8 @@
  * and beside each the least that as many bytes could do with.  Stacks are registers, parameters are constants, and
  * atomic operations are few: none of these count.  What nvcc would keep in a register rather than load again does.
  * Nothing here exists in other builds.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #ifndef EMULATION_TRAFFIC_H
 #define EMULATION_TRAFFIC_H

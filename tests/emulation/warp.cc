@@ -1,7 +1,9 @@
 /*
- * Operations of a warp.  SPDX-License-Identifier: Apache-2.0
+ * Operations of a warp.
  *
  * Each lane posts what it asks; the last to come checks that all agree, and answers everybody.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #include "traffic.h"
 

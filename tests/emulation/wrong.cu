@@ -1,7 +1,11 @@
-/* Kernels with one bug each, for the emulation to find.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Kernels with one bug each, for the emulation to find.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "right.h"
 
-#include "device.h"
+#include "core/device.cuh"
 
 #include <cstring>
 

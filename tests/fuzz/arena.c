@@ -1,7 +1,11 @@
-/* The memory that all tensors of the fuzzer lie in.  SPDX-License-Identifier: Apache-2.0 */
-#include "test.h"
+/*
+ * The memory that all tensors of the fuzzer lie in.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "support/test.h"
 
-#include "fuzz.h"
+#include "fuzz/fuzz.h"
 
 unsigned char *arena;
 

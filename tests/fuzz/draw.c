@@ -1,7 +1,11 @@
-/* Where everything random of the fuzzer comes from.  SPDX-License-Identifier: Apache-2.0 */
-#include "test.h"
+/*
+ * Where everything random of the fuzzer comes from.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "support/test.h"
 
-#include "fuzz.h"
+#include "fuzz/fuzz.h"
 
 uint64_t draw(fuzz *f, uint64_t below)
 {

@@ -1,5 +1,5 @@
 /*
- * What the parts of the fuzzer share.  SPDX-License-Identifier: Apache-2.0
+ * What the parts of the fuzzer share.
  *
  *   draw.c         where everything random comes from
  *   arena.c        the memory that all tensors lie in: tensors are given there, kept inside, filled and marked
@@ -8,6 +8,8 @@
  *   spoil.c        what is changed in them
  *
  * and ../fuzz_args.c, which makes the calls and looks at what they did.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #ifndef TEST_FUZZ_H
 #define TEST_FUZZ_H
@@ -18,7 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "numbers.h"
+#include "support/numbers.h"
 
 enum { ARENA = 32768, MOST = 16, RANK = 8 };
 

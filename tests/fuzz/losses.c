@@ -1,7 +1,11 @@
-/* Arguments of the losses that could be right.  SPDX-License-Identifier: Apache-2.0 */
-#include "test.h"
+/*
+ * Arguments of the losses that could be right.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "support/test.h"
 
-#include "fuzz.h"
+#include "fuzz/fuzz.h"
 
 CALL(position_cross_entropy)
 CALL(droppos_loss)

@@ -1,7 +1,11 @@
-/* Arguments that could be right, of all operations but the losses.  SPDX-License-Identifier: Apache-2.0 */
-#include "test.h"
+/*
+ * Arguments that could be right, of all operations but the losses.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "support/test.h"
 
-#include "fuzz.h"
+#include "fuzz/fuzz.h"
 
 CALL(absolute_labels)
 CALL(relative_labels)

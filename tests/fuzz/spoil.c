@@ -1,7 +1,11 @@
-/* What is changed in arguments that could be right.  SPDX-License-Identifier: Apache-2.0 */
-#include "test.h"
+/*
+ * What is changed in arguments that could be right.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "support/test.h"
 
-#include "fuzz.h"
+#include "fuzz/fuzz.h"
 
 static int64_t a_strange_number(fuzz *f)
 {

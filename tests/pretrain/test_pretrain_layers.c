@@ -1,8 +1,10 @@
 /*
- * The trainer's layers on a GPU, or an emulated one, against those on the CPU.  SPDX-License-Identifier: Apache-2.0
+ * The trainer's layers on a GPU, or an emulated one, against those on the CPU.
  *
  * Every function gets the same random numbers on both, in sizes around those of warps, tiles and blocks.  What it is to
  * overwrite holds NaN before.  Results agree to 1e-5 of the largest.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #include "layers.h"
 #include "memory.h"

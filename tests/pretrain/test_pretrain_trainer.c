@@ -1,8 +1,10 @@
 /*
- * Training on an emulated GPU against training on the CPU.  SPDX-License-Identifier: Apache-2.0
+ * Training on an emulated GPU against training on the CPU.
  *
  * A tiny model, the same seed: the losses of each step agree as far as rounding lets them, and so do the accuracy on
  * new crops and the picture.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #include "canvas.h"
 #include "control.h"

@@ -1,5 +1,9 @@
-/* Expectations that explain themselves when they fail.  SPDX-License-Identifier: Apache-2.0 */
-#include "test.h"
+/*
+ * Expectations that explain themselves when they fail.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "support/test.h"
 
 static char current_case[512];
 

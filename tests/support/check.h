@@ -1,4 +1,8 @@
-/* check.h: expectations that explain themselves when they fail.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * check.h: expectations that explain themselves when they fail.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #ifndef TEST_CHECK_H
 #define TEST_CHECK_H
 

@@ -1,6 +1,10 @@
-/* Contexts of every kind, and allocators that count and fail.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Contexts of every kind, and allocators that count and fail.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "context.h"
-#include "test.h"
+#include "support/test.h"
 
 int isa_levels(poslabel_isa levels[ISA_LEVELS])
 {

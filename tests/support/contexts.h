@@ -1,4 +1,8 @@
-/* contexts.h: contexts of every kind, and allocators that count and fail.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * contexts.h: contexts of every kind, and allocators that count and fail.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #ifndef TEST_CONTEXTS_H
 #define TEST_CONTEXTS_H
 

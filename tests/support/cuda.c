@@ -1,6 +1,10 @@
-/* The CUDA runtime for tests, found at run time.  SPDX-License-Identifier: Apache-2.0 */
-#include "cuda.h"
-#include "test.h"
+/*
+ * The CUDA runtime for tests, found at run time.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "support/cuda.h"
+#include "support/test.h"
 
 #include <dlfcn.h>
 

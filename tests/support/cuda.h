@@ -1,8 +1,12 @@
-/* cuda.h: the CUDA runtime for tests, found at run time.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cuda.h: the CUDA runtime for tests, found at run time.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #ifndef TEST_CUDA_H
 #define TEST_CUDA_H
 
-#include "../emulation/control.h"
+#include "emulation/control.h"
 
 #include <stddef.h>
 

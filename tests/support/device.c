@@ -1,5 +1,9 @@
-/* Which backend a run of the tests is about.  SPDX-License-Identifier: Apache-2.0 */
-#include "test.h"
+/*
+ * Which backend a run of the tests is about.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "support/test.h"
 
 #include <dlfcn.h>
 

@@ -1,4 +1,8 @@
-/* device.h: which backend a run of the tests is about.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * device.h: which backend a run of the tests is about.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #ifndef TEST_DEVICE_H
 #define TEST_DEVICE_H
 

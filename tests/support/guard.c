@@ -1,5 +1,9 @@
-/* Memory whose edges are watched.  SPDX-License-Identifier: Apache-2.0 */
-#include "test.h"
+/*
+ * Memory whose edges are watched.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "support/test.h"
 
 #include <sys/mman.h>
 #include <unistd.h>

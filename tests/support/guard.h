@@ -1,4 +1,8 @@
-/* guard.h: memory whose edges are watched.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * guard.h: memory whose edges are watched.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #ifndef TEST_GUARD_H
 #define TEST_GUARD_H
 

@@ -1,7 +1,11 @@
-/* The linear head with its loss, and its definition.  SPDX-License-Identifier: Apache-2.0 */
-#include "test.h"
+/*
+ * The linear head with its loss, and its definition.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "support/test.h"
 
-#include "linear.h"
+#include "support/linear.h"
 
 head head_new(loss_kind kind, poslabel_grid grid, poslabel_dtype dtype, poslabel_dtype parameters, int rank,
               const int64_t *leading, int64_t channels, layout how, int reduction, uint64_t seed)

@@ -1,8 +1,12 @@
-/* linear.h: the linear head with its loss, and its definition.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * linear.h: the linear head with its loss, and its definition.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #ifndef TEST_LINEAR_H
 #define TEST_LINEAR_H
 
-#include "losses.h"
+#include "support/losses.h"
 
 /*
  * The arguments of a call.  `loss` has all of them but the tensors of the head; its float64 logits and their gradient

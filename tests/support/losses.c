@@ -1,5 +1,9 @@
-/* One description for all losses.  SPDX-License-Identifier: Apache-2.0 */
-#include "test.h"
+/*
+ * One description for all losses.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "support/test.h"
 
 const char *const loss_kind_names[LOSS_KINDS] = {"absolute", "relative", "explicit", "droppos"};
 

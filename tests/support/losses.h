@@ -1,8 +1,12 @@
-/* losses.h: one description for all losses, and their definition.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * losses.h: one description for all losses, and their definition.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #ifndef TEST_LOSSES_H
 #define TEST_LOSSES_H
 
-#include "tensors.h"
+#include "support/tensors.h"
 
 typedef enum loss_kind {
     LOSS_ABSOLUTE, /* poslabel_position_cross_entropy() with its three kinds of labels */

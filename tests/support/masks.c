@@ -1,7 +1,11 @@
-/* Masks: cases, and the definition that every level is held against.  SPDX-License-Identifier: Apache-2.0 */
-#include "masks.h"
+/*
+ * Masks: cases, and the definition that every level is held against.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "support/masks.h"
 
-#include "test.h"
+#include "support/test.h"
 
 const char *const mask_output_names[MASK_OUTPUTS] = {
     "ids_keep",        "ids_remove", "ids_restore", "mask",  "ids_keep_pos",

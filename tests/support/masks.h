@@ -1,9 +1,13 @@
-/* masks.h: one description for all masks, and their definition.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * masks.h: one description for all masks, and their definition.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #ifndef TEST_MASKS_H
 #define TEST_MASKS_H
 
-#include "contexts.h"
-#include "tensors.h"
+#include "support/contexts.h"
+#include "support/tensors.h"
 
 typedef enum mask_kind {
     MASK_RANDOM,

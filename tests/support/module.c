@@ -1,7 +1,9 @@
 /*
- * Modules that the library must not take for its own.  SPDX-License-Identifier: Apache-2.0
+ * Modules that the library must not take for its own.
  *
  * One refuses as a module of another version does; one, with TEST_MODULE_STALE, gives a table of another version.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #include "backend.h"
 

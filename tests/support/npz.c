@@ -1,11 +1,13 @@
 /*
- * Named arrays from uncompressed .npz files.  SPDX-License-Identifier: Apache-2.0
+ * Named arrays from uncompressed .npz files.
  *
  * An .npz file is a zip archive of .npy files.  The reader goes from the "end of central directory" record to the
  * central directory and from each of its entries to the data, and believes no offset or length before it has checked
  * that it lies within the file.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
-#include "test.h"
+#include "support/test.h"
 
 #ifndef TEST_GOLDEN_DIR
 #define TEST_GOLDEN_DIR "golden"

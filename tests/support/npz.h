@@ -1,4 +1,8 @@
-/* npz.h: named arrays from uncompressed .npz files.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * npz.h: named arrays from uncompressed .npz files.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #ifndef TEST_NPZ_H
 #define TEST_NPZ_H
 

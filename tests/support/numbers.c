@@ -1,5 +1,9 @@
-/* Dtypes, half precision and test data.  SPDX-License-Identifier: Apache-2.0 */
-#include "test.h"
+/*
+ * Dtypes, half precision and test data.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "support/test.h"
 
 const poslabel_dtype dtype_f16 = POSLABEL_FLOAT16, dtype_bf16 = POSLABEL_BFLOAT16, dtype_f32 = POSLABEL_FLOAT32,
                      dtype_f64 = POSLABEL_FLOAT64, dtype_i32 = POSLABEL_INT32, dtype_i64 = POSLABEL_INT64,

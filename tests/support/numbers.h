@@ -1,4 +1,8 @@
-/* numbers.h: dtypes, half precision and test data.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * numbers.h: dtypes, half precision and test data.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #ifndef TEST_NUMBERS_H
 #define TEST_NUMBERS_H
 

@@ -1,5 +1,9 @@
-/* One ready call of every operation.  SPDX-License-Identifier: Apache-2.0 */
-#include "test.h"
+/*
+ * One ready call of every operation.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "support/test.h"
 
 static tensor *add(tensor **list, tensor *t)
 {

@@ -1,8 +1,12 @@
-/* operations.h: one ready call of every operation.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * operations.h: one ready call of every operation.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #ifndef TEST_OPERATIONS_H
 #define TEST_OPERATIONS_H
 
-#include "tensors.h"
+#include "support/tensors.h"
 
 enum { OPERATION_TENSORS = 12 };
 

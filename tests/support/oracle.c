@@ -1,9 +1,11 @@
 /*
- * The definition of the losses, as plainly as possible.  SPDX-License-Identifier: Apache-2.0
+ * The definition of the losses, as plainly as possible.
  *
  * Written from the public headers, in long double and with dense targets, and sharing nothing with the library.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
-#include "test.h"
+#include "support/test.h"
 
 /* exp(-d^2 / sigma^2) of the distance between two positions. */
 static long double gaussian(const loss_case *c, int64_t i, int64_t j)

@@ -1,5 +1,9 @@
-/* Tensors of any layout for tests, in guarded memory.  SPDX-License-Identifier: Apache-2.0 */
-#include "test.h"
+/*
+ * Tensors of any layout for tests, in guarded memory.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "support/test.h"
 
 tensor *tensor_laid_out(poslabel_dtype dtype, int ndim, const int64_t *shape, layout how)
 {

@@ -1,8 +1,12 @@
-/* tensors.h: tensors of any layout for tests, in guarded memory.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tensors.h: tensors of any layout for tests, in guarded memory.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #ifndef TEST_TENSORS_H
 #define TEST_TENSORS_H
 
-#include "guard.h"
+#include "support/guard.h"
 
 #include <poslabel.h>
 

@@ -1,7 +1,9 @@
 /*
- * test.h: all that a test program includes.  SPDX-License-Identifier: Apache-2.0
+ * test.h: all that a test program includes.
  *
  * CMocka wants its four standard headers first; the rest is the library's public interface and the harness.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #ifndef TEST_H
 #define TEST_H
@@ -20,15 +22,15 @@
 
 #include <poslabel.h>
 
-#include "check.h"
-#include "contexts.h"
-#include "device.h"
-#include "guard.h"
-#include "losses.h"
-#include "npz.h"
-#include "numbers.h"
-#include "operations.h"
-#include "tensors.h"
+#include "support/check.h"
+#include "support/contexts.h"
+#include "support/device.h"
+#include "support/guard.h"
+#include "support/losses.h"
+#include "support/npz.h"
+#include "support/numbers.h"
+#include "support/operations.h"
+#include "support/tensors.h"
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
 

@@ -1,7 +1,11 @@
-/* Token assembly, its gradient, and their definition.  SPDX-License-Identifier: Apache-2.0 */
-#include "test.h"
+/*
+ * Token assembly, its gradient, and their definition.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "support/test.h"
 
-#include "tokens.h"
+#include "support/tokens.h"
 
 const unsigned token_option_sets[TOKEN_OPTION_SETS] = {
     0,

@@ -1,8 +1,12 @@
-/* tokens.h: token assembly, its gradient, and their definition.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tokens.h: token assembly, its gradient, and their definition.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #ifndef TEST_TOKENS_H
 #define TEST_TOKENS_H
 
-#include "tensors.h"
+#include "support/tensors.h"
 
 typedef struct token_sizes {
     int64_t images, tokens, visible, prefix, channels; /* B, N, V, P, D */

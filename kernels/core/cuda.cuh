@@ -1,0 +1,151 @@
+/*
+ * The inside of the CUDA module.
+ *
+ * An operation is one host function that takes a job, launches kernels on the context's stream and returns.  It reads
+ * no tensor, waits for nothing, and allocates nothing but through plb_cuda_workspace().  It runs with the context's
+ * device made current.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef PLB_CUDA_H
+#define PLB_CUDA_H
+
+#include "backend.h"
+#include "core/device.cuh"
+
+/* Values that only a kernel sees, and that are not allowed.  poslabel_context_synchronize() reports them. */
+enum plb_finding {
+    PLB_FOUND_POSITIONS,     /* of a loss: ids out of range                          */
+    PLB_FOUND_WEIGHTS,       /* of a loss: negative or not finite                    */
+    PLB_FOUND_PATCH_NOISE,   /* NaN                                                  */
+    PLB_FOUND_POS_NOISE,     /* NaN                                                  */
+    PLB_FOUND_SHUFFLE_NOISE, /* NaN                                                  */
+    PLB_FOUND_IDS_KEEP,      /* of tokens and attention: out of range                */
+    PLB_FOUND_TOKEN_IDS,     /* the positions of assemble_tokens(): out of range     */
+    PLB_FOUND_PLACES,        /* no permutation                                       */
+    PLB_FINDINGS
+};
+
+/* How often a kernel met such a value, and ~index of the first: all zero when there was none. */
+struct plb_findings {
+    unsigned long long count[PLB_FINDINGS];
+    unsigned long long first[PLB_FINDINGS];
+};
+
+/* What a context keeps on the device besides its workspace, zero at first. */
+struct plb_device_state {
+    plb_findings findings;
+    unsigned arrived;    /* at a barrier of the whole grid; back at 0 after each launch */
+    unsigned generation; /* how many such barriers there were                           */
+    unsigned done;       /* blocks that are done with their rows; back at 0 after each launch */
+};
+
+/* How many blocks of a kernel the device holds at once: asked once, because asking takes as long as launching. */
+struct plb_residency {
+    const void *kernel; /* NULL: free */
+    size_t shared;
+    int blocks;
+};
+
+/* A context's backend_state. */
+struct plb_cuda {
+    cudaStream_t stream;
+    cudaEvent_t event; /* orders two streams */
+    int device, multiprocessors;
+    void *cublas; /* a cublasHandle_t, made by the first operation that needs it */
+    void (*close_cublas)(void *handle);
+    cudaError_t fault;   /* what was lost: every later call fails */
+    cudaError_t unasked; /* why a number of blocks could not be asked for: the next launch tells */
+    plb_device_state *state;
+    plb_residency residency[64]; /* open addressing by kernel */
+};
+
+static inline plb_cuda *plb_cuda_of(const plb_call *call)
+{
+    return (plb_cuda *)call->context->backend_state;
+}
+
+/* The services of the library. */
+poslabel_status plb_cuda_fail(const plb_call *call, poslabel_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Device memory of at least `size` bytes, aligned to 256, until the next call of this function on the context. */
+poslabel_status plb_cuda_workspace(const plb_call *call, size_t size, void **data);
+
+/* POSLABEL_OK, or the status and message of a failed CUDA function.  `what` is what it was to do: "the launch". */
+poslabel_status plb_cuda_check(const plb_call *call, cudaError_t error, const char *what);
+
+/* Whether the context's stream is being captured: then nothing may be allocated or waited for. */
+poslabel_status plb_cuda_is_captured(const plb_call *call, bool *captured);
+
+/* How many blocks of a kernel the device holds at once, at least 1.  If that cannot be had, the next launch fails. */
+template <typename... Parameters>
+static int plb_resident_blocks(plb_cuda *cuda, void (*kernel)(Parameters...), int threads, size_t shared)
+{
+    const void *const key = (const void *)kernel;
+    const size_t places = sizeof cuda->residency / sizeof *cuda->residency;
+    plb_residency *known = NULL;
+    for (size_t k = 0, at = ((uintptr_t)key >> 4) % places; k < places && !known; k++, at = (at + 1) % places) {
+        plb_residency *const entry = &cuda->residency[at];
+        if (entry->kernel == key && entry->shared == shared)
+            return entry->blocks;
+        if (!entry->kernel)
+            known = entry;
+    }
+    int blocks = 0;
+    const cudaError_t error = cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, threads, shared);
+    if (error != cudaSuccess) {
+        cuda->unasked = error;
+        return 1;
+    }
+    blocks = (blocks < 1 ? 1 : blocks) * cuda->multiprocessors;
+    if (known)
+        *known = plb_residency{key, shared, blocks};
+    return blocks;
+}
+
+enum plb_launch_kind {
+    PLB_INDEPENDENT, /* blocks run in any order            */
+    PLB_COOPERATIVE  /* all blocks are on the device at once and may wait for one another */
+};
+
+/* Launches a kernel on the context's stream.  Nothing is launched when there are no blocks. */
+template <typename... Parameters, typename... Arguments>
+static poslabel_status plb_launch(const plb_call *call, plb_launch_kind kind, void (*kernel)(Parameters...),
+                                  long long blocks, int threads, size_t shared, Arguments... arguments)
+{
+    if (plb_cuda_of(call)->unasked != cudaSuccess)
+        return plb_cuda_check(call, plb_cuda_of(call)->unasked, "asking how many blocks the device holds");
+    if (blocks == 0)
+        return POSLABEL_OK;
+    cudaLaunchAttribute attribute = {};
+    attribute.id = cudaLaunchAttributeCooperative;
+    attribute.val.cooperative = 1;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = dim3((unsigned)blocks);
+    config.blockDim = dim3((unsigned)threads);
+    config.dynamicSmemBytes = shared;
+    config.stream = plb_cuda_of(call)->stream;
+    config.attrs = &attribute;
+    config.numAttrs = kind == PLB_COOPERATIVE ? 1 : 0;
+    return plb_cuda_check(call, cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...), "the launch");
+}
+
+#ifdef __CUDACC__
+#define PLB_DEVICE __device__ __forceinline__
+#else
+#define PLB_DEVICE inline
+#endif
+
+/* Tells the host of a value that is not allowed; `index` is its row-major index in its tensor. */
+PLB_DEVICE void plb_found(plb_device_state *state, plb_finding finding, long long index)
+{
+    atomicAdd(&state->findings.count[finding], 1ull);
+    atomicMax(&state->findings.first[finding], ~(unsigned long long)index);
+}
+
+/* The operations. */
+#define PLB_JOB(name, job, backends) poslabel_status plb_cuda_##name(const plb_call *call, const struct job *job);
+#include "operations.def"
+
+#endif

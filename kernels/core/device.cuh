@@ -1,0 +1,34 @@
+/*
+ * What a kernel is written in.
+ *
+ * Under nvcc this is CUDA.  With PLB_EMULATED the same sources are compiled by the host's C++ compiler over a header of
+ * the tests that runs threads as fibers, so that kernels can be checked where there is no GPU.  Only three things have
+ * to be written differently for that, since the host compiler would take them for ordinary variables, a barrier without
+ * a place, and a load like any other: shared memory, barriers, and what reads a word that others change atomically.
+ *
+ *     PLB_SHARED(float, partial, 32);         __shared__ float partial[32];
+ *     PLB_SHARED_BYTES(memory);               extern __shared__ unsigned char memory[];  (one a kernel, aligned to 16)
+ *     PLB_BARRIER();                          __syncthreads();
+ *     PLB_LOAD_VOLATILE(unsigned, address)    *(const volatile unsigned *)(address)
+ *
+ * Kernels are launched with cudaLaunchKernelEx(), which is plain C++.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef PLB_DEVICE_H
+#define PLB_DEVICE_H
+
+#ifdef PLB_EMULATED
+#include "emulation.h"
+#else
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#define PLB_SHARED(type, name, count) __shared__ type name[count]
+#define PLB_SHARED_BYTES(name) extern __shared__ __align__(16) unsigned char name[]
+#define PLB_BARRIER() __syncthreads()
+#define PLB_LOAD_VOLATILE(type, address) (*(const volatile type *)(address))
+#endif
+
+#endif

@@ -1,0 +1,433 @@
+/*
+ * A linear head and its position cross-entropy, in chunks of rows.
+ *
+ * For each chunk: logits = features weight^T by cuBLAS, into float32 whatever the dtype of the tensors; bias, loss and
+ * gradient in place by the kernel of the row losses; then the products that the gradients ask for.  The logits of one
+ * chunk are all that ever exists.  The sum of weights, which every gradient needs, is made before the first chunk, and
+ * the sums of the chunks are carried from launch to launch on the device.
+ *
+ * For 16-bit tensors the products want the gradient of the logits in 16 bits too.  In float16 it is scaled by a power
+ * of two, since the gradients of a mean are small enough to be lost otherwise; what is right depends on weights and
+ * grad_loss, and is found along with the sum of weights.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "linear/linear.cuh"
+
+#include <math.h>
+#include <poslabel/loss.h>
+#include <string.h>
+
+#ifdef PLB_HAVE_CUBLAS
+#include <cublas_v2.h>
+
+enum {
+    DEFAULT_LIMIT = 64 << 20,
+    FEWEST_ROWS = 256,
+    MOST_ROWS = 1 << 30,
+    LEAST_CUBLAS_WORKSPACE = 64 << 10, /* with less it may fail */
+    MOST_CUBLAS_WORKSPACE = 32 << 20,
+    MOST_WEIGH_BLOCKS = 256
+};
+
+/* Behind most failures of cuBLAS there is one of CUDA, which says more and whether it lasts. */
+static poslabel_status check(const plb_call *call, cublasStatus_t status, const char *what)
+{
+    if (status == CUBLAS_STATUS_SUCCESS)
+        return POSLABEL_OK;
+    const cudaError_t error = cudaGetLastError();
+    if (error != cudaSuccess)
+        return plb_cuda_check(call, error, what);
+    return plb_cuda_fail(call, status == CUBLAS_STATUS_ALLOC_FAILED ? POSLABEL_ERROR_MEMORY : POSLABEL_ERROR_DEVICE,
+                         "%s failed: %s", what, cublasGetStatusString(status));
+}
+
+static void close_cublas(void *handle)
+{
+    cublasDestroy((cublasHandle_t)handle);
+    cudaGetLastError();
+}
+
+static bool has_one_level(const plb_rows *rows)
+{
+    return rows->inner == rows->count;
+}
+
+/* Elements from one row to the next, as cuBLAS wants to know them of a single row too. */
+static long long pitch_of(const plb_rows *rows)
+{
+    return rows->count > 1 ? rows->inner_stride : rows->length;
+}
+
+/* Whether cuBLAS can take the rows where they are. */
+static bool is_matrix(const plb_rows *rows)
+{
+    return has_one_level(rows) && pitch_of(rows) >= rows->length && pitch_of(rows) <= INT32_MAX;
+}
+
+/* Where everything of a call lies, and how it is cut. */
+struct linear_run {
+    const plb_call *call;
+    const plb_linear_job *job;
+    cublasHandle_t cublas;
+    cudaDataType_t type; /* of features and weight */
+    cublasComputeType_t compute;
+    bool is_double, is_short;                                              /* 64 and 16 bits */
+    bool copies_features, copies_grad_features, copies_weight, sums_apart; /* sums_apart: of grad_weight */
+    long long pitch;                                                       /* of a row of logits: a multiple of 16 */
+    long long channels_pitch;                                              /* of a row of copied features */
+    long long chunk;                                                       /* rows */
+    int blocks;                                                            /* of the row losses */
+    plb_loss_parameters parameters;
+    /* in the workspace */
+    double *weight_sum, *weighed, *bias_sums, *of_slabs;
+    float *factors; /* see plb_linear_weigh() */
+    plb_loss_sums *totals, *sums;
+    char *bias, *weight, *weight_sums, *logits, *short_grad, *features, *grad_features, *cublas_workspace;
+    size_t cublas_size;
+};
+
+static size_t real_size(const linear_run *run)
+{
+    return run->is_double ? sizeof(double) : sizeof(float);
+}
+
+/* Hands out `size` bytes of the memory, in lines of 256; `base` may be NULL, to count. */
+static char *take(char *base, size_t *used, size_t size)
+{
+    char *const at = base ? base + *used : NULL;
+    *used = plb_size_add(*used, plb_size_add(size, 255) / 256 * 256);
+    return at;
+}
+
+static size_t cut(linear_run *run, long long rows, char *base)
+{
+    const plb_linear_job *const job = run->job;
+    const size_t classes = (size_t)job->loss.classes, chunk = (size_t)rows, real = real_size(run);
+    const size_t size = run->is_short ? 2 : real;
+    size_t used = 0;
+    run->weight_sum = (double *)take(base, &used, sizeof(double));
+    run->factors = (float *)take(base, &used, PLB_LINEAR_FACTORS * sizeof(float));
+    run->totals = (plb_loss_sums *)take(base, &used, sizeof(plb_loss_sums));
+    run->weighed = (double *)take(base, &used, 2 * MOST_WEIGH_BLOCKS * sizeof(double));
+    run->sums = (plb_loss_sums *)take(base, &used, (size_t)run->blocks * (sizeof(plb_loss_sums) + sizeof(double)));
+    run->bias = job->bias.data ? take(base, &used, classes * real) : NULL;
+    run->bias_sums = job->grad_bias.data ? (double *)take(base, &used, classes * sizeof(double)) : NULL;
+    run->weight = run->copies_weight ? take(base, &used, plb_size_mul(classes, (size_t)job->channels * size)) : NULL;
+    run->weight_sums = run->sums_apart ? take(base, &used, plb_size_mul(classes, (size_t)job->channels) * real) : NULL;
+    run->of_slabs =
+        job->grad_bias.data
+            ? (double *)take(base, &used,
+                             plb_size_mul(classes * sizeof(double), (size_t)plb_linear_slabs(run->call, rows)))
+            : NULL;
+    run->cublas_workspace = take(base, &used, run->cublas_size);
+    run->logits = take(base, &used, plb_size_mul(chunk, (size_t)run->pitch * real));
+    run->short_grad = run->is_short ? take(base, &used, plb_size_mul(chunk, (size_t)run->pitch * 2)) : NULL;
+    run->features =
+        run->copies_features ? take(base, &used, plb_size_mul(chunk, (size_t)run->channels_pitch * size)) : NULL;
+    run->grad_features =
+        run->copies_grad_features ? take(base, &used, plb_size_mul(chunk, (size_t)run->channels_pitch * size)) : NULL;
+    return used;
+}
+
+/* Chooses the chunk and takes the workspace. */
+static poslabel_status prepare(linear_run *run)
+{
+    const plb_linear_job *const job = run->job;
+    const uint64_t given = job->workspace_limit;
+    const long long rows = job->loss.rows < 1 ? 1 : job->loss.rows;
+    size_t limit = given && given < SIZE_MAX ? (size_t)given : given ? SIZE_MAX : (size_t)DEFAULT_LIMIT;
+    const size_t fewest = LEAST_CUBLAS_WORKSPACE, most = MOST_CUBLAS_WORKSPACE;
+    run->cublas_size = limit / 8 < fewest ? fewest : limit / 8 < most ? limit / 8 / 256 * 256 : most;
+    size_t least = cut(run, given || rows < FEWEST_ROWS ? 1 : FEWEST_ROWS, NULL);
+    if (given && least > limit) {
+        run->cublas_size = fewest;
+        least = cut(run, 1, NULL);
+    }
+    if (given && least > limit)
+        return plb_cuda_fail(run->call, POSLABEL_ERROR_INVALID,
+                             "workspace_limit = %llu, must be at least %zu: one row at a time needs that much",
+                             (unsigned long long)given, least);
+    limit = limit > least ? limit : least;
+    run->chunk = given || rows < FEWEST_ROWS ? 1 : FEWEST_ROWS;
+    const size_t one = cut(run, 1, NULL), many = cut(run, 4097, NULL), room = limit - least;
+    if (many != SIZE_MAX && many > one)
+        run->chunk += (long long)(room / ((many - one) / 4096 + 1));
+    run->chunk = run->chunk > rows ? rows : run->chunk;
+    if (run->chunk > MOST_ROWS)
+        run->chunk = MOST_ROWS;
+    while (run->chunk > 1 && cut(run, run->chunk, NULL) > limit)
+        run->chunk -= run->chunk / 64 + 1; /* what rounding to lines took */
+    void *memory;
+    const poslabel_status status = plb_cuda_workspace(run->call, cut(run, run->chunk, NULL), &memory);
+    if (status == POSLABEL_OK)
+        cut(run, run->chunk, (char *)memory);
+    return status;
+}
+
+static poslabel_status open_cublas(linear_run *run)
+{
+    plb_cuda *const cuda = plb_cuda_of(run->call);
+    poslabel_status status = POSLABEL_OK;
+    if (!cuda->cublas) {
+        cublasHandle_t handle;
+        bool captured;
+        status = plb_cuda_is_captured(run->call, &captured);
+        if (status == POSLABEL_OK && captured)
+            status = plb_cuda_fail(run->call, POSLABEL_ERROR_INVALID,
+                                   "the first call of a context opens cuBLAS, which cannot be done while the stream is "
+                                   "captured; make one before");
+        if (status != POSLABEL_OK)
+            return status;
+        status = check(run->call, cublasCreate(&handle), "opening cuBLAS");
+        if (status != POSLABEL_OK)
+            return status;
+        /* by default sums that are split may be rounded to 16 bits in between */
+        status = check(run->call,
+                       cublasSetMathMode(handle, (cublasMath_t)(CUBLAS_DEFAULT_MATH |
+                                                                CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION)),
+                       "choosing cuBLAS's precision");
+        if (status != POSLABEL_OK) {
+            close_cublas(handle);
+            return status;
+        }
+        cuda->cublas = handle;
+        cuda->close_cublas = close_cublas;
+    }
+    run->cublas = (cublasHandle_t)cuda->cublas;
+    return check(run->call, cublasSetStream(run->cublas, cuda->stream), "giving cuBLAS the stream");
+}
+
+static poslabel_status read_scalars(const linear_run *run, cublasPointerMode_t where)
+{
+    return check(run->call, cublasSetPointerMode(run->cublas, where), "telling cuBLAS where its scalars are");
+}
+
+/*
+ * In the order of the C interface: row-major c[m, n] = a[m, k] b[k, n], or c +=, a or b transposed.  Where a is the
+ * gradient in float16 its scale, which only the device knows, is undone.
+ */
+static poslabel_status multiply(const linear_run *run, bool a_transposed, bool b_transposed, long long m, long long n,
+                                long long k, bool is_scaled, const void *a, long long a_pitch, const void *b,
+                                long long b_pitch, bool adds, void *c, cudaDataType_t c_type, long long c_pitch)
+{
+    static const float floats[] = {0, 1};
+    static const double doubles[] = {0, 1};
+    const void *alpha = run->is_double ? (const void *)&doubles[1] : &floats[1];
+    const void *beta = run->is_double ? (const void *)&doubles[adds] : &floats[adds];
+    if (m == 0 || k == 0)
+        return POSLABEL_OK; /* without rows; what they would add to is clear */
+    is_scaled = is_scaled && run->type == CUDA_R_16F;
+    poslabel_status status = POSLABEL_OK;
+    if (is_scaled) {
+        alpha = run->factors + PLB_LINEAR_WIDENS;
+        beta = run->factors + (adds ? PLB_LINEAR_ONE : PLB_LINEAR_ZERO);
+        status = read_scalars(run, CUBLAS_POINTER_MODE_DEVICE);
+    }
+    /* what is row-major here is column-major and transposed there */
+    if (status == POSLABEL_OK)
+        status = check(run->call,
+                       cublasGemmEx(run->cublas, b_transposed ? CUBLAS_OP_T : CUBLAS_OP_N,
+                                    a_transposed ? CUBLAS_OP_T : CUBLAS_OP_N, (int)n, (int)m, (int)k, alpha, b,
+                                    run->type, (int)b_pitch, a, run->type, (int)a_pitch, beta, c, c_type, (int)c_pitch,
+                                    run->compute, CUBLAS_GEMM_DEFAULT),
+                       "a matrix product");
+    if (is_scaled) { /* also after a failure: the handle is kept */
+        const poslabel_status back = read_scalars(run, CUBLAS_POINTER_MODE_HOST);
+        status = status == POSLABEL_OK ? back : status;
+    }
+    return status;
+}
+
+/* The weight matrix where cuBLAS can take it. */
+static const char *weight_of(const linear_run *run, long long *pitch)
+{
+    *pitch = run->copies_weight ? run->job->channels : pitch_of(&run->job->weight);
+    return run->copies_weight ? run->weight : run->job->weight.data;
+}
+
+/* The row losses of a chunk: how many blocks they take, or the launch. */
+static poslabel_status chunk_losses(linear_run *run, bool only_blocks)
+{
+    plb_loss_launch launch = {run->call, run->parameters, false, false, false};
+    return (run->is_double ? plb_loss_rows_f64 : plb_loss_rows_f32)(&launch, only_blocks, &run->blocks);
+}
+
+/* Rows `first` to `first` + `rows`: their features, as they are or copied. */
+static poslabel_status chunk_features(const linear_run *run, long long first, long long rows, const char **features,
+                                      long long *pitch)
+{
+    const plb_rows *const from = &run->job->features;
+    const long long size = run->is_short ? 2 : (long long)real_size(run);
+    *features = run->copies_features ? run->features : from->data + first * from->inner_stride * size;
+    *pitch = run->copies_features ? run->channels_pitch : pitch_of(from);
+    if (!run->copies_features)
+        return POSLABEL_OK;
+    plb_loss_parameters whole = run->parameters;
+    whole.first_row = 0;
+    return plb_linear_gather(run->call, &whole, from, first, rows, run->features, run->channels_pitch);
+}
+
+static poslabel_status chunk_gradients(const linear_run *run, long long first, long long rows, const char *features,
+                                       long long features_pitch)
+{
+    const plb_linear_job *const job = run->job;
+    const long long classes = job->loss.classes, channels = job->channels;
+    const cudaDataType_t sum_type = run->is_double ? CUDA_R_64F : CUDA_R_32F;
+    const char *gradient = run->logits;
+    long long weight_pitch;
+    const char *const weight = weight_of(run, &weight_pitch);
+    poslabel_status status = POSLABEL_OK;
+    const bool rounds = run->is_short && (job->grad_features.data || job->grad_weight.data);
+    if (rounds || job->grad_bias.data)
+        status = plb_linear_round_and_sum(run->call, run->logits, run->is_double, rows, (int)classes, run->pitch,
+                                          rounds ? run->short_grad : NULL, job->features.dtype, run->factors,
+                                          run->of_slabs, run->bias_sums);
+    if (rounds)
+        gradient = run->short_grad;
+    if (status == POSLABEL_OK && job->grad_features.data) {
+        const plb_rows *const to = &job->grad_features;
+        const long long size = run->is_short ? 2 : (long long)real_size(run);
+        char *const direct = to->data + first * to->inner_stride * size;
+        status = multiply(run, false, false, rows, channels, classes, true, gradient, run->pitch, weight, weight_pitch,
+                          false, run->copies_grad_features ? run->grad_features : direct, run->type,
+                          run->copies_grad_features ? run->channels_pitch : pitch_of(to));
+        if (status == POSLABEL_OK && run->copies_grad_features)
+            status = plb_linear_scatter(run->call, to, first, rows, run->grad_features, run->channels_pitch);
+    }
+    if (status == POSLABEL_OK && job->grad_weight.data) {
+        const bool adds = run->sums_apart || job->accumulate || first > 0;
+        status = multiply(run, true, false, classes, channels, rows, true, gradient, run->pitch, features,
+                          features_pitch, adds, run->sums_apart ? run->weight_sums : job->grad_weight.data, sum_type,
+                          run->sums_apart ? channels : pitch_of(&job->grad_weight));
+    }
+    return status;
+}
+
+static poslabel_status run_chunk(linear_run *run, long long first, long long rows)
+{
+    const plb_linear_job *const job = run->job;
+    const char *features;
+    long long features_pitch, weight_pitch;
+    const char *const weight = weight_of(run, &weight_pitch);
+    poslabel_status status = chunk_features(run, first, rows, &features, &features_pitch);
+    if (status == POSLABEL_OK)
+        status =
+            multiply(run, false, true, rows, job->loss.classes, job->channels, false, features, features_pitch, weight,
+                     weight_pitch, false, run->logits, run->is_double ? CUDA_R_64F : CUDA_R_32F, run->pitch);
+    run->parameters.first_row = first;
+    run->parameters.rows = rows;
+    run->parameters.is_last_chunk = first + rows == job->loss.rows;
+    if (status == POSLABEL_OK)
+        status = chunk_losses(run, false);
+    return status == POSLABEL_OK ? chunk_gradients(run, first, rows, features, features_pitch) : status;
+}
+
+static poslabel_status zero(const linear_run *run, void *at, size_t size)
+{
+    if (!at)
+        return POSLABEL_OK;
+    return plb_cuda_check(run->call, cudaMemsetAsync(at, 0, size, plb_cuda_of(run->call)->stream),
+                          "clearing the workspace");
+}
+
+/* What comes before the first chunk: cleared sums, the bias, the sum of weights. */
+static poslabel_status begin(linear_run *run)
+{
+    const plb_linear_job *const job = run->job;
+    const size_t classes = (size_t)job->loss.classes;
+    plb_loss_parameters *const p = &run->parameters;
+    const long long blocks = plb_blocks_for(run->call, job->loss.rows < 1 ? 1 : job->loss.rows);
+    poslabel_status status = check(run->call, cublasSetWorkspace(run->cublas, run->cublas_workspace, run->cublas_size),
+                                   "giving cuBLAS its workspace");
+    if (status == POSLABEL_OK)
+        status = zero(run, run->totals, sizeof *run->totals);
+    if (status == POSLABEL_OK)
+        status = zero(run, run->bias_sums, classes * sizeof(double));
+    if (status == POSLABEL_OK)
+        status = zero(run, run->weight_sums, classes * (size_t)job->channels * real_size(run));
+    if (status == POSLABEL_OK && run->copies_weight)
+        status = plb_linear_gather(run->call, NULL, &job->weight, 0, (long long)classes, run->weight, job->channels);
+    if (status == POSLABEL_OK && job->bias.data)
+        status = plb_linear_widen(run->call, &job->bias, run->bias, run->is_double, (int)classes);
+    if (status == POSLABEL_OK)
+        status = plb_linear_weigh(run->call, p, run->weight_sum, run->weighed,
+                                  blocks < MOST_WEIGH_BLOCKS ? (int)blocks : (int)MOST_WEIGH_BLOCKS,
+                                  run->type == CUDA_R_16F, run->is_short ? run->factors : NULL);
+
+    p->logits =
+        plb_view_rows{run->logits, 0, 0, run->pitch * (long long)real_size(run), run->is_double ? PLB_F64 : PLB_F32};
+    p->grad = job->grad_features.data || job->grad_weight.data || job->grad_bias.data ? p->logits : plb_view_rows{};
+    p->bias = run->bias;
+    p->sums = run->sums;
+    p->weights_of = (double *)(run->sums + run->blocks);
+    p->totals = run->totals;
+    p->reports = false;
+    p->weigh_first = false;
+    if (!p->normalizer.at)
+        p->normalizer = plb_scalar{(char *)run->weight_sum, PLB_F64};
+    return status;
+}
+
+static poslabel_status finish(const linear_run *run)
+{
+    const plb_linear_job *const job = run->job;
+    poslabel_status status = POSLABEL_OK;
+    if (run->sums_apart)
+        status = plb_linear_finish(run->call, &job->grad_weight, run->weight_sums, run->is_double, job->channels,
+                                   job->accumulate);
+    if (status == POSLABEL_OK && job->grad_bias.data)
+        status =
+            plb_linear_finish(run->call, &job->grad_bias, run->bias_sums, true, job->loss.classes, job->accumulate);
+    return status;
+}
+
+poslabel_status plb_cuda_linear_loss(const plb_call *call, const plb_linear_job *job)
+{
+    linear_run run = {};
+    const plb_loss_job *const loss = &job->loss;
+    const int dtype = job->features.dtype;
+    run.call = call;
+    run.job = job;
+    run.is_double = dtype == PLB_F64;
+    run.is_short = dtype == PLB_F16 || dtype == PLB_BF16;
+    run.type = dtype == PLB_F16    ? CUDA_R_16F
+               : dtype == PLB_BF16 ? CUDA_R_16BF
+               : run.is_double     ? CUDA_R_64F
+                                   : CUDA_R_32F;
+    run.compute = run.is_double ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F;
+    run.pitch = (loss->classes + 15) / 16 * 16;
+    run.channels_pitch = (job->channels + 15) / 16 * 16;
+    run.parameters = plb_loss_parameters_of(call, loss);
+    /* a row that does not count may hold anything, but 0 times that must be 0 */
+    const bool may_not_count = loss->mask.data || loss->weights.data || loss->ids.data ||
+                               (loss->normalizer.data && loss->reduction == POSLABEL_REDUCTION_MEAN);
+    run.copies_features = !is_matrix(&job->features) || may_not_count;
+    run.copies_grad_features = job->grad_features.data && !is_matrix(&job->grad_features);
+    run.sums_apart = job->grad_weight.data && (job->grad_weight.dtype != (run.is_double ? PLB_F64 : PLB_F32) ||
+                                               loss->rows == 0 || !is_matrix(&job->grad_weight));
+    run.copies_weight = !is_matrix(&job->weight);
+    run.parameters.logits.dtype = run.is_double ? PLB_F64 : PLB_F32;
+    poslabel_status status = chunk_losses(&run, true);
+    if (status != POSLABEL_OK || (status = prepare(&run)) != POSLABEL_OK ||
+        (status = open_cublas(&run)) != POSLABEL_OK || (status = begin(&run)) != POSLABEL_OK)
+        return status;
+    long long first = 0;
+    do {
+        const long long left = loss->rows - first;
+        status = run_chunk(&run, first, left < run.chunk ? left : run.chunk);
+        first += run.chunk;
+    } while (status == POSLABEL_OK && first < loss->rows);
+    return status == POSLABEL_OK ? finish(&run) : status;
+}
+
+#else
+
+poslabel_status plb_cuda_linear_loss(const plb_call *call, const plb_linear_job *)
+{
+    return plb_cuda_fail(call, POSLABEL_ERROR_UNSUPPORTED,
+                         "the CUDA module was built without cuBLAS; build it where cublas_v2.h and libcublas are found "
+                         "(-Dcublas=DIR)");
+}
+
+#endif

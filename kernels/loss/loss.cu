@@ -1,0 +1,166 @@
+/*
+ * The row losses: from a job to a launch.
+ *
+ * The kernel and how it works are in loss_rows.cuh.  Here a job becomes its parameters, the workspace is cut up, and the
+ * tables of Gaussian targets that are too large for shared memory are filled.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "loss/gaussian.cuh"
+#include "loss/loss.cuh"
+
+#include <poslabel/loss.h>
+
+/* Of shared memory for tables, where a multiprocessor of any device has 64 KiB. */
+enum { MOST_SHARED = 40 << 10 };
+
+/* ---- Gaussian targets of large grids ---- */
+
+__global__ void gaussian_norms_kernel(double *norms, int height, int width, double sigma)
+{
+    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < (long long)height + width;
+         i += (long long)gridDim.x * blockDim.x) {
+        const int at = (int)(i < height ? i : i - height), side = i < height ? height : width;
+        double sum = 0;
+        for (int j = 0; j < side; j++)
+            sum += plb_gaussian_factor(at, j, sigma);
+        norms[i] = sum;
+    }
+}
+
+/* Factors that are computed as they are needed. */
+struct factors_of_sigma {
+    double sigma;
+    PLB_DEVICE double operator()(int distance) const
+    {
+        return plb_gaussian_factor(distance, 0, sigma);
+    }
+};
+
+template <typename real>
+__global__ void gaussian_table_kernel(real *table, const double *norms, int height, int width, double sigma,
+                                      int normalization)
+{
+    const long long thread = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    const long long threads = (long long)gridDim.x * blockDim.x;
+    plb_gaussian_fill_axis(table, factors_of_sigma{sigma}, norms, height, normalization, thread, threads);
+    plb_gaussian_fill_axis(table + (long long)PLB_ENTRIES_OF_AXIS * height, factors_of_sigma{sigma}, norms + height,
+                           width, normalization, thread, threads);
+}
+
+template <typename real> static poslabel_status fill_table(const plb_loss_launch *launch, double *norms)
+{
+    const plb_loss_parameters *const p = &launch->parameters;
+    const long long entries = (long long)plb_gaussian_entries(poslabel_grid{p->height, p->width});
+    const long long most = (long long)plb_cuda_of(launch->call)->multiprocessors * 8, blocks = (entries + 255) / 256;
+    const long long sides = ((long long)p->height + p->width + 255) / 256;
+    const poslabel_status status =
+        plb_launch(launch->call, PLB_INDEPENDENT, gaussian_norms_kernel, sides < most ? sides : most, 256, 0, norms,
+                   p->height, p->width, p->sigma);
+    if (status != POSLABEL_OK)
+        return status;
+    return plb_launch(launch->call, PLB_INDEPENDENT, gaussian_table_kernel<real>, blocks < most ? blocks : most, 256, 0,
+                      (real *)p->table, norms, p->height, p->width, p->sigma, p->normalization);
+}
+
+/* ---- parameters ---- */
+
+plb_loss_parameters plb_loss_parameters_of(const plb_call *call, const plb_loss_job *job)
+{
+    plb_loss_parameters p = {};
+    const bool row_gradients = job->reduction == POSLABEL_REDUCTION_NONE && job->grad_loss.count > 1;
+    p.logits = plb_view_of(&job->logits);
+    p.grad = plb_view_of(&job->grad_logits);
+    p.ids = plb_view_of(&job->ids);
+    p.mask = plb_view_of(&job->mask);
+    p.weights = plb_view_of(&job->weights);
+    if (row_gradients)
+        p.row_grad_loss = plb_view_of(&job->grad_loss);
+    else
+        p.grad_loss = plb_scalar_of(&job->grad_loss);
+    if (job->reduction == POSLABEL_REDUCTION_NONE)
+        p.row_loss = plb_view_of(&job->loss);
+    else
+        p.loss = plb_scalar_of(&job->loss);
+    p.normalizer = plb_scalar_of(&job->normalizer);
+    p.accuracy = plb_scalar_of(&job->accuracy);
+    p.weight_sum = plb_scalar_of(&job->weight_sum);
+    p.flags = plb_scalar_of(&job->flags);
+    p.rows = job->rows;
+    p.classes = (int)job->classes;
+    p.target = job->target;
+    p.height = job->grid.height;
+    p.width = job->grid.width;
+    p.reduction = job->reduction;
+    p.has_ignore_index = job->has_ignore_index;
+    p.ignore_index = job->ignore_index;
+    const bool has_weights = job->mask.data || job->weights.data || job->ids.data; /* a bad id has weight 0 */
+    p.filter = job->confidence_filter;
+    p.weigh_first =
+        p.filter || (has_weights && p.grad.data && job->reduction == POSLABEL_REDUCTION_MEAN && !p.normalizer.at);
+    p.reports = !p.weigh_first;
+    p.is_last_chunk = true;
+    p.base = job->label_smoothing / (double)job->classes;
+    p.peak = 1 - job->label_smoothing;
+    p.grad_scale = job->grad_scale;
+    p.sigma = job->sigma;
+    p.normalization = job->normalization;
+    p.state = plb_cuda_of(call)->state;
+    return p;
+}
+
+typedef poslabel_status loss_rows_of_dtype(plb_loss_launch *launch, bool only_blocks, int *blocks);
+
+poslabel_status plb_cuda_row_loss(const plb_call *call, const plb_loss_job *job)
+{
+    loss_rows_of_dtype *const rows_of_dtype = job->logits.dtype == PLB_F32    ? plb_loss_rows_f32
+                                              : job->logits.dtype == PLB_F16  ? plb_loss_rows_f16
+                                              : job->logits.dtype == PLB_BF16 ? plb_loss_rows_bf16
+                                                                              : plb_loss_rows_f64;
+    const bool is_double = job->logits.dtype == PLB_F64;
+    plb_loss_launch launch = {call, plb_loss_parameters_of(call, job), job->target == PLB_TARGET_GAUSSIAN, false,
+                              false};
+    plb_loss_parameters *const p = &launch.parameters;
+    poslabel_grid grid = job->grid;
+    size_t table = 0, scratch = 0;
+    if (launch.is_soft) {
+        if (grid.width == 1) { /* the same positions; slots may then count on two columns at least */
+            grid = poslabel_grid{1, grid.height};
+            p->height = grid.height;
+            p->width = grid.width;
+        }
+        p->width_inverse = grid.width > 1 ? 0xffffffffu / (unsigned)grid.width + 1 : 0;
+        table = plb_gaussian_entries(grid) * (is_double ? sizeof(double) : sizeof(float));
+        scratch = plb_gaussian_scratch(grid);
+        launch.has_table = table + scratch > MOST_SHARED;
+        launch.shares_rows =
+            !is_double && p->classes <= PLB_MOST_SHARED_ROW && grid.width % 2 == 0 &&
+            p->normalization == POSLABEL_NORMALIZATION_ROW &&
+            plb_gaussian_long_entries(grid, PLB_MOST_SHARED_ROW) * sizeof(float) + scratch <= MOST_SHARED;
+    }
+    const bool has_table = launch.has_table;
+    int blocks;
+    poslabel_status status = rows_of_dtype(&launch, true, &blocks);
+    if (status != POSLABEL_OK)
+        return status;
+
+    const size_t norms = has_table ? scratch / 2 : 0;
+    const size_t sums = (size_t)blocks * (sizeof(plb_loss_sums) + sizeof(double));
+    const size_t tables = has_table ? (table + 15) / 16 * 16 : 0;
+    const size_t counts = p->filter ? (size_t)job->rows : 0;
+    void *memory;
+    status = plb_cuda_workspace(call, sums + norms + tables + counts, &memory);
+    if (status != POSLABEL_OK)
+        return status;
+    p->sums = (plb_loss_sums *)memory;
+    p->weights_of = (double *)(p->sums + blocks);
+    double *const norms_of_axes = p->weights_of + blocks;
+    p->counts = (unsigned char *)norms_of_axes + norms + tables;
+    if (has_table) {
+        p->table = (char *)norms_of_axes + norms;
+        status = is_double ? fill_table<double>(&launch, norms_of_axes) : fill_table<float>(&launch, norms_of_axes);
+        if (status != POSLABEL_OK)
+            return status;
+    }
+    return rows_of_dtype(&launch, false, &blocks);
+}

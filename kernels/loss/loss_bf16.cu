@@ -1,0 +1,10 @@
+/*
+ * The row losses of one dtype, a source of its own so that they compile side by side.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "loss/loss_rows.cuh"
+
+poslabel_status plb_loss_rows_bf16(plb_loss_launch *launch, bool only_blocks, int *blocks)
+{
+    return plb_loss_of_dtype<__nv_bfloat16>(launch, only_blocks, blocks);
+}

@@ -1,0 +1,10 @@
+/*
+ * The row losses of one dtype, a source of its own so that they compile side by side.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "loss/loss_rows.cuh"
+
+poslabel_status plb_loss_rows_f16(plb_loss_launch *launch, bool only_blocks, int *blocks)
+{
+    return plb_loss_of_dtype<__half>(launch, only_blocks, blocks);
+}

@@ -1,0 +1,172 @@
+/*
+ * A pass over all rows of the losses.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef PLB_CUDA_LOSS_PASS_H
+#define PLB_CUDA_LOSS_PASS_H
+
+#include "loss/loss_row.cuh"
+#include "loss/loss_weights.cuh"
+
+/* What a pass over all rows is for. */
+enum plb_loss_purpose {
+    PLB_TO_WEIGH,
+    PLB_TO_FILTER, /* to weigh, where the weight depends on the logits */
+    PLB_TO_END
+};
+
+/* A row of a batch, in the lane that has it. */
+template <typename real> struct plb_row_of_batch {
+    double weight;
+    real scale; /* of its gradient */
+    int label;  /* or -1: the row does not count */
+    real logarithm, differences;
+    bool correct, confident;
+};
+
+template <bool PLAIN> PLB_DEVICE char *plb_row_at(const plb_view_rows &rows, long long r)
+{
+    return PLAIN ? rows.data + r * rows.inner_stride : plb_view_row(rows, r);
+}
+
+/*
+ * Rows of a warp lie so many rows apart: teams cut the slots of theirs in the same way then, since four rows on a row
+ * of a dense tensor begins as far from an aligned address.
+ */
+template <int LANES, bool PLAIN> static __host__ __device__ constexpr int plb_rows_apart()
+{
+    return !PLAIN && LANES < 32 ? PLB_SLOT : 1;
+}
+
+/* The rows of a batch, by teams in turn; `lane_row` is the calling lane's, `seams` see cut_rows.cuh. */
+template <typename T, int LANES, int SLOTS, bool PLAIN, typename Targets>
+PLB_DEVICE void plb_loss_of_batch(const plb_loss_parameters &p, const plb_real<T> *table, long long first, int rows,
+                                  bool writes, plb_row_of_batch<plb_real<T>> *lane_row,
+                                  plb_row_seams<T, LANES, SLOTS, PLAIN> *seams, plb_team_board<plb_real<T>> *board,
+                                  int *turn)
+{
+    typedef plb_real<T> real;
+    enum { IN_WARP = LANES < 32 ? 32 / LANES : 1, APART = plb_rows_apart<LANES, PLAIN>() };
+    const unsigned all = 0xffffffffu;
+    const int lane = (int)threadIdx.x % 32;
+#pragma unroll 1
+    for (int i = 0; i < rows; i += IN_WARP) {
+        const int at = i + lane / LANES;
+        const int label = __shfl_sync(all, lane_row->label, at);
+        const bool counts = label >= 0, exists = at < rows;
+        plb_row_question<real> question = {counts ? label : 0, 0, __shfl_sync(all, lane_row->scale, at), NULL};
+        const long long r = exists ? first + at * APART : first;
+        char *const logits = plb_row_at<PLAIN>(p.logits, r);
+        plb_row_walk<T, LANES, SLOTS, PLAIN> walk;
+        walk.ask(logits, p.bias, p.classes, counts, logits < p.inside_end, seams);
+        if (counts)
+            question.z_label = plb_widen(((const T *)logits)[label]);
+        if (!PLAIN && p.bias && counts)
+            question.z_label += ((const real *)p.bias)[label];
+        if (writes && exists)
+            question.grad = plb_row_at<PLAIN>(p.grad, r);
+        const plb_row_result<real> result =
+            plb_loss_of_row<T, LANES, SLOTS, PLAIN, Targets>(p, walk, question, writes, table, board, turn);
+
+        const int from = lane % IN_WARP * (32 / IN_WARP); /* a lane of the team that had this lane's row */
+        const real logarithm = __shfl_sync(all, result.logarithm, from);
+        const real differences = __shfl_sync(all, result.differences, from);
+        const unsigned correct = __ballot_sync(all, result.correct), confident = __ballot_sync(all, result.confident);
+        if (lane / IN_WARP * IN_WARP == i) {
+            lane_row->logarithm = logarithm;
+            lane_row->differences = differences;
+            lane_row->correct = correct >> from & 1;
+            lane_row->confident = confident >> from & 1;
+        }
+    }
+}
+
+/* Brings a line of memory to the L2 cache. */
+PLB_DEVICE void plb_prefetch(const void *at)
+{
+#ifdef __CUDA_ARCH__
+    asm volatile("prefetch.global.L2 [%0];" : : "l"(at));
+#else
+    (void)at;
+#endif
+}
+
+/*
+ * Asks for the first rows of a block to be brought to the cache, while it waits for the weights of all or makes its
+ * targets.  Rows that a mask leaves out would be brought for nothing.
+ */
+template <typename T> PLB_DEVICE void plb_prefetch_rows(const plb_loss_parameters &p)
+{
+    enum { LINE = 128, MOST_LINES = 64 };
+    const long long first = ((long long)blockIdx.x * PLB_LOSS_WARPS + threadIdx.x / 32) * p.batch;
+    const long long rows = p.rows - first < p.batch ? p.rows - first : p.batch;
+    if (p.mask.data || p.logits.inner || p.logits.inner_stride != p.classes * (long long)sizeof(T))
+        return;
+    for (int line = (int)threadIdx.x % 32; line < MOST_LINES && line * LINE < rows * p.logits.inner_stride; line += 32)
+        plb_prefetch(p.logits.data + first * p.logits.inner_stride + line * LINE);
+}
+
+/*
+ * One pass over the rows of the grid.  A warp, or a block whose lanes are one team, has a batch of up to 32 rows at a
+ * time.  What is a row's own (label, weight, loss) each lane works out for one row; then the teams take the rows in
+ * turn.
+ */
+template <typename T, int LANES, int SLOTS, bool PLAIN, typename Targets>
+PLB_DEVICE plb_thread_sums plb_loss_pass(const plb_loss_parameters &p, const plb_real<T> *table,
+                                         const plb_loss_scale &scale, int purpose,
+                                         plb_row_seams<T, LANES, SLOTS, PLAIN> *seams,
+                                         plb_team_board<plb_real<T>> *board)
+{
+    typedef plb_real<T> real;
+    enum { UNITS = LANES <= 32 ? PLB_LOSS_WARPS : 1, APART = plb_rows_apart<LANES, PLAIN>() };
+    const int lane = (int)threadIdx.x % 32;
+    const long long unit = (long long)blockIdx.x * UNITS + (UNITS > 1 ? threadIdx.x / 32 : 0);
+    const bool ends = purpose == PLB_TO_END, filters = !PLAIN && purpose == PLB_TO_FILTER;
+    const bool writes = p.grad.data && ends, owns = UNITS > 1 || threadIdx.x < 32;
+    const bool reports = owns && (p.reports || !ends);
+    plb_thread_sums sums = {0, 0, 0, 0};
+    int turn = 0;
+    for (long long first = unit / APART * APART * p.batch + unit % APART; first < p.rows;
+         first += (long long)gridDim.x * UNITS * p.batch) {
+        const long long left = (p.rows - first + APART - 1) / APART, r = first + lane * APART;
+        const int rows = left < p.batch ? (int)left : p.batch;
+        const bool has_row = owns && lane < rows;
+        plb_row_of_batch<real> row = {0, 0, -1, 0, 0, false, false};
+        if (lane < rows) {
+            const plb_row_use use = plb_use_of_row(p, r, reports);
+            const bool counts = use.weight != 0 && !scale.nothing && (PLAIN || !ends || !p.filter || p.counts[r]);
+            if (counts) {
+                row.weight = use.weight;
+                row.label = use.label;
+                row.scale = (real)scale.upstream * (real)use.weight;
+            }
+            if (!PLAIN && counts && writes && p.row_grad_loss.data)
+                row.scale *=
+                    (real)plb_load_number(plb_view_row(p.row_grad_loss, p.first_row + r), p.row_grad_loss.dtype);
+            if (has_row && !filters)
+                sums.weight += scale.nothing ? use.weight : row.weight;
+            if (has_row)
+                sums.bad += use.is_bad;
+        }
+        if (!ends && !filters)
+            continue;
+        plb_loss_of_batch<T, LANES, SLOTS, PLAIN, Targets>(p, table, first, rows, writes, &row, seams, board, &turn);
+        if (!has_row)
+            continue;
+        if (filters) {
+            p.counts[r] = !row.confident;
+            row.weight = row.confident ? 0 : row.weight;
+            sums.weight += row.weight;
+        }
+        const double loss =
+            row.weight == 0 ? 0 : row.weight * ((double)row.logarithm - 1024.0 * (double)row.differences);
+        sums.loss += loss;
+        sums.correct += row.correct ? row.weight : 0;
+        if (p.row_loss.data && !(filters && p.grad.data))
+            plb_store_number(plb_view_row(p.row_loss, p.first_row + r), p.row_loss.dtype, loss);
+    }
+    return sums;
+}
+
+#endif

@@ -1,9 +1,0 @@
-/*
- * The row losses of float64, for checks of gradients: rows are walked in memory.  SPDX-License-Identifier: Apache-2.0
- */
-#include "loss_rows.h"
-
-poslabel_status plb_loss_rows_f64(plb_loss_launch *launch, bool only_blocks, int *blocks)
-{
-    return plb_loss_of_size<double, 32, 0, false>(launch, only_blocks, blocks);
-}

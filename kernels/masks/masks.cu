@@ -1,0 +1,258 @@
+/*
+ * Masks on CUDA.
+ *
+ * All that an image needs is fused: its patches, its positions and its places are three rankings that do not wait for
+ * one another, so they are sorted side by side, and then every output is copied out of the orders and the ranks,
+ * neighbours by neighbours.  Up to PLB_BLOCK_KEYS numbers an image, a block does it in one launch and nothing but
+ * inputs and outputs touches device memory: masks are bound by launches and latency, not by bandwidth.  The 196 patches
+ * of DropPos take three warps, each with a ranking in its registers.
+ *
+ * Larger images take a launch for the runs of PLB_BLOCK_KEYS, one for each pass that merges them, and one to copy out.
+ * The batch is cut so that keys take about as much memory as the second level cache has, which bounds the workspace.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "masks/mask_outputs.cuh"
+#include "masks/masks.cuh"
+
+enum {
+    MERGE_THREADS = 256,
+    COPY_THREADS = 256,
+    COPY_ITEMS = 4 /* of each output, that a thread copies */
+};
+
+static const long long MOST_BLOCKS = 1ll << 30;     /* of a launch */
+static const long long MOST_WORKSPACE = 64ll << 20; /* bytes, unless one image needs more */
+
+/* Tells where the key of rank p came from: to the second stage, or to order and rank. */
+PLB_DEVICE void settle(const plb_mask_plan &plan, const plb_warp_part &part, const plb_key (&k)[PLB_THREAD_KEYS],
+                       int *before, int *order, int *rank)
+{
+    const unsigned length = plan.rankings[part.which].length;
+#pragma unroll
+    for (unsigned j = 0; j < PLB_THREAD_KEYS; j++) {
+        const unsigned p = part.at + j * 32 + threadIdx.x % 32;
+        if (p >= length)
+            continue;
+        unsigned index = (unsigned)k[j];
+        if (part.stage + 1 < plan.stages) {
+            before[p] = (int)index;
+            continue;
+        }
+        if (part.stage)
+            index = (unsigned)before[index];
+        order[p] = (int)index;
+        rank[index] = (int)p;
+    }
+}
+
+/* A block makes the masks of an image. */
+static __global__ void __launch_bounds__(PLB_BLOCK_THREADS, 2) mask_images(const __grid_constant__ plb_mask_plan plan)
+{
+    PLB_SHARED_BYTES(memory);
+    plb_key *const keys = (plb_key *)memory;
+    int *const order = (int *)memory, *const rank = order + plan.pitch; /* where the keys were */
+    int *const before = rank + plan.pitch;
+    const unsigned number = threadIdx.x / 32 * PLB_WARP_KEYS;
+    const int which = plb_ranking_at(plan, number);
+    const unsigned start = (unsigned)plan.rankings[which].start;
+    plb_warp_part part = {which, number - start, plan.first_image + blockIdx.x, 0, before + start};
+    plb_key k[PLB_THREAD_KEYS];
+#pragma unroll 1
+    for (; part.stage < plan.stages; part.stage++) {
+        plb_make_keys(plan, part, keys + number);
+        plb_sort_block(keys + start, part.at, plan.rankings[which].length, plan.longest, k);
+        PLB_BARRIER(); /* all keys are in registers */
+        settle(plan, part, k, before + start, order + start, rank + start);
+        PLB_BARRIER(); /* the orders are complete */
+    }
+    plb_copy_outputs(plan, part.image, order, rank, plb_items{threadIdx.x, blockDim.x});
+}
+
+/* Orders and ranks of larger images are where the last pass did not read keys. */
+PLB_DEVICE int *orders_of(const plb_mask_plan &plan, int buffer)
+{
+    return (int *)plan.keys[buffer];
+}
+
+PLB_DEVICE int *ranks_of(const plb_mask_plan &plan, int buffer)
+{
+    return (int *)plan.keys[buffer] + plan.images * plan.pitch;
+}
+
+/* The keys of a part, sorted as far as they are now: to the next pass, or to where settle() has them. */
+PLB_DEVICE void hand_on(const plb_mask_plan &plan, const plb_warp_part &part, long long start, int to, bool is_last,
+                        const plb_key (&k)[PLB_THREAD_KEYS])
+{
+    if (is_last) {
+        settle(plan, part, k, plan.before + start, orders_of(plan, to) + start, ranks_of(plan, to) + start);
+        return;
+    }
+    plb_key *const keys = plan.keys[to] + start + part.at;
+#pragma unroll
+    for (unsigned j = 0; j < PLB_THREAD_KEYS; j++)
+        if (part.at + j * 32 + threadIdx.x % 32 < plan.rankings[part.which].length)
+            keys[j * 32 + threadIdx.x % 32] = k[j];
+}
+
+/* A block sorts a run of PLB_BLOCK_KEYS numbers, or the last of a ranking. */
+static __global__ void __launch_bounds__(PLB_BLOCK_THREADS, 2)
+    sort_runs(const __grid_constant__ plb_mask_plan plan, unsigned stage, unsigned blocks, bool is_last)
+{
+    PLB_SHARED(plb_key, keys, PLB_BLOCK_KEYS);
+    const unsigned slice = blockIdx.x / blocks;
+    unsigned tile = blockIdx.x - slice * blocks;
+    int which = 0;
+    for (; tile >= plan.rankings[which].tiles; which++)
+        tile -= plan.rankings[which].tiles;
+    const unsigned at = tile * PLB_BLOCK_KEYS, here = threadIdx.x / 32 * PLB_WARP_KEYS;
+    const unsigned length = min(plan.rankings[which].length - at, (unsigned)PLB_BLOCK_KEYS);
+    const long long start = slice * plan.pitch + plan.rankings[which].start;
+    const plb_warp_part part = {which, at + here, plan.first_image + slice, stage, plan.before + start};
+    plb_key k[PLB_THREAD_KEYS];
+    plb_make_keys(plan, part, keys + here);
+    plb_sort_block(keys, here, length, length, k);
+    hand_on(plan, part, start, 0, is_last, k);
+}
+
+/* Eight numbers a thread of the sorted runs of twice the width. */
+static __global__ void __launch_bounds__(MERGE_THREADS)
+    merge_runs(const __grid_constant__ plb_mask_plan plan, unsigned stage, unsigned blocks, unsigned width, int from,
+               bool is_last)
+{
+    PLB_SHARED(plb_key, keys, MERGE_THREADS * PLB_THREAD_KEYS);
+    const unsigned slice = blockIdx.x / blocks, here = threadIdx.x / 32 * PLB_WARP_KEYS;
+    const long long number = (long long)(blockIdx.x - slice * blocks) * (MERGE_THREADS * PLB_THREAD_KEYS) + here;
+    if (number >= plan.pitch)
+        return;
+    const int which = plb_ranking_at(plan, number);
+    const unsigned at = (unsigned)(number - plan.rankings[which].start);
+    const long long start = slice * plan.pitch + plan.rankings[which].start;
+    const plb_warp_part part = {which, at, plan.first_image + slice, stage, NULL};
+    plb_key k[PLB_THREAD_KEYS];
+    plb_merge<false>(plan.keys[from] + start, at + threadIdx.x % 32 * PLB_THREAD_KEYS, width,
+                     plan.rankings[which].length, k);
+    plb_put_in_order(keys + here, k);
+    plb_take_in_turns(keys + here, k);
+    hand_on(plan, part, start, 1 - from, is_last, k);
+}
+
+static __global__ void __launch_bounds__(COPY_THREADS)
+    copy_images(const __grid_constant__ plb_mask_plan plan, unsigned blocks, int from)
+{
+    const unsigned slice = blockIdx.x / blocks, block = blockIdx.x - slice * blocks;
+    const long long start = slice * plan.pitch;
+    plb_copy_outputs(plan, plan.first_image + slice, orders_of(plan, from) + start, ranks_of(plan, from) + start,
+                     plb_items{block * COPY_THREADS + threadIdx.x, blocks * COPY_THREADS});
+}
+
+/* ---- host ---- */
+
+static unsigned ceiling(unsigned long long a, unsigned b)
+{
+    return (unsigned)((a + b - 1) / b);
+}
+
+/* Gives a ranking its numbers, when an output needs it or its noise has to be looked through. */
+static void add_ranking(plb_mask_plan *plan, int which, const plb_rows *noise, bool is_needed, int64_t length)
+{
+    plb_ranking *const ranking = &plan->rankings[which];
+    ranking->noise = plb_view_of(noise);
+    ranking->start = plan->pitch;
+    ranking->length = is_needed || noise->data ? (unsigned)length : 0;
+    ranking->tiles = ceiling(ranking->length, PLB_BLOCK_KEYS);
+    plan->pitch += (long long)ceiling(ranking->length, PLB_WARP_KEYS) * PLB_WARP_KEYS;
+    plan->longest = max(plan->longest, ranking->length);
+    if (ranking->length && noise->data && noise->dtype == PLB_F64)
+        plan->stages = 2;
+}
+
+static plb_mask_plan plan_of(const plb_call *call, const plb_masks_job *job)
+{
+    plb_mask_plan plan = {};
+    const bool positions =
+        job->ids_keep_pos.data || job->ids_restore_pos.data || job->mask_pos.data || job->positions.data;
+    const bool patches =
+        job->ids_keep.data || job->ids_remove.data || job->ids_restore.data || job->mask.data || job->positions.data;
+    plan.stages = 1;
+    add_ranking(&plan, PLB_RANK_PATCHES, &job->patch_noise, patches, job->tokens);
+    add_ranking(&plan, PLB_RANK_POSITIONS, &job->pos_noise, positions, job->keep);
+    add_ranking(&plan, PLB_RANK_PLACES, &job->shuffle_noise, job->places.data != NULL, job->keep);
+    plan.tokens = (unsigned)job->tokens;
+    plan.keep = (unsigned)job->keep;
+    plan.keep_pos = (unsigned)job->keep_pos;
+    plan.height = (unsigned)job->grid.height;
+    plan.width = (unsigned)job->grid.width;
+    plan.side = (unsigned)job->block_side;
+    plan.seed = job->seed;
+    plan.first_sample = job->first_sample;
+    plan.step = job->step;
+    plan.patch_mask = (unsigned char)job->patch_mask;
+    plan.wrong_positions = job->wrong_positions;
+    plan.ids_keep = plb_view_of(&job->ids_keep);
+    plan.ids_remove = plb_view_of(&job->ids_remove);
+    plan.ids_restore = plb_view_of(&job->ids_restore);
+    plan.mask = plb_view_of(&job->mask);
+    plan.ids_keep_pos = plb_view_of(&job->ids_keep_pos);
+    plan.ids_restore_pos = plb_view_of(&job->ids_restore_pos);
+    plan.mask_pos = plb_view_of(&job->mask_pos);
+    plan.positions = plb_view_of(&job->positions);
+    plan.places = plb_view_of(&job->places);
+    plan.state = plb_cuda_of(call)->state;
+    return plan;
+}
+
+/* Bytes of shared memory, or of workspace, that a number of an image takes: its key, and its place in a first order. */
+static size_t key_bytes(const plb_mask_plan *plan)
+{
+    return sizeof(plb_key) + (plan->stages > 1 ? sizeof(int) : 0);
+}
+
+static poslabel_status sort_images(const plb_call *call, const plb_mask_plan *plan)
+{
+    const unsigned tiles = plan->rankings[PLB_RANK_PATCHES].tiles + plan->rankings[PLB_RANK_POSITIONS].tiles +
+                           plan->rankings[PLB_RANK_PLACES].tiles;
+    const unsigned merges = ceiling((unsigned long long)plan->pitch, MERGE_THREADS * PLB_THREAD_KEYS);
+    const unsigned copies = ceiling(max(plan->tokens, plan->keep), COPY_THREADS * COPY_ITEMS);
+    poslabel_status status = POSLABEL_OK;
+    int from = 0;
+    for (unsigned stage = 0; stage < plan->stages && status == POSLABEL_OK; stage++) {
+        unsigned long long width = PLB_BLOCK_KEYS;
+        status = plb_launch(call, PLB_INDEPENDENT, sort_runs, plan->images * tiles, PLB_BLOCK_THREADS, 0, *plan, stage,
+                            tiles, width >= plan->longest);
+        for (from = 0; width < plan->longest && status == POSLABEL_OK; width *= 2, from = 1 - from)
+            status = plb_launch(call, PLB_INDEPENDENT, merge_runs, plan->images * merges, MERGE_THREADS, 0, *plan,
+                                stage, merges, width, from, 2 * width >= plan->longest);
+    }
+    if (status != POSLABEL_OK)
+        return status;
+    return plb_launch(call, PLB_INDEPENDENT, copy_images, plan->images * copies, COPY_THREADS, 0, *plan, copies, from);
+}
+
+poslabel_status plb_cuda_masks(const plb_call *call, const plb_masks_job *job)
+{
+    plb_mask_plan plan = plan_of(call, job);
+    const bool is_small = plan.pitch <= PLB_BLOCK_KEYS;
+    const long long bytes = plan.pitch * (long long)(is_small ? key_bytes(&plan) : key_bytes(&plan) + sizeof(plb_key));
+    if (job->images == 0 || plan.pitch == 0)
+        return POSLABEL_OK;
+    long long at_a_time = MOST_BLOCKS;
+    if (!is_small) {
+        void *workspace;
+        at_a_time = min((long long)job->images, max(MOST_WORKSPACE / bytes, 1ll));
+        const poslabel_status status = plb_cuda_workspace(call, (size_t)(at_a_time * bytes), &workspace);
+        if (status != POSLABEL_OK)
+            return status;
+        plan.keys[0] = (plb_key *)workspace;
+        plan.keys[1] = plan.keys[0] + at_a_time * plan.pitch;
+        plan.before = (int *)(plan.keys[1] + at_a_time * plan.pitch);
+    }
+    poslabel_status status = POSLABEL_OK;
+    for (; plan.first_image < job->images && status == POSLABEL_OK; plan.first_image += at_a_time) {
+        plan.images = min(job->images - plan.first_image, at_a_time);
+        status = is_small ? plb_launch(call, PLB_INDEPENDENT, mask_images, plan.images,
+                                       (int)(plan.pitch / PLB_THREAD_KEYS), (size_t)bytes, plan)
+                          : sort_images(call, &plan);
+    }
+    return status;
+}

@@ -1,0 +1,115 @@
+/*
+ * What the two passes over tokens share.
+ *
+ * Indices are read where they are used.  One that is out of range is taken for the nearest that is not, so that no
+ * address depends on it, and counted by one thread of those that read it.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef PLB_CUDA_TOKENS_H
+#define PLB_CUDA_TOKENS_H
+
+#include "core/pieces.cuh"
+#include "tokens.h"
+
+#include <limits.h>
+
+struct plb_token_view {
+    long long images;
+    int tokens, visible, prefix; /* N, V, P */
+    plb_images ids_keep, mask_pos, positions, places;
+    bool prefix_has_embedding;
+    plb_device_state *state;
+};
+
+static inline plb_token_view plb_token_view_of(const plb_call *call, const plb_token_layout *layout)
+{
+    plb_token_view view;
+    view.images = layout->images;
+    view.tokens = (int)layout->tokens;
+    view.visible = (int)layout->visible;
+    view.prefix = (int)layout->prefix;
+    view.ids_keep = plb_image_elements_of(&layout->ids_keep);
+    view.mask_pos = plb_image_elements_of(&layout->mask_pos);
+    view.positions = plb_image_elements_of(&layout->positions);
+    view.places = plb_image_elements_of(&layout->places);
+    view.prefix_has_embedding = layout->prefix_has_embedding;
+    view.state = plb_cuda_of(call)->state;
+    return view;
+}
+
+/* Index r of an image, moved into [low, high]; with no room between them, high. */
+PLB_DEVICE int plb_index_in(const plb_images &indices, long long image, int r, int low, int high, bool *moved)
+{
+    const long long index = plb_load_id(plb_image_row(indices, image, r), indices.dtype);
+    const long long least = index < low ? low : index, inside = least > high ? high : least;
+    *moved = inside != index;
+    return (int)inside;
+}
+
+/* Where visible token r of an image comes from and goes to. */
+struct plb_token_source {
+    int id;         /* -1: nowhere, there being no tokens */
+    int position;   /* whose embedding it gets; -1: its position was dropped */
+    int place;      /* in [0, V) */
+    bool is_placed; /* false: its place was out of range */
+};
+
+PLB_DEVICE plb_token_source plb_find_token(const plb_token_view &view, long long image, int r, bool report)
+{
+    const long long index = image * view.visible + r;
+    plb_token_source source = {r, r, r, true};
+    bool moved = false;
+    if (view.ids_keep.data)
+        source.id = plb_index_in(view.ids_keep, image, r, 0, view.tokens - 1, &moved);
+    if (report && moved)
+        plb_found(view.state, PLB_FOUND_IDS_KEEP, index);
+
+    source.position = source.id;
+    if (view.positions.data) {
+        source.position = plb_index_in(view.positions, image, r, -1, view.tokens - 1, &moved);
+        if (report && moved)
+            plb_found(view.state, PLB_FOUND_TOKEN_IDS, index);
+    } else if (view.mask_pos.data && !plb_is_zero(plb_image_row(view.mask_pos, image, r), view.mask_pos.dtype)) {
+        source.position = -1;
+    }
+    if (view.places.data) {
+        source.place = plb_index_in(view.places, image, r, 0, view.visible - 1, &moved);
+        source.is_placed = !moved;
+    }
+    return source;
+}
+
+/* The places that a block looks at together, a number each in its dynamic shared memory. */
+static inline int plb_places_window(const plb_token_view *view)
+{
+    enum { MOST_PLACES = 8192 };
+    return !view->places.data ? 0 : view->visible < MOST_PLACES ? view->visible : MOST_PLACES;
+}
+
+/* Counts the places of an image that are out of range, or that an earlier token has.  For a whole block. */
+PLB_DEVICE void plb_check_places(const plb_token_view &view, long long image, int *owner, int window)
+{
+    const int thread = (int)threadIdx.x, threads = (int)blockDim.x;
+    for (long long first = 0; first < view.visible; first += window) {
+        for (int i = thread; i < window; i += threads)
+            owner[i] = INT_MAX;
+        PLB_BARRIER(); /* no place is taken before all are free */
+        for (long long r = thread; r < view.visible; r += threads) {
+            const long long place = plb_load_id(plb_image_row(view.places, image, r), view.places.dtype);
+            if (place >= first && place < first + window)
+                atomicMin(&owner[place - first], (int)r);
+        }
+        PLB_BARRIER(); /* no one is told an owner before the first has come */
+        for (long long r = thread; r < view.visible; r += threads) {
+            const long long place = plb_load_id(plb_image_row(view.places, image, r), view.places.dtype);
+            const bool outside = place < 0 || place >= view.visible;
+            const bool taken = place >= first && place < first + window && owner[place - first] != (int)r;
+            if (outside ? first == 0 : taken)
+                plb_found(view.state, PLB_FOUND_PLACES, image * view.visible + r);
+        }
+        PLB_BARRIER(); /* the next window is not cleared before all have looked at this one */
+    }
+}
+
+#endif

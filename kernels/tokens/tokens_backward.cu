@@ -1,0 +1,389 @@
+/*
+ * The gradient of token assembly.
+ *
+ * Three launches.  The first lists the visible tokens of each image by position (token_lists.cuh).
+ *
+ * The second reads grad_x once and makes all of grad_tokens, its zeros included, and the sums.  The work is cut by
+ * position: a tile is a few neighbouring rows of [prefix; tokens], and a block walks one through a slice of the images,
+ * with four images of a thread on their way at once.  So the sum of a position stays in registers, in double precision.
+ * With one slice it is stored at once; else each slice leaves its part in the workspace.  The sum for the mask token
+ * collects over the whole tile and is always left in parts.
+ *
+ * The third adds the parts up.  Tiles, slices and the order of every sum depend on sizes alone.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "tokens/token_lists.cuh"
+
+enum { IMAGES_AT_ONCE = 4, MOST_PARTS = 1024, FINISH_THREADS = 1024, LIST_THREADS = 256 };
+
+struct backward_run {
+    plb_token_view view;
+    plb_images grad_x, grad_tokens, grad_prefix_tokens, grad_pos_embed;
+    char *grad_mask_token;
+    plb_token_lists by_token, strays; /* strays.first NULL: there are none that count */
+    plb_sharing sharing;
+    long long channels;
+    int first_row, rows;     /* of [prefix; tokens]: those with anything to do */
+    int tile, tiles, slices; /* rows of a tile; how many tiles, and slices of the images */
+    bool is_listed;          /* something depends on where tokens stand */
+    bool prefix_sums;        /* rows of the prefix have one, besides grad_tokens' rows where grad_pos_embed is */
+    int dtype, window;
+    int sum_rows;      /* of `rows`, the first, which have a sum */
+    double *sums;      /* [slices, sum_rows, channels]; not used with one slice */
+    double *mask_sums; /* [tiles * slices, channels], or NULL */
+};
+
+__global__ void __launch_bounds__(LIST_THREADS, 4) list_tokens(const backward_run run)
+{
+    PLB_SHARED_BYTES(memory);
+    plb_list_image(run.view, run.by_token, blockIdx.x, false);
+    if (run.strays.first)
+        plb_list_image(run.view, run.strays, blockIdx.x, true);
+    if (run.view.places.data)
+        plb_check_places(run.view, blockIdx.x, (int *)memory, run.window);
+}
+
+/* The sum of a row is complete: into the outputs. */
+PLB_DEVICE void store_sum(const backward_run &run, int row, long long channel, double sum)
+{
+    const int size = plb_element_size(run.dtype),
+              embedding = row - (run.view.prefix_has_embedding ? 0 : run.view.prefix);
+    if (row < run.view.prefix && run.grad_prefix_tokens.data)
+        plb_store_number(plb_image_row(run.grad_prefix_tokens, 0, row) + channel * size, run.dtype, sum);
+    if (embedding >= 0 && run.grad_pos_embed.data)
+        plb_store_number(plb_image_row(run.grad_pos_embed, 0, embedding) + channel * size, run.dtype, sum);
+}
+
+PLB_DEVICE bool has_sum(const backward_run &run, int row)
+{
+    return row < run.view.prefix ? run.prefix_sums : run.grad_pos_embed.data != NULL;
+}
+
+/* What a thread knows while it walks. */
+template <int DTYPE> struct walker {
+    static constexpr int size = plb_kind<DTYPE>::size, count = PLB_PIECE / size;
+    long long piece;
+    int present;  /* elements of the piece that there are */
+    bool has_sum; /* the row does */
+    double sum[count], mask_sum[count];
+};
+
+template <int DTYPE, bool ALIGNED>
+PLB_DEVICE plb_piece load_grad(const backward_run &run, const walker<DTYPE> &walk, long long image, unsigned row)
+{
+    const char *const at = plb_image_row(run.grad_x, image, row & ~PLB_KEPT_FLAG) + walk.piece * PLB_PIECE;
+    return ALIGNED ? plb_load_whole(at) : plb_load_part<walker<DTYPE>::size>(at, 0, walk.present);
+}
+
+template <int DTYPE> PLB_DEVICE void add(double *sum, const plb_piece &grad)
+{
+#pragma unroll
+    for (int i = 0; i < walker<DTYPE>::count; i++)
+        sum[i] += (double)plb_number_at<DTYPE>(grad, i);
+}
+
+/* Adds a row to the sum that its position has, if that is wanted. */
+template <int DTYPE>
+PLB_DEVICE void add_to_sums(const backward_run &run, walker<DTYPE> *walk, const plb_kept &kept, const plb_piece &grad)
+{
+    if (kept.row & PLB_KEPT_FLAG) {
+        if (run.mask_sums)
+            add<DTYPE>(walk->mask_sum, grad);
+    } else if (walk->has_sum && !(kept.next & PLB_KEPT_FLAG)) {
+        add<DTYPE>(walk->sum, grad);
+    }
+}
+
+/* The next of a chain; false: `kept` was the last. */
+PLB_DEVICE bool follow(const backward_run &run, const plb_token_lists &lists, long long image, plb_kept *kept)
+{
+    const unsigned next = kept->next & ~PLB_KEPT_FLAG;
+    if (next)
+        *kept = lists.chain[image * run.view.visible + next - 1];
+    return next != 0;
+}
+
+/* A token that is visible several times: its gradient is a sum too. */
+template <int DTYPE, bool ALIGNED>
+PLB_DEVICE void add_duplicates(const backward_run &run, walker<DTYPE> *walk, long long image, int n)
+{
+    constexpr int size = walker<DTYPE>::size;
+    plb_kept kept = run.by_token.first[image * run.view.tokens + n];
+    if (kept.row == PLB_KEPT_NONE || !(kept.next & ~PLB_KEPT_FLAG))
+        return;
+    double sum[walker<DTYPE>::count] = {};
+    do {
+        const plb_piece grad = load_grad<DTYPE, ALIGNED>(run, *walk, image, kept.row);
+        add<DTYPE>(sum, grad);
+        add_to_sums(run, walk, kept, grad);
+    } while (follow(run, run.by_token, image, &kept));
+    if (!run.grad_tokens.data)
+        return;
+    plb_piece bits = {{0, 0, 0, 0}};
+#pragma unroll
+    for (int i = 0; i < walker<DTYPE>::count; i++)
+        plb_put<size>(&bits, i, plb_to_bits<DTYPE>(sum[i]));
+    plb_store_part<size>(plb_image_row(run.grad_tokens, image, n) + walk->piece * PLB_PIECE, bits, 0, walk->present);
+}
+
+template <int DTYPE, bool ALIGNED>
+PLB_DEVICE void add_strays(const backward_run &run, walker<DTYPE> *walk, long long image, int n)
+{
+    plb_kept kept = run.strays.first[image * run.view.tokens + n];
+    if (kept.row == PLB_KEPT_NONE)
+        return;
+    do
+        add<DTYPE>(walk->sum, load_grad<DTYPE, ALIGNED>(run, *walk, image, kept.row));
+    while (follow(run, run.strays, image, &kept));
+}
+
+/* One row of [prefix; tokens] through images [begin, end), every step-th; what is rare, once more after that. */
+template <int DTYPE, bool ALIGNED>
+PLB_DEVICE void walk_row(const backward_run &run, walker<DTYPE> *walk, int row, long long begin, long long end,
+                         int step)
+{
+    constexpr int size = walker<DTYPE>::size;
+    const int n = row - run.view.prefix;
+    bool has_duplicates = false;
+    for (long long first = begin; first < end; first += IMAGES_AT_ONCE * step) {
+        plb_kept kept[IMAGES_AT_ONCE];
+        plb_piece grad[IMAGES_AT_ONCE];
+#pragma unroll
+        for (int i = 0; i < IMAGES_AT_ONCE; i++) {
+            const long long image = first + i * step;
+            kept[i] = plb_kept{PLB_KEPT_NONE, 0};
+            if (image < end)
+                kept[i] = n < 0 ? plb_kept{(unsigned)row, 0} : run.by_token.first[image * run.view.tokens + n];
+        }
+#pragma unroll
+        for (int i = 0; i < IMAGES_AT_ONCE; i++) {
+            grad[i] = plb_piece{{0, 0, 0, 0}};
+            if (kept[i].row != PLB_KEPT_NONE)
+                grad[i] = load_grad<DTYPE, ALIGNED>(run, *walk, first + i * step, kept[i].row);
+        }
+#pragma unroll
+        for (int i = 0; i < IMAGES_AT_ONCE; i++) {
+            const long long image = first + i * step;
+            const bool is_kept = kept[i].row != PLB_KEPT_NONE;
+            if (image >= end)
+                break;
+            if (is_kept && kept[i].next & ~PLB_KEPT_FLAG) {
+                has_duplicates = true;
+                continue;
+            }
+            if (n >= 0 && run.grad_tokens.data) {
+                char *const to = plb_image_row(run.grad_tokens, image, n) + walk->piece * PLB_PIECE;
+                if (ALIGNED)
+                    plb_store_whole(to, grad[i]);
+                else
+                    plb_store_part<size>(to, grad[i], 0, walk->present);
+            }
+            if (is_kept)
+                add_to_sums(run, walk, kept[i], grad[i]);
+        }
+    }
+    if (n < 0)
+        return;
+#pragma unroll 1
+    for (long long image = begin; has_duplicates && image < end; image += step)
+        add_duplicates<DTYPE, ALIGNED>(run, walk, image, n);
+#pragma unroll 1
+    for (long long image = begin; run.strays.first && image < end; image += step)
+        add_strays<DTYPE, ALIGNED>(run, walk, image, n);
+}
+
+/* Adds the sums of the groups up in pairs; the first group has the whole.  For a whole block. */
+template <int COUNT>
+PLB_DEVICE void add_groups(double *sum, double *memory, const plb_sharing &sharing, unsigned group, unsigned lane)
+{
+    for (unsigned below = (unsigned)sharing.groups / 2; below > 0; below /= 2) {
+        double *const place = memory + (long long)(group % below) * COUNT * sharing.lanes + lane;
+        if (group >= below && group < 2 * below)
+            for (int i = 0; i < COUNT; i++)
+                place[i * sharing.lanes] = sum[i];
+        PLB_BARRIER(); /* the upper half has written before the lower reads */
+        if (group < below)
+            for (int i = 0; i < COUNT; i++)
+                sum[i] += place[i * sharing.lanes];
+        PLB_BARRIER(); /* the lower half has read before the next writes */
+    }
+}
+
+template <int DTYPE, bool ALIGNED> __global__ void __launch_bounds__(256) walk_tiles(const backward_run run)
+{
+    constexpr int count = walker<DTYPE>::count;
+    PLB_SHARED(double, memory, 128 * count);
+    const plb_sharing &sharing = run.sharing;
+    const unsigned group = threadIdx.x / (unsigned)sharing.lanes, lane = threadIdx.x - group * (unsigned)sharing.lanes;
+    const unsigned part = blockIdx.x / (unsigned)sharing.chunks, chunk = blockIdx.x - part * (unsigned)sharing.chunks;
+    const int tile = (int)(part / (unsigned)run.slices), slice = (int)(part - (unsigned)tile * (unsigned)run.slices);
+    const int first = run.first_row + tile * run.tile;
+    const int last = first + run.tile < run.first_row + run.rows ? first + run.tile : run.first_row + run.rows;
+    const long long begin = run.view.images * slice / run.slices, end = run.view.images * (slice + 1) / run.slices;
+
+    walker<DTYPE> walk;
+    walk.piece = (long long)chunk * sharing.lanes + lane;
+    const bool works = group < (unsigned)sharing.groups && walk.piece < sharing.pieces;
+    const long long channel = walk.piece * count, left = works ? run.channels - channel : 0;
+    walk.present = left < count ? (int)left : count;
+    for (int i = 0; i < count; i++)
+        walk.mask_sum[i] = 0;
+    for (int row = first; row < last; row++) {
+        for (int i = 0; i < count; i++)
+            walk.sum[i] = 0;
+        walk.has_sum = has_sum(run, row);
+        if (works)
+            walk_row<DTYPE, ALIGNED>(run, &walk, row, begin + group, end, sharing.groups);
+        if (!walk.has_sum)
+            continue;
+        add_groups<count>(walk.sum, memory, sharing, group, lane);
+        double *const sums =
+            run.sums + ((long long)slice * run.sum_rows + row - run.first_row) * run.channels + channel;
+#pragma unroll
+        for (int i = 0; i < count; i++)
+            if (group == 0 && i < walk.present) {
+                if (run.slices == 1)
+                    store_sum(run, row, channel + i, walk.sum[i]);
+                else
+                    sums[i] = walk.sum[i];
+            }
+    }
+    if (!run.mask_sums)
+        return;
+    add_groups<count>(walk.mask_sum, memory, sharing, group, lane);
+#pragma unroll
+    for (int i = 0; i < count; i++)
+        if (group == 0 && i < walk.present)
+            run.mask_sums[(long long)part * run.channels + channel + i] = walk.mask_sum[i];
+}
+
+/* ---- adding up what the blocks left ---- */
+
+/* A warp has 32 channels of every 32nd part; then the first warp adds up the warps. */
+PLB_DEVICE void finish_mask_token(const backward_run &run, long long parts, double *partial)
+{
+    const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, warps = FINISH_THREADS / 32;
+    const long long channel = (long long)blockIdx.x * 32 + lane;
+    double sum = 0;
+    if (channel < run.channels) {
+#pragma unroll 8
+        for (long long part = warp; part < parts; part += warps)
+            sum += run.mask_sums[part * run.channels + channel];
+    }
+    partial[threadIdx.x] = sum;
+    PLB_BARRIER(); /* all warps have written theirs */
+    if (warp > 0 || channel >= run.channels)
+        return;
+#pragma unroll
+    for (int i = 1; i < warps; i++)
+        sum += partial[i * 32 + lane];
+    plb_store_number(run.grad_mask_token + channel * plb_element_size(run.dtype), run.dtype, sum);
+}
+
+__global__ void __launch_bounds__(FINISH_THREADS) finish_sums(const backward_run run, int mask_blocks)
+{
+    PLB_SHARED(double, partial, FINISH_THREADS);
+    if ((int)blockIdx.x < mask_blocks) {
+        finish_mask_token(run, (long long)run.tiles * run.slices, partial);
+        return;
+    }
+    const long long element = (long long)(blockIdx.x - (unsigned)mask_blocks) * FINISH_THREADS + threadIdx.x;
+    const long long elements = run.sum_rows * run.channels;
+    if (element >= elements)
+        return;
+    long long channel;
+    const int row = run.first_row + (int)plb_divide(element, run.channels, &channel);
+    double sum = 0;
+#pragma unroll 4
+    for (int slice = 0; slice < run.slices; slice++)
+        sum += run.sums[slice * elements + element];
+    store_sum(run, row, channel, sum);
+}
+
+/* ---- the host's part ---- */
+
+/* What is to be done, and how it is cut. */
+static backward_run plan(const plb_call *call, const plb_assemble_backward_job *job)
+{
+    const plb_token_layout *const layout = &job->layout;
+    backward_run run = {};
+    run.view = plb_token_view_of(call, layout);
+    run.grad_x = plb_images_of(&job->grad_x, layout->prefix + layout->visible);
+    run.grad_tokens = plb_images_of(&job->grad_tokens, layout->tokens);
+    run.grad_prefix_tokens = plb_images_of(&job->grad_prefix_tokens, 0);
+    run.grad_pos_embed = plb_images_of(&job->grad_pos_embed, 0);
+    run.grad_mask_token = job->grad_mask_token.data;
+    run.dtype = job->grad_x.dtype;
+    run.channels = layout->channels;
+    run.sharing = plb_sharing_of(plb_pieces_in(layout->channels, plb_dtype_bytes(run.dtype)));
+    run.window = plb_places_window(&run.view);
+
+    run.prefix_sums = run.grad_prefix_tokens.data || (run.grad_pos_embed.data && layout->prefix_has_embedding);
+    run.is_listed = run.grad_tokens.data || run.grad_pos_embed.data || run.grad_mask_token;
+    run.first_row = run.prefix_sums ? 0 : run.view.prefix;
+    run.rows = (run.is_listed ? run.view.prefix + run.view.tokens : run.view.prefix) - run.first_row;
+    run.sum_rows = run.grad_pos_embed.data ? run.rows : run.prefix_sums ? run.view.prefix : 0;
+    run.tile = run.rows / MOST_PARTS + (run.rows % MOST_PARTS != 0);
+    run.tiles = run.rows ? (run.rows + run.tile - 1) / run.tile : 0;
+    /* as many slices as make enough blocks of work for the device, if each still has images for all its threads */
+    const long long fitting = layout->images / (IMAGES_AT_ONCE * run.sharing.groups);
+    const long long wanted = run.tiles ? MOST_PARTS / ((long long)run.tiles * run.sharing.chunks) : 1;
+    run.slices = (int)(wanted < fitting ? wanted : fitting);
+    run.slices = run.slices < 1 ? 1 : run.slices;
+    return run;
+}
+
+/* Cuts the workspace up. */
+static poslabel_status allocate(const plb_call *call, const plb_assemble_backward_job *job, backward_run *run)
+{
+    const plb_token_layout *const layout = &job->layout;
+    const size_t row = plb_size_mul((size_t)run->channels, sizeof(double));
+    const size_t sums = run->slices > 1 ? plb_size_mul((size_t)run->slices * (size_t)run->sum_rows, row) : 0;
+    const size_t mask_sums = run->grad_mask_token ? plb_size_mul((size_t)run->tiles * (size_t)run->slices, row) : 0;
+    const size_t first = run->is_listed ? (size_t)(layout->images * layout->tokens) : 0;
+    const size_t chain = run->is_listed ? (size_t)(layout->images * layout->visible) : 0;
+    const size_t lists = plb_size_mul(plb_size_add(first, chain), sizeof(plb_kept));
+    const bool has_strays = layout->positions.data && run->grad_pos_embed.data;
+    void *memory;
+    poslabel_status status = plb_cuda_workspace(
+        call, plb_size_add(plb_size_add(sums, mask_sums), plb_size_mul(has_strays ? 2 : 1, lists)), &memory);
+    if (status != POSLABEL_OK)
+        return status;
+    char *const at = (char *)memory;
+    run->sums = (double *)at;
+    run->mask_sums = run->grad_mask_token ? (double *)(at + sums) : NULL;
+    plb_kept *const kept = (plb_kept *)(at + sums + mask_sums);
+    run->by_token = plb_token_lists{kept, kept + first};
+    if (has_strays)
+        run->strays = plb_token_lists{kept + first + chain, kept + 2 * first + chain};
+    return POSLABEL_OK;
+}
+
+poslabel_status plb_cuda_assemble_tokens_backward(const plb_call *call, const plb_assemble_backward_job *job)
+{
+    static void (*const kernels[PLB_BF16 + 1][2])(backward_run) = {
+        {walk_tiles<PLB_F32, false>, walk_tiles<PLB_F32, true>},
+        {walk_tiles<PLB_F16, false>, walk_tiles<PLB_F16, true>},
+        {walk_tiles<PLB_BF16, false>, walk_tiles<PLB_BF16, true>},
+    };
+    backward_run run = plan(call, job);
+    const bool aligned = run.channels * plb_dtype_bytes(run.dtype) % PLB_PIECE == 0 &&
+                         plb_images_are_aligned(&run.grad_x) && plb_images_are_aligned(&run.grad_tokens);
+    if (run.channels == 0)
+        return POSLABEL_OK;
+    poslabel_status status = allocate(call, job, &run);
+    if (status == POSLABEL_OK && run.is_listed)
+        status = plb_launch(call, PLB_INDEPENDENT, list_tokens, run.view.images, LIST_THREADS,
+                            (size_t)run.window * sizeof(int), run);
+    if (status == POSLABEL_OK)
+        status = plb_launch(call, PLB_INDEPENDENT, kernels[run.dtype][aligned],
+                            (long long)run.tiles * run.slices * run.sharing.chunks, run.sharing.threads, 0, run);
+    if (status != POSLABEL_OK)
+        return status;
+    const long long mask_blocks = run.grad_mask_token ? (run.channels + 31) / 32 : 0;
+    const long long elements = run.slices > 1 ? run.sum_rows * run.channels : 0;
+    return plb_launch(call, PLB_INDEPENDENT, finish_sums,
+                      mask_blocks + (elements + FINISH_THREADS - 1) / FINISH_THREADS, FINISH_THREADS, 0, run,
+                      mask_blocks);
+}

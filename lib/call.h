@@ -1,0 +1,39 @@
+/*
+ * One call of one operation: how it begins, how it fails, and its workspace.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef PLB_CALL_H
+#define PLB_CALL_H
+
+#include "context.h"
+#include "size.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* One call of one operation: what a check needs to report a failure. */
+typedef struct plb_call {
+    poslabel_context *context;
+    const char *operation; /* "droppos_loss" */
+} plb_call;
+
+/* Stores "operation: text" as the context's message, logs it, and returns the status. */
+poslabel_status plb_fail(const plb_call *call, poslabel_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/*
+ * Starts a call: checks the context and copies the caller's args over the defaults that `copy` holds, by the rules of
+ * poslabel.h for older and newer callers.  `size` is the size of the struct that this library knows.
+ */
+poslabel_status plb_begin(plb_call *call, poslabel_context *context, const char *operation, const void *args,
+                          void *copy, size_t size);
+
+/* At least `size` bytes, aligned to 64, that stay valid until the next call of plb_workspace() on the context. */
+poslabel_status plb_workspace(const plb_call *call, size_t size, void **data);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,108 @@
+/*
+ * Attentive weights.
+ *
+ * The kernel reads a few images once and leaves the similarities of their tokens in scratch; the two softmaxes, over
+ * all tokens and over the visible ones, are a few numbers an image and run in double precision.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "attention.h"
+#include "cpu/attention/kernels.h"
+#include "cpu/core/ids.h"
+#include "cpu/core/kernels.h"
+#include "cpu/operations.h"
+
+#include <math.h>
+
+typedef struct attention_run {
+    const plb_attention_job *job;
+    plb_similarity_kernel *kernel;
+    char *scratch; /* for each thread: similarities, then what the kernel wants */
+    size_t scratch_size;
+    int together; /* images that the kernel is given at once */
+} attention_run;
+
+/* row[r] = softmax over r of similarity[id(r)] / temperature, with id(r) = r where there are no ids. */
+static void store_softmax(const plb_rows *rows, int64_t image, const double *similarity, const plb_rows *ids,
+                          double temperature)
+{
+    char *const row = plb_row(rows, image);
+    const char *const id = ids ? plb_row(ids, image) : NULL;
+    const int64_t n = rows->length, size = plb_dtype_size[rows->dtype], id_size = ids ? plb_dtype_size[ids->dtype] : 0;
+    double max = -INFINITY, sum = 0;
+    for (int64_t r = 0; r < n; r++) {
+        const double s = similarity[id ? plb_load_id(id + r * id_size, ids->dtype) : r];
+        max = s > max ? s : max;
+    }
+    for (int64_t r = 0; r < n; r++)
+        sum += exp((similarity[id ? plb_load_id(id + r * id_size, ids->dtype) : r] - max) / temperature);
+    for (int64_t r = 0; r < n; r++) {
+        const double s = similarity[id ? plb_load_id(id + r * id_size, ids->dtype) : r];
+        plb_store_number(row + r * size, rows->dtype, exp((s - max) / temperature) / sum);
+    }
+}
+
+static void weigh_images(void *argument, int thread, int threads)
+{
+    const attention_run *const run = argument;
+    const plb_attention_job *const job = run->job;
+    const plb_rows *const ids = job->ids_keep.data ? &job->ids_keep : NULL;
+    const int64_t size = plb_dtype_size[job->features.dtype];
+    double *const similarity = (double *)(run->scratch + (size_t)thread * run->scratch_size);
+    plb_similarity_rows rows = {
+        .channels = job->channels,
+        .count = job->tokens,
+        .token_step = job->features.inner_stride * size,
+        .scratch = similarity + PLB_SIMILARITY_IMAGES * job->tokens,
+        .similarity = similarity,
+    };
+    if (job->pos_embed.data) {
+        rows.cls_embedding = job->pos_embed.data;
+        rows.embedding = plb_row(&job->pos_embed, job->pos_embed.count - job->tokens);
+        rows.embedding_step = job->pos_embed.inner_stride * size;
+    }
+
+    int64_t begin, end;
+    plb_share(job->images, thread, threads, &begin, &end);
+    for (int64_t first = begin; first < end; first += rows.images) {
+        rows.images = (int)(end - first < run->together ? end - first : run->together);
+        for (int i = 0; i < rows.images; i++) {
+            rows.token[i] = plb_row(&job->features, (first + i) * job->tokens);
+            rows.cls[i] = job->cls.count == job->images ? plb_row(&job->cls, first + i) : job->cls.data;
+        }
+        run->kernel(&rows);
+        for (int i = 0; i < rows.images; i++) {
+            const double *const s = similarity + i * job->tokens;
+            if (job->attention.data)
+                store_softmax(&job->attention, first + i, s, NULL, job->temperature);
+            if (job->weights.data)
+                store_softmax(&job->weights, first + i, s, ids, job->temperature);
+        }
+    }
+}
+
+poslabel_status plb_cpu_attentive_weights(const plb_call *call, const plb_attention_job *job)
+{
+    const size_t bytes =
+        (size_t)(job->images * job->tokens) * (size_t)job->channels * plb_dtype_size[job->features.dtype];
+    const size_t traffic = bytes + plb_ids_bytes(job->images, job->tokens + job->visible);
+    const size_t threads = (size_t)plb_parallel_threads(call->context, traffic);
+    const size_t numbers = plb_size_add((size_t)job->tokens, (size_t)job->channels);
+    attention_run run = {
+        .job = job,
+        .kernel = plb_kernels_of(call->context)->attention->similarity[job->features.dtype],
+        .scratch_size = plb_size_add(plb_size_mul(numbers, PLB_SIMILARITY_IMAGES * sizeof(double)), 63) / 64 * 64,
+        .together = 1,
+    };
+    if (job->pos_embed.data) /* for the sake of the embeddings; class tokens of their own need room in the L1 cache */
+        run.together = job->cls.count == 1 ? PLB_SIMILARITY_IMAGES : PLB_SIMILARITY_IMAGES / 2;
+    void *workspace;
+    poslabel_status status = plb_check_ids(call, &job->ids_keep, 0, job->tokens);
+    if (status == POSLABEL_OK)
+        status = plb_workspace(call, plb_size_mul(threads, run.scratch_size), &workspace);
+    if (status != POSLABEL_OK)
+        return status;
+    run.scratch = workspace;
+    plb_parallel(call->context, traffic, weigh_images, &run);
+    return POSLABEL_OK;
+}

@@ -1,0 +1,82 @@
+/*
+ * The kernels of the losses.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef PLB_CPU_LOSS_KERNELS_H
+#define PLB_CPU_LOSS_KERNELS_H
+
+#include "cpu/loss/gaussian.h"
+#include "dtype.h"
+#include "size.h"
+
+#include <stdbool.h>
+
+enum { PLB_ROW_BATCH = 64 };
+
+/* Up to PLB_ROW_BATCH rows of a loss. */
+typedef struct plb_loss_rows {
+    int64_t classes;
+    int count;
+    const void *logits[PLB_ROW_BATCH];
+    void *grad[PLB_ROW_BATCH];      /* NULL throughout: loss only                                               */
+    int32_t label[PLB_ROW_BATCH];   /* class, or position of the Gaussian; -1: weight 0, row not read, grad 0   */
+    double scale[PLB_ROW_BATCH];    /* of the gradient                                                          */
+    const plb_gaussian *gaussian;   /* NULL: one peak over a constant                                           */
+    void *work;                     /* PLB_LOSS_WORK bytes for the kernel, aligned to 64                        */
+    float *table;                   /* if it has no rows, and not NULL: plb_loss_table_floats(), of this thread */
+    uint8_t *has_row;               /* `classes` of them: whether a row of targets is in the table yet          */
+    double base, peak;              /* then t = base + peak * [c = label]                                       */
+    bool stream;                    /* store gradients past the caches                                          */
+    bool accuracy;                  /* whether `correct` is wanted                                              */
+    float *scratch;                 /* plb_loss_scratch() bytes, aligned to 64                                  */
+    double loss[PLB_ROW_BATCH];     /* out: unweighted                                                          */
+    bool correct[PLB_ROW_BATCH];    /* out: the label is the first maximum, if `accuracy`                       */
+    bool filter;                    /* whether `confident` is wanted                                            */
+    bool confident[PLB_ROW_BATCH];  /* out: p_label >= t_label                                                  */
+} plb_loss_rows;
+
+/* Room for what a kernel keeps of the rows of a batch; it checks that this is enough. */
+enum { PLB_LOSS_WORK = 5120 };
+
+/* Floats from one row of scratch to the next: slack for whole vectors past the end. */
+static inline int64_t plb_loss_pitch(int64_t classes)
+{
+    return (classes + 64) / 16 * 16;
+}
+
+/* Grids whose Gaussian targets are kept as rows of numbers. */
+enum { PLB_MOST_TABLE_CLASSES = 400 };
+
+/*
+ * Where rows of targets differ by more than a shift and a factor, a thread works out those of a position when it first
+ * meets it.  A table for all threads would have to be made by one, and the others would wait for it line by line.
+ */
+static inline int64_t plb_loss_table_pitch(int64_t classes)
+{
+    return (classes + 31) / 16 * 16; /* 16 zeros past the end at the least */
+}
+
+static inline size_t plb_loss_table_floats(int64_t classes)
+{
+    return (size_t)(classes * plb_loss_table_pitch(classes));
+}
+
+/* Exponentials of two rows: while those of one become gradients, those of the next are made. */
+static inline size_t plb_loss_scratch(int64_t classes)
+{
+    return plb_size_mul(2 * sizeof(float), (size_t)plb_loss_pitch(classes));
+}
+
+typedef void plb_loss_kernel(plb_loss_rows *rows);
+
+typedef struct plb_loss_kernels {
+    plb_loss_kernel *rows[PLB_F64 + 1]; /* by dtype: float32, float16, bfloat16, float64 */
+} plb_loss_kernels;
+
+extern const plb_loss_kernels plb_loss_kernels_reference;
+
+/* Every instruction set uses this one for float64. */
+plb_loss_kernel plb_loss_rows_reference_f64;
+
+#endif

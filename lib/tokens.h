@@ -1,0 +1,38 @@
+/*
+ * Tokens and their gradient: what a backend is asked for.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef PLB_TOKENS_H
+#define PLB_TOKENS_H
+
+#include "tensor.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Which token and which embedding stands where: common to the forward and the backward pass. */
+typedef struct plb_token_layout {
+    int64_t images, tokens, visible, prefix, channels; /* B, N, V, P, D */
+    plb_rows ids_keep, mask_pos, positions, places;    /* one row of V an image */
+    bool prefix_has_embedding;                         /* pos_embed has P + N rows, not N */
+} plb_token_layout;
+
+typedef struct plb_assemble_job {
+    plb_token_layout layout;
+    plb_rows tokens;                  /* B * N rows */
+    plb_rows prefix_tokens, pos_embed, mask_token;
+    plb_rows x;                       /* B * (P + V) rows */
+} plb_assemble_job;
+
+typedef struct plb_assemble_backward_job {
+    plb_token_layout layout;
+    plb_rows grad_x;
+    plb_rows grad_tokens, grad_mask_token, grad_prefix_tokens, grad_pos_embed;
+} plb_assemble_backward_job;
+
+#ifdef __cplusplus
+}
+#endif
+#endif
