@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 build=${1:-build-races}
 meson setup "$build" --buildtype=debugoptimized -Db_sanitize=thread -Db_lundef=false -Ddefault_library=shared \
-    -Dcuda=disabled -Demulation=enabled -Dopenmp=disabled -Dcblas=enabled -Dbench=false \
+    -Dcuda=disabled -Demulation=enabled -Dopenmp=disabled -Dcblas=enabled -Dexamples=disabled -Dbench=false \
     ${CUBLAS_INCLUDE:+"-Dcublas-include=$CUBLAS_INCLUDE"}
 meson compile -C "$build"
 [ $# -eq 0 ] || exit 0

@@ -5,9 +5,6 @@
  *
  *     m = beta1 m + (1 - beta1) g,   v = beta2 v + (1 - beta2) g^2
  *     w -= rate * (m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + epsilon) + weight_decay * w)
- *
- * The backend does that to each tensor, with rate / (1 - beta1^t) as `rate`, 1 / (1 - beta2^t) as `correction`, and
- * 1 - rate * weight_decay as `keep`.
  */
 #include "adamw.h"
 
@@ -24,10 +21,8 @@ adamw *adamw_create(const vit *model)
     optimizer->epsilon = 1e-8;
     optimizer->weight_decay = 0.05;
     optimizer->clip = 1;
-    optimizer->on = model->on;
-    optimizer->moment1 = model->on->allocate(model->weight_count, sizeof(real));
-    optimizer->moment2 = model->on->allocate(model->weight_count, sizeof(real));
-    optimizer->factor = model->on->allocate(1, sizeof(real));
+    optimizer->moment1 = allocate(model->weight_count, sizeof(real));
+    optimizer->moment2 = allocate(model->weight_count, sizeof(real));
     return optimizer;
 }
 
@@ -35,31 +30,40 @@ void adamw_destroy(adamw *optimizer)
 {
     if (optimizer == NULL)
         return;
-    optimizer->on->release(optimizer->moment1);
-    optimizer->on->release(optimizer->moment2);
-    optimizer->on->release(optimizer->factor);
+    free(optimizer->moment1);
+    free(optimizer->moment2);
     free(optimizer);
+}
+
+static double gradient_norm(const vit *model)
+{
+    double squares = 0;
+    for (size_t i = 0; i < model->weight_count; i++)
+        squares += (double)model->gradient_data[i] * (double)model->gradient_data[i];
+    return sqrt(squares);
 }
 
 void adamw_update(adamw *optimizer, vit *model, double learning_rate)
 {
-    const backend *on = optimizer->on;
-    double t = (double)++optimizer->step;
-    const adamw_step step = {.beta1 = (real)optimizer->beta1,
-                             .beta2 = (real)optimizer->beta2,
-                             .epsilon = (real)optimizer->epsilon,
-                             .rate = (real)(learning_rate / (1 - pow(optimizer->beta1, t))),
-                             .correction = (real)(1 / (1 - pow(optimizer->beta2, t)))};
+    double norm = gradient_norm(model), t = (double)++optimizer->step;
+    real clip = (real)(norm > optimizer->clip ? optimizer->clip / norm : 1);
+    real beta1 = (real)optimizer->beta1, beta2 = (real)optimizer->beta2, epsilon = (real)optimizer->epsilon;
+    real rate = (real)(learning_rate / (1 - pow(optimizer->beta1, t)));
+    real correction = (real)(1 / (1 - pow(optimizer->beta2, t)));
 
-    on->clip(model->gradient_data, model->weight_count, (real)optimizer->clip, optimizer->factor);
-#pragma omp parallel for schedule(dynamic) if (on->shards > 1)
+#pragma omp parallel for schedule(dynamic)
     for (size_t p = 0; p < model->parameter_count; p++) {
         const vit_parameter *parameter = &model->parameters[p];
-        size_t offset = (size_t)(parameter->weight - model->weight_data);
-        adamw_step own = step;
-        own.keep = (real)(1 - (parameter->kind == VIT_MATRIX ? learning_rate * optimizer->weight_decay : 0));
-        on->adamw(parameter->weight, parameter->gradient, optimizer->moment1 + offset, optimizer->moment2 + offset,
-                  parameter->rows * parameter->columns, optimizer->factor, own);
+        size_t offset = (size_t)(parameter->weight - model->weight_data), count = parameter->rows * parameter->columns;
+        real *w = parameter->weight, *m = optimizer->moment1 + offset, *v = optimizer->moment2 + offset;
+        real keep = (real)(1 - (parameter->kind == VIT_MATRIX ? learning_rate * optimizer->weight_decay : 0));
+#pragma omp simd
+        for (size_t i = 0; i < count; i++) {
+            real g = clip * parameter->gradient[i];
+            m[i] = beta1 * m[i] + (1 - beta1) * g;
+            v[i] = beta2 * v[i] + (1 - beta2) * g * g;
+            w[i] = keep * w[i] - rate * m[i] / (sqrt(correction * v[i]) + epsilon);
+        }
     }
 }
 

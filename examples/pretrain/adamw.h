@@ -11,8 +11,7 @@
 typedef struct adamw {
     double beta1, beta2, epsilon, weight_decay, clip;
     size_t step;
-    const backend *on;
-    real *moment1, *moment2, *factor; /* on the backend; factor is the one number by which the gradient is clipped */
+    real *moment1, *moment2;
 } adamw;
 
 adamw *adamw_create(const vit *model);

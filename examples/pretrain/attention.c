@@ -1,5 +1,5 @@
 /*
- * attention.c: multi-head self-attention on the CPU.  SPDX-License-Identifier: Apache-2.0
+ * attention.c: multi-head self-attention, forward and backward.  SPDX-License-Identifier: Apache-2.0
  *
  * For one head of one image, with T tokens of d = dim / heads channels:
  *
@@ -12,7 +12,7 @@
  *
  * Q, K and V of a head are column ranges of qkv, so CBLAS reads them in place by their row stride.
  */
-#include "cpu.h"
+#include "layers.h"
 
 #include <tgmath.h>
 
@@ -29,7 +29,7 @@ static void softmax(real *row, size_t count)
         row[i] /= sum;
 }
 
-void cpu_attention(const real *qkv, real *attention, real *y, size_t batch, size_t tokens, size_t dim, size_t heads)
+void attention_forward(const real *qkv, real *attention, real *y, size_t batch, size_t tokens, size_t dim, size_t heads)
 {
     size_t d = dim / heads, stride = 3 * dim;
     real scale = 1 / sqrt((real)d);
@@ -38,15 +38,15 @@ void cpu_attention(const real *qkv, real *attention, real *y, size_t batch, size
         size_t row = i / heads * tokens, column = i % heads * d;
         const real *q = qkv + row * stride + column, *k = q + dim, *v = k + dim;
         real *a = attention + i * tokens * tokens;
-        cpu_multiply(0, 1, tokens, tokens, d, scale, q, stride, k, stride, 0, a, tokens);
+        multiply(0, 1, tokens, tokens, d, scale, q, stride, k, stride, 0, a, tokens);
         for (size_t t = 0; t < tokens; t++)
             softmax(a + t * tokens, tokens);
-        cpu_multiply(0, 0, tokens, d, tokens, 1, a, tokens, v, stride, 0, y + row * dim + column, dim);
+        multiply(0, 0, tokens, d, tokens, 1, a, tokens, v, stride, 0, y + row * dim + column, dim);
     }
 }
 
-void cpu_attention_backward(const real *qkv, const real *attention, const real *grad_y, real *scores, real *grad_qkv,
-                            size_t batch, size_t tokens, size_t dim, size_t heads)
+void attention_backward(const real *qkv, const real *attention, const real *grad_y, real *scores, real *grad_qkv,
+                        size_t batch, size_t tokens, size_t dim, size_t heads)
 {
     size_t d = dim / heads, stride = 3 * dim;
     real scale = 1 / sqrt((real)d);
@@ -57,8 +57,8 @@ void cpu_attention_backward(const real *qkv, const real *attention, const real *
         real *grad_q = grad_qkv + row * stride + column, *grad_k = grad_q + dim, *grad_v = grad_k + dim;
         const real *a = attention + i * tokens * tokens, *grad = grad_y + row * dim + column;
         real *s = scores + i * tokens * tokens;
-        cpu_multiply(1, 0, tokens, d, tokens, 1, a, tokens, grad, dim, 0, grad_v, stride);
-        cpu_multiply(0, 1, tokens, tokens, d, 1, grad, dim, v, stride, 0, s, tokens);
+        multiply(1, 0, tokens, d, tokens, 1, a, tokens, grad, dim, 0, grad_v, stride);
+        multiply(0, 1, tokens, tokens, d, 1, grad, dim, v, stride, 0, s, tokens);
         for (size_t t = 0; t < tokens; t++) {
             const real *a_row = a + t * tokens;
             real *s_row = s + t * tokens, dot = 0;
@@ -68,7 +68,7 @@ void cpu_attention_backward(const real *qkv, const real *attention, const real *
             for (size_t j = 0; j < tokens; j++)
                 s_row[j] = a_row[j] * (s_row[j] - dot);
         }
-        cpu_multiply(0, 0, tokens, d, tokens, scale, s, tokens, k, stride, 0, grad_q, stride);
-        cpu_multiply(1, 0, tokens, d, tokens, scale, s, tokens, q, stride, 0, grad_k, stride);
+        multiply(0, 0, tokens, d, tokens, scale, s, tokens, k, stride, 0, grad_q, stride);
+        multiply(1, 0, tokens, d, tokens, scale, s, tokens, q, stride, 0, grad_k, stride);
     }
 }

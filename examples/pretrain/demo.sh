@@ -4,9 +4,6 @@
 #     examples/pretrain/demo.sh BUILD_DIR [options of the trainer]
 set -eu
 trainer=$1/examples/pretrain/pretrain
-# For --device cuda: the module of a build that is not installed.
-module=$1/kernels/libposlabel-cuda.so
-[ ! -f "$module" ] || export POSLABEL_CUDA_MODULE="${POSLABEL_CUDA_MODULE:-$module}"
 shift
 [ -x "$trainer" ] || {
     echo "demo.sh: there is no $trainer; install a CBLAS and stb, then set up the build anew" >&2

@@ -3,13 +3,14 @@
  *
  * Threads share nothing but the weights: the batch is cut into shards, and one thread takes a shard through all layers.
  * So threads wait for each other a few times in a step and not after every layer, and a shard's activations stay in the
- * cache from one layer to the next.  On CUDA one shard is the whole batch, and its gradients are the model's.
+ * cache from one layer to the next.
  */
 #include "vit.h"
 
 #include "memory.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* What a block keeps for the way back. */
 typedef struct block_activations {
@@ -30,25 +31,21 @@ struct vit_shard {
 
 vit_shard *vit_create_shards(const vit *model)
 {
-    const backend *on = model->on;
-    vit_shard *shards = allocate(on->shards, sizeof *shards);
-    for (size_t s = 0; s < on->shards; s++) {
-        shards[s].gradient_data =
-            on->shards > 1 ? on->allocate(model->weight_count, sizeof(real)) : model->gradient_data;
+    vit_shard *shards = allocate(VIT_SHARDS, sizeof *shards);
+    for (int s = 0; s < VIT_SHARDS; s++) {
+        shards[s].gradient_data = allocate(model->weight_count, sizeof(real));
         vit_name_weights(model, shards[s].gradient_data, &shards[s].gradients);
     }
     return shards;
 }
 
-void vit_destroy_shards(const vit *model)
+void vit_destroy_shards(vit_shard *shards)
 {
-    const backend *on = model->on;
-    for (size_t s = 0; s < on->shards; s++) {
-        if (on->shards > 1)
-            on->release(model->shards[s].gradient_data);
-        on->release(model->shards[s].memory);
+    for (int s = 0; s < VIT_SHARDS; s++) {
+        free(shards[s].gradient_data);
+        free(shards[s].memory);
     }
-    free(model->shards);
+    free(shards);
 }
 
 /* ---- memory of a shard ---- */
@@ -93,22 +90,22 @@ static size_t place_activations(const vit *model, vit_shard *shard, real *memory
 }
 
 /* The first image of shard number s; that of s + 1 is the end. */
-static size_t first_image(const vit *model, size_t s, size_t batch)
+static size_t first_image(int s, size_t batch)
 {
-    return batch * s / model->on->shards;
+    return batch * (size_t)s / VIT_SHARDS;
 }
 
 /* Gives shard number s its images, and memory, which grows to the largest batch seen. */
-static vit_shard *open_shard(const vit *model, size_t s, size_t batch, size_t tokens)
+static vit_shard *open_shard(const vit *model, int s, size_t batch, size_t tokens)
 {
     vit_shard *shard = &model->shards[s];
-    shard->first = first_image(model, s, batch);
-    shard->batch = first_image(model, s + 1, batch) - shard->first;
+    shard->first = first_image(s, batch);
+    shard->batch = first_image(s + 1, batch) - shard->first;
     shard->tokens = tokens;
     size_t needed = place_activations(model, shard, NULL);
     if (needed > shard->capacity) {
-        model->on->release(shard->memory);
-        shard->memory = model->on->allocate(needed, sizeof(real));
+        free(shard->memory);
+        shard->memory = allocate(needed, sizeof(real));
         shard->capacity = needed;
     }
     place_activations(model, shard, shard->memory);
@@ -119,12 +116,10 @@ static vit_shard *open_shard(const vit *model, size_t s, size_t batch, size_t to
 static void add_shards(vit *model, const real *first, size_t count)
 {
     size_t offset = (size_t)(first - model->gradient_data);
-    if (model->on->shards == 1)
-        return;
 #pragma omp parallel for
     for (size_t i = offset; i < offset + count; i++) {
         real sum = 0;
-        for (size_t s = 0; s < model->on->shards; s++)
+        for (int s = 0; s < VIT_SHARDS; s++)
             sum += model->shards[s].gradient_data[i];
         model->gradient_data[i] = sum;
     }
@@ -134,121 +129,115 @@ static void add_shards(vit *model, const real *first, size_t count)
 
 void vit_embed(vit *model, const real *patches, real *tokens, size_t batch)
 {
-    const backend *on = model->on;
     size_t dim = model->shape.dim, values = model->shape.patch_values, n = model->shape.height * model->shape.width;
-#pragma omp parallel for schedule(dynamic) if (on->shards > 1)
-    for (size_t s = 0; s < on->shards; s++) {
-        size_t first = first_image(model, s, batch) * n, end = first_image(model, s + 1, batch) * n;
-        on->linear(patches + first * values, model->weights.patch_weight, model->weights.patch_bias,
-                   tokens + first * dim, end - first, values, dim);
+#pragma omp parallel for schedule(dynamic)
+    for (int s = 0; s < VIT_SHARDS; s++) {
+        size_t first = first_image(s, batch) * n, end = first_image(s + 1, batch) * n;
+        linear(patches + first * values, model->weights.patch_weight, model->weights.patch_bias, tokens + first * dim,
+               end - first, values, dim);
     }
 }
 
 void vit_embed_backward(vit *model, const real *patches, const real *grad_tokens, size_t batch)
 {
-    const backend *on = model->on;
     size_t dim = model->shape.dim, values = model->shape.patch_values, n = model->shape.height * model->shape.width;
-#pragma omp parallel for schedule(dynamic) if (on->shards > 1)
-    for (size_t s = 0; s < on->shards; s++) {
+#pragma omp parallel for schedule(dynamic)
+    for (int s = 0; s < VIT_SHARDS; s++) {
         const vit_weights *g = &model->shards[s].gradients;
-        size_t first = first_image(model, s, batch) * n, end = first_image(model, s + 1, batch) * n;
-        on->linear_backward(patches + first * values, model->weights.patch_weight, grad_tokens + first * dim, NULL,
-                            g->patch_weight, g->patch_bias, end - first, values, dim);
+        size_t first = first_image(s, batch) * n, end = first_image(s + 1, batch) * n;
+        linear_backward(patches + first * values, model->weights.patch_weight, grad_tokens + first * dim, NULL,
+                        g->patch_weight, g->patch_bias, end - first, values, dim);
     }
     add_shards(model, model->gradients.patch_weight, dim * (values + 1));
 }
 
 /* ---- blocks ---- */
 
-static void block_forward(const vit *model, const vit_shard *shard, const vit_block_weights *w,
+static void block_forward(const vit_shape *shape, const vit_shard *shard, const vit_block_weights *w,
                           const block_activations *a, real *y)
 {
-    const backend *on = model->on;
-    const vit_shape *shape = &model->shape;
     size_t rows = shard->batch * shard->tokens, dim = shape->dim, wide = VIT_MLP_RATIO * dim;
-    on->layer_norm(a->x, w->norm1_scale, w->norm1_shift, a->norm1, a->mean1, a->rstd1, rows, dim);
-    on->linear(a->norm1, w->qkv_weight, w->qkv_bias, a->qkv, rows, dim, 3 * dim);
-    on->attention(a->qkv, a->attention, a->attended, shard->batch, shard->tokens, dim, shape->heads);
-    on->linear(a->attended, w->out_weight, w->out_bias, a->x_mid, rows, dim, dim);
-    on->add(a->x_mid, a->x, rows * dim);
-    on->layer_norm(a->x_mid, w->norm2_scale, w->norm2_shift, a->norm2, a->mean2, a->rstd2, rows, dim);
-    on->linear(a->norm2, w->mlp1_weight, w->mlp1_bias, a->hidden, rows, dim, wide);
-    on->gelu(a->hidden, a->activated, rows * wide);
-    on->linear(a->activated, w->mlp2_weight, w->mlp2_bias, y, rows, wide, dim);
-    on->add(y, a->x_mid, rows * dim);
+    layer_norm(a->x, w->norm1_scale, w->norm1_shift, a->norm1, a->mean1, a->rstd1, rows, dim);
+    linear(a->norm1, w->qkv_weight, w->qkv_bias, a->qkv, rows, dim, 3 * dim);
+    attention_forward(a->qkv, a->attention, a->attended, shard->batch, shard->tokens, dim, shape->heads);
+    linear(a->attended, w->out_weight, w->out_bias, a->x_mid, rows, dim, dim);
+    add(a->x_mid, a->x, rows * dim);
+    layer_norm(a->x_mid, w->norm2_scale, w->norm2_shift, a->norm2, a->mean2, a->rstd2, rows, dim);
+    linear(a->norm2, w->mlp1_weight, w->mlp1_bias, a->hidden, rows, dim, wide);
+    gelu(a->hidden, a->activated, rows * wide);
+    linear(a->activated, w->mlp2_weight, w->mlp2_bias, y, rows, wide, dim);
+    add(y, a->x_mid, rows * dim);
 }
 
 /* On entry grad_x is the gradient of the output of the block, on return that of its input. */
-static void block_backward(const vit *model, const vit_shard *shard, const vit_block_weights *w,
+static void block_backward(const vit_shape *shape, const vit_shard *shard, const vit_block_weights *w,
                            const vit_block_weights *g, const block_activations *a, real *grad_x)
 {
-    const backend *on = model->on;
-    const vit_shape *shape = &model->shape;
     size_t rows = shard->batch * shard->tokens, dim = shape->dim, wide = VIT_MLP_RATIO * dim;
-    on->linear_backward(a->activated, w->mlp2_weight, grad_x, shard->wide, g->mlp2_weight, g->mlp2_bias, rows, wide,
-                        dim);
-    on->gelu_backward(a->hidden, shard->wide, rows * wide);
-    on->linear_backward(a->norm2, w->mlp1_weight, shard->wide, shard->narrow, g->mlp1_weight, g->mlp1_bias, rows, dim,
-                        wide);
-    on->layer_norm_backward(a->x_mid, w->norm2_scale, a->mean2, a->rstd2, shard->narrow, grad_x, g->norm2_scale,
-                            g->norm2_shift, rows, dim);
-    on->linear_backward(a->attended, w->out_weight, grad_x, shard->narrow, g->out_weight, g->out_bias, rows, dim, dim);
-    on->attention_backward(a->qkv, a->attention, shard->narrow, shard->scores, shard->wide, shard->batch, shard->tokens,
-                           dim, shape->heads);
-    on->linear_backward(a->norm1, w->qkv_weight, shard->wide, shard->narrow, g->qkv_weight, g->qkv_bias, rows, dim,
-                        3 * dim);
-    on->layer_norm_backward(a->x, w->norm1_scale, a->mean1, a->rstd1, shard->narrow, grad_x, g->norm1_scale,
-                            g->norm1_shift, rows, dim);
+    linear_backward(a->activated, w->mlp2_weight, grad_x, shard->wide, g->mlp2_weight, g->mlp2_bias, rows, wide, dim);
+    gelu_backward(a->hidden, shard->wide, rows * wide);
+    linear_backward(a->norm2, w->mlp1_weight, shard->wide, shard->narrow, g->mlp1_weight, g->mlp1_bias, rows, dim,
+                    wide);
+    layer_norm_backward(a->x_mid, w->norm2_scale, a->mean2, a->rstd2, shard->narrow, grad_x, g->norm2_scale,
+                        g->norm2_shift, rows, dim);
+    linear_backward(a->attended, w->out_weight, grad_x, shard->narrow, g->out_weight, g->out_bias, rows, dim, dim);
+    attention_backward(a->qkv, a->attention, shard->narrow, shard->scores, shard->wide, shard->batch, shard->tokens,
+                       dim, shape->heads);
+    linear_backward(a->norm1, w->qkv_weight, shard->wide, shard->narrow, g->qkv_weight, g->qkv_bias, rows, dim,
+                    3 * dim);
+    layer_norm_backward(a->x, w->norm1_scale, a->mean1, a->rstd1, shard->narrow, grad_x, g->norm1_scale, g->norm1_shift,
+                        rows, dim);
 }
 
 /* ---- encoder and head ---- */
 
 void vit_encode(vit *model, const real *x, real *logits, size_t batch, size_t visible)
 {
-    const backend *on = model->on;
     size_t dim = model->shape.dim, depth = model->shape.depth, positions = model->shape.height * model->shape.width;
     size_t image = visible * dim, x_image = image + dim;
-#pragma omp parallel for schedule(dynamic) if (on->shards > 1)
-    for (size_t s = 0; s < on->shards; s++) {
+#pragma omp parallel for schedule(dynamic)
+    for (int s = 0; s < VIT_SHARDS; s++) {
         const vit_shard *shard = open_shard(model, s, batch, 1 + visible);
         if (shard->batch == 0)
             continue;
-        on->copy_rows(shard->block[0].x, x_image, x + shard->first * x_image, x_image, x_image, shard->batch);
+        memcpy(shard->block[0].x, x + shard->first * x_image, shard->batch * x_image * sizeof(real));
         for (size_t b = 0; b < depth; b++)
-            block_forward(model, shard, &model->weights.block[b], &shard->block[b],
+            block_forward(&model->shape, shard, &model->weights.block[b], &shard->block[b],
                           b + 1 < depth ? shard->block[b + 1].x : shard->y);
 
         /* The class token is not located: the head sees the rows of the patches only. */
-        on->copy_rows(shard->x, image, shard->y + dim, x_image, image, shard->batch);
-        on->layer_norm(shard->x, model->weights.norm_scale, model->weights.norm_shift, shard->norm, shard->mean,
-                       shard->rstd, shard->batch * visible, dim);
-        on->linear(shard->norm, model->weights.head_weight, model->weights.head_bias,
-                   logits + shard->first * visible * positions, shard->batch * visible, dim, positions);
+        for (size_t b = 0; b < shard->batch; b++)
+            memcpy(shard->x + b * image, shard->y + b * x_image + dim, image * sizeof(real));
+        layer_norm(shard->x, model->weights.norm_scale, model->weights.norm_shift, shard->norm, shard->mean,
+                   shard->rstd, shard->batch * visible, dim);
+        linear(shard->norm, model->weights.head_weight, model->weights.head_bias,
+               logits + shard->first * visible * positions, shard->batch * visible, dim, positions);
     }
 }
 
 void vit_encode_backward(vit *model, const real *grad_logits, real *grad_x, size_t batch, size_t visible)
 {
-    const backend *on = model->on;
     size_t dim = model->shape.dim, positions = model->shape.height * model->shape.width;
     size_t image = visible * dim, x_image = image + dim;
-#pragma omp parallel for schedule(dynamic) if (on->shards > 1)
-    for (size_t s = 0; s < on->shards; s++) {
+#pragma omp parallel for schedule(dynamic)
+    for (int s = 0; s < VIT_SHARDS; s++) {
         const vit_shard *shard = open_shard(model, s, batch, 1 + visible);
         const vit_weights *w = &model->weights, *g = &shard->gradients;
         size_t rows = shard->batch * visible;
         real *grad = grad_x + shard->first * x_image;
         if (shard->batch == 0)
             continue;
-        on->linear_backward(shard->norm, w->head_weight, grad_logits + shard->first * visible * positions,
-                            shard->narrow, g->head_weight, g->head_bias, rows, dim, positions);
-        on->zero(shard->y, rows * dim);
-        on->layer_norm_backward(shard->x, w->norm_scale, shard->mean, shard->rstd, shard->narrow, shard->y,
-                                g->norm_scale, g->norm_shift, rows, dim);
-        on->zero(grad, shard->batch * x_image);
-        on->copy_rows(grad + dim, x_image, shard->y, image, image, shard->batch);
+        linear_backward(shard->norm, w->head_weight, grad_logits + shard->first * visible * positions, shard->narrow,
+                        g->head_weight, g->head_bias, rows, dim, positions);
+        memset(shard->y, 0, rows * dim * sizeof(real));
+        layer_norm_backward(shard->x, w->norm_scale, shard->mean, shard->rstd, shard->narrow, shard->y, g->norm_scale,
+                            g->norm_shift, rows, dim);
+        for (size_t b = 0; b < shard->batch; b++) {
+            memset(grad + b * x_image, 0, dim * sizeof(real));
+            memcpy(grad + b * x_image + dim, shard->y + b * image, image * sizeof(real));
+        }
         for (size_t b = model->shape.depth; b-- > 0;)
-            block_backward(model, shard, &w->block[b], &g->block[b], &shard->block[b], grad);
+            block_backward(&model->shape, shard, &w->block[b], &g->block[b], &shard->block[b], grad);
     }
     const vit_parameter *last = &model->parameters[model->parameter_count - 1];
     const real *first = model->gradients.block[0].norm1_scale;

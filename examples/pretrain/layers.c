@@ -1,16 +1,16 @@
 /*
- * layers.c: linear layers, layer norm, GELU and AdamW on the CPU.  SPDX-License-Identifier: Apache-2.0
+ * layers.c: linear layers, layer norm and GELU.  SPDX-License-Identifier: Apache-2.0
  *
  * The matrix products go to CBLAS; all else is a plain loop.  No function here starts a thread: encoder.c runs several
  * parts of the batch at the same time, each on one thread.
  */
-#include "cpu.h"
+#include "layers.h"
 
 #include <cblas.h>
 #include <tgmath.h>
 
-void cpu_multiply(int transpose_a, int transpose_b, size_t m, size_t n, size_t k, real alpha, const real *a, size_t lda,
-                  const real *b, size_t ldb, real beta, real *c, size_t ldc)
+void multiply(int transpose_a, int transpose_b, size_t m, size_t n, size_t k, real alpha, const real *a, size_t lda,
+              const real *b, size_t ldb, real beta, real *c, size_t ldc)
 {
 #ifdef PRETRAIN_DOUBLE
     cblas_dgemm(
@@ -21,26 +21,26 @@ void cpu_multiply(int transpose_a, int transpose_b, size_t m, size_t n, size_t k
         (int)k, alpha, a, (int)lda, b, (int)ldb, beta, c, (int)ldc);
 }
 
-void cpu_add(real *sum, const real *x, size_t count)
+void add(real *sum, const real *x, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         sum[i] += x[i];
 }
 
-void cpu_linear(const real *x, const real *weight, const real *bias, real *y, size_t rows, size_t in, size_t out)
+void linear(const real *x, const real *weight, const real *bias, real *y, size_t rows, size_t in, size_t out)
 {
     for (size_t r = 0; r < rows; r++)
         for (size_t o = 0; o < out; o++)
             y[r * out + o] = bias[o];
-    cpu_multiply(0, 1, rows, out, in, 1, x, in, weight, in, 1, y, out);
+    multiply(0, 1, rows, out, in, 1, x, in, weight, in, 1, y, out);
 }
 
-void cpu_linear_backward(const real *x, const real *weight, const real *grad_y, real *grad_x, real *grad_weight,
-                         real *grad_bias, size_t rows, size_t in, size_t out)
+void linear_backward(const real *x, const real *weight, const real *grad_y, real *grad_x, real *grad_weight,
+                     real *grad_bias, size_t rows, size_t in, size_t out)
 {
     if (grad_x != NULL)
-        cpu_multiply(0, 0, rows, in, out, 1, grad_y, out, weight, in, 0, grad_x, in);
-    cpu_multiply(1, 0, out, in, rows, 1, grad_y, out, x, in, 0, grad_weight, in);
+        multiply(0, 0, rows, in, out, 1, grad_y, out, weight, in, 0, grad_x, in);
+    multiply(1, 0, out, in, rows, 1, grad_y, out, x, in, 0, grad_weight, in);
     for (size_t o = 0; o < out; o++)
         grad_bias[o] = 0;
     for (size_t r = 0; r < rows; r++)
@@ -48,8 +48,8 @@ void cpu_linear_backward(const real *x, const real *weight, const real *grad_y, 
             grad_bias[o] += grad_y[r * out + o];
 }
 
-void cpu_layer_norm(const real *x, const real *scale, const real *shift, real *y, real *mean, real *rstd, size_t rows,
-                    size_t dim)
+void layer_norm(const real *x, const real *scale, const real *shift, real *y, real *mean, real *rstd, size_t rows,
+                size_t dim)
 {
     for (size_t r = 0; r < rows; r++) {
         const real *in = x + r * dim;
@@ -61,7 +61,7 @@ void cpu_layer_norm(const real *x, const real *scale, const real *shift, real *y
 #pragma omp simd reduction(+ : squares)
         for (size_t i = 0; i < dim; i++)
             squares += (in[i] - mean[r]) * (in[i] - mean[r]);
-        rstd[r] = 1 / sqrt(squares / (real)dim + LAYER_NORM_EPSILON);
+        rstd[r] = 1 / sqrt(squares / (real)dim + (real)1e-6);
         for (size_t i = 0; i < dim; i++)
             y[r * dim + i] = (in[i] - mean[r]) * rstd[r] * scale[i] + shift[i];
     }
@@ -72,8 +72,8 @@ void cpu_layer_norm(const real *x, const real *scale, const real *shift, real *y
  *
  *     grad_x = rstd * (g - mean(g) - n * mean(g n)).
  */
-void cpu_layer_norm_backward(const real *x, const real *scale, const real *mean, const real *rstd, const real *grad_y,
-                             real *grad_x, real *grad_scale, real *grad_shift, size_t rows, size_t dim)
+void layer_norm_backward(const real *x, const real *scale, const real *mean, const real *rstd, const real *grad_y,
+                         real *grad_x, real *grad_scale, real *grad_shift, size_t rows, size_t dim)
 {
     for (size_t r = 0; r < rows; r++) {
         const real *in = x + r * dim, *grad = grad_y + r * dim;
@@ -101,42 +101,22 @@ void cpu_layer_norm_backward(const real *x, const real *scale, const real *mean,
         }
 }
 
-void cpu_gelu(const real *x, real *y, size_t count)
+/* sqrt(8 / pi): the tanh form 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) is x * sigmoid(twice that argument). */
+static const real GELU_SLOPE = (real)1.5957691216057308, GELU_CUBE = (real)0.044715;
+
+void gelu(const real *x, real *y, size_t count)
 {
 #pragma omp simd
     for (size_t i = 0; i < count; i++)
         y[i] = x[i] / (1 + exponential(-GELU_SLOPE * (x[i] + GELU_CUBE * x[i] * x[i] * x[i])));
 }
 
-void cpu_gelu_backward(const real *x, real *grad, size_t count)
+void gelu_backward(const real *x, real *grad, size_t count)
 {
 #pragma omp simd
     for (size_t i = 0; i < count; i++) {
         real sigmoid = 1 / (1 + exponential(-GELU_SLOPE * (x[i] + GELU_CUBE * x[i] * x[i] * x[i])));
         real slope = GELU_SLOPE * (1 + 3 * GELU_CUBE * x[i] * x[i]);
         grad[i] *= sigmoid + x[i] * sigmoid * (1 - sigmoid) * slope;
-    }
-}
-
-void cpu_clip(const real *gradient, size_t count, real clip, real *factor)
-{
-    double squares = 0;
-    for (size_t i = 0; i < count; i++)
-        squares += (double)gradient[i] * (double)gradient[i];
-    double norm = sqrt(squares);
-    *factor = (real)(norm > (double)clip ? (double)clip / norm : 1);
-}
-
-void cpu_adamw(real *weight, const real *gradient, real *moment1, real *moment2, size_t count, const real *factor,
-               adamw_step step)
-{
-    real clip = *factor;
-#pragma omp simd
-    for (size_t i = 0; i < count; i++) {
-        real g = clip * gradient[i];
-        moment1[i] = step.beta1 * moment1[i] + (1 - step.beta1) * g;
-        moment2[i] = step.beta2 * moment2[i] + (1 - step.beta2) * g * g;
-        weight[i] =
-            step.keep * weight[i] - step.rate * moment1[i] / (sqrt(step.correction * moment2[i]) + step.epsilon);
     }
 }

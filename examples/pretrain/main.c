@@ -2,8 +2,7 @@
  * main.c: pre-trains a small vision transformer with DropPos on photographs.  SPDX-License-Identifier: Apache-2.0
  *
  * The trainer is plain C: its own model (vit.c, layers.c, attention.c), its own optimizer (adamw.c), matrix products by
- * CBLAS, or all of it on CUDA.  What the model has to learn, and the gradient that makes it learn, come from
- * libposlabel (pretext.c).
+ * CBLAS.  What the model has to learn, and the gradient that makes it learn, come from libposlabel (pretext.c).
  */
 #include "memory.h"
 #include "pictures.h"
@@ -36,16 +35,12 @@ typedef struct means {
     double loss, accuracy;
 } means;
 
-static void take_results(trainer *t, means *m)
+static void add_result(means *m, pretext_result result)
 {
-    pretext_result results[PRETEXT_RESULTS];
-    size_t count = pretext_results(t->task, results);
-    for (size_t i = 0; i < count; i++) {
-        double share = m->count < 20 ? 1 / (double)(m->count + 1) : 0.05;
-        m->loss += share * ((double)results[i].loss - m->loss);
-        m->accuracy += share * ((double)results[i].accuracy - m->accuracy);
-        m->count++;
-    }
+    double share = m->count < 20 ? 1 / (double)(m->count + 1) : 0.05;
+    m->loss += share * ((double)result.loss - m->loss);
+    m->accuracy += share * ((double)result.accuracy - m->accuracy);
+    m->count++;
 }
 
 /* Trains until all steps are done, the time is up or Ctrl-C was pressed; returns the seconds that it took. */
@@ -56,20 +51,16 @@ static double train(trainer *t, curve *c)
     means m = {0};
     bool last;
     do {
-        trainer_step(t, (uint32_t)step, progress);
+        add_result(&m, trainer_step(t, (uint32_t)step, progress));
         step++;
         elapsed = seconds_now() - start;
         progress = t->o.minutes > 0 ? elapsed / (60 * t->o.minutes) : (double)step / (double)t->o.steps;
         progress = progress < 1 ? progress : 1;
         last = progress >= 1 || interrupted();
-        bool point = progress >= (double)c->count / EVALUATIONS && !last;
-        if (last || point || progress_due() || t->task->result_count == PRETEXT_RESULTS)
-            take_results(t, &m);
-        if (point)
+        if (progress >= (double)c->count / EVALUATIONS && !last)
             add_point(t, c, step, m.accuracy, EVALUATION_CROPS);
         progress_show(progress, elapsed, step, m.loss, m.accuracy, last);
     } while (!last);
-    elapsed = seconds_now() - start;
     add_point(t, c, step, m.accuracy, FINAL_CROPS);
     return elapsed;
 }
@@ -84,7 +75,7 @@ static void introduce(const trainer *t)
     printf("%zu patches are visible, %lld of them keep their position; chance is 1 in %zu, %.2f %%\n", t->task->visible,
            (long long)poslabel_random_mask_keep((int64_t)t->task->visible, o->pos_mask_ratio), t->task->positions,
            100 / (double)t->task->positions);
-    printf("%.2f million weights, %s, %d threads, libposlabel %s\n", (double)t->model->weight_count / 1e6, t->on->name,
+    printf("%.2f million weights, %d threads, libposlabel %s\n", (double)t->model->weight_count / 1e6,
            omp_get_max_threads(), poslabel_version_string());
     fflush(stdout);
 }

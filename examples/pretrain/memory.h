@@ -4,17 +4,10 @@
 
 #include <stddef.h>
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 /* Prints "pretrain: " and the message to stderr and ends the program with status 1. */
-void fail(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
+_Noreturn void fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* count * size bytes of zeros in memory of the host, or fail(). */
+/* count * size bytes of zeros, or fail(). */
 void *allocate(size_t count, size_t size);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

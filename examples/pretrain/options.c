@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum option_kind { COUNT, NUMBER, GRID, SEED, TEXT, DEVICE, FLAG, HELP } option_kind;
+typedef enum option_kind { COUNT, NUMBER, GRID, SEED, TEXT, FLAG, HELP } option_kind;
 
 typedef struct option {
     const char *name, *value, *help;
@@ -93,11 +93,6 @@ static void read_value(const option *which, const char *text)
     case TEXT:
         *(const char **)which->target = text;
         break;
-    case DEVICE:
-        if (strcmp(text, "cpu") != 0 && strcmp(text, "cuda") != 0)
-            usage_error("--%s needs cpu or cuda, not '%s'", which->name, text);
-        *(bool *)which->target = strcmp(text, "cuda") == 0;
-        break;
     case FLAG:
     case HELP:
         break;
@@ -151,8 +146,6 @@ options options_read(int argc, char **argv)
         {"dim", "D", "channels; default 128", COUNT, &o.dim, 4, 4096},
         {"depth", "L", "blocks; default 3", COUNT, &o.depth, 1, VIT_MAX_DEPTH},
         {"heads", "H", "attention heads; default 4", COUNT, &o.heads, 1, 64},
-        {"device", "cpu|cuda", "where the training runs; with cuda the CPU only cuts the crops; default cpu", DEVICE,
-         &o.cuda, 0, 0},
         {"threads", "T", "default: as many as OpenMP would use", COUNT, &o.threads, 0, 1024},
         {"help", "", "print this and exit", HELP, NULL, 0, 0},
     };

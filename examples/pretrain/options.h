@@ -15,7 +15,6 @@ typedef struct options {
     double minutes, learning_rate;
     uint64_t seed;
     long threads;
-    bool cuda;
 } options;
 
 enum { EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };

@@ -2,7 +2,7 @@
  * pretext.c: DropPos, the task that the model learns, by libposlabel.  SPDX-License-Identifier: Apache-2.0
  *
  * Every call into the library is in this file (only random numbers are drawn elsewhere too).  A tensor is described
- * where it is used: the library keeps no descriptor and owns no data.  The same calls run on the CPU and on CUDA.
+ * where it is used: the library keeps no descriptor and owns no data.
  */
 #include "pretext.h"
 
@@ -16,13 +16,11 @@ void pretext_check(poslabel_context *context, poslabel_status status)
         fail("%s", poslabel_context_message(context));
 }
 
-poslabel_context *pretext_open_context(const backend *on, int32_t threads)
+poslabel_context *pretext_open_context(int32_t threads)
 {
     poslabel_context *context;
     char message[256];
     poslabel_context_options options = POSLABEL_CONTEXT_OPTIONS_INIT;
-    options.device.type = on->is_cuda ? POSLABEL_DEVICE_CUDA : POSLABEL_DEVICE_CPU;
-    options.stream = on->stream;
     options.threads = threads;
     options.message = message;
     options.message_size = sizeof message;
@@ -31,22 +29,20 @@ poslabel_context *pretext_open_context(const backend *on, int32_t threads)
     return context;
 }
 
-pretext *pretext_create(poslabel_context *context, const backend *on, poslabel_grid grid, double mask_ratio,
-                        double pos_mask_ratio, size_t batch)
+pretext *pretext_create(poslabel_context *context, poslabel_grid grid, double mask_ratio, double pos_mask_ratio,
+                        size_t batch)
 {
     pretext *task = allocate(1, sizeof *task);
     task->context = context;
-    task->on = on;
     task->grid = grid;
     task->mask_ratio = mask_ratio;
     task->pos_mask_ratio = pos_mask_ratio;
     task->batch = batch;
     task->positions = (size_t)grid.height * (size_t)grid.width;
     task->visible = (size_t)poslabel_random_mask_keep((int64_t)task->positions, mask_ratio);
-    task->ids_keep = on->allocate(batch * task->visible, sizeof *task->ids_keep);
-    task->mask_pos = on->allocate(batch * task->visible, sizeof *task->mask_pos);
-    task->weights = on->allocate(batch * task->visible, sizeof *task->weights);
-    task->results = on->allocate(2 * PRETEXT_RESULTS, sizeof *task->results);
+    task->ids_keep = allocate(batch * task->visible, sizeof *task->ids_keep);
+    task->mask_pos = allocate(batch * task->visible, sizeof *task->mask_pos);
+    task->weights = allocate(batch * task->visible, sizeof *task->weights);
     return task;
 }
 
@@ -54,47 +50,17 @@ void pretext_destroy(pretext *task)
 {
     if (task == NULL)
         return;
-    task->on->release(task->ids_keep);
-    task->on->release(task->mask_pos);
-    task->on->release(task->weights);
-    task->on->release(task->results);
+    free(task->ids_keep);
+    free(task->mask_pos);
+    free(task->weights);
     free(task);
 }
-
-/* ---- descriptors of compact tensors on the context's device ---- */
-
-static poslabel_tensor tensor(const pretext *task, const void *data, poslabel_dtype dtype, int32_t ndim,
-                              const int64_t *shape)
-{
-    return (poslabel_tensor){.data = (void *)data,
-                             .device = poslabel_context_device(task->context),
-                             .ndim = ndim,
-                             .dtype = dtype,
-                             .shape = shape};
-}
-
-static poslabel_tensor floats(const pretext *task, const float *data, int32_t ndim, const int64_t *shape)
-{
-    return tensor(task, data, (poslabel_dtype)POSLABEL_FLOAT32, ndim, shape);
-}
-
-static poslabel_tensor ids(const pretext *task, const int32_t *data, int32_t ndim, const int64_t *shape)
-{
-    return tensor(task, data, (poslabel_dtype)POSLABEL_INT32, ndim, shape);
-}
-
-static poslabel_tensor bytes(const pretext *task, const uint8_t *data, int32_t ndim, const int64_t *shape)
-{
-    return tensor(task, data, (poslabel_dtype)POSLABEL_UINT8, ndim, shape);
-}
-
-/* ---- the task ---- */
 
 void pretext_draw_masks(pretext *task, uint64_t seed, uint32_t first_sample, uint32_t step)
 {
     int64_t shape[] = {(int64_t)task->batch, (int64_t)task->visible};
-    poslabel_tensor ids_keep = ids(task, task->ids_keep, 2, shape);
-    poslabel_tensor mask_pos = bytes(task, task->mask_pos, 2, shape);
+    poslabel_tensor ids_keep = POSLABEL_CPU_TENSOR(task->ids_keep, POSLABEL_INT32, 2, shape);
+    poslabel_tensor mask_pos = POSLABEL_CPU_TENSOR(task->mask_pos, POSLABEL_UINT8, 2, shape);
 
     poslabel_droppos_masks_args args = POSLABEL_DROPPOS_MASKS_ARGS_INIT;
     args.grid = task->grid;
@@ -114,13 +80,13 @@ void pretext_assemble(pretext *task, const vit *model, const float *tokens, floa
     int64_t dim = (int64_t)model->shape.dim;
     int64_t tokens_shape[] = {batch, n, dim}, x_shape[] = {batch, 1 + v, dim}, visible_shape[] = {batch, v};
     int64_t pos_shape[] = {1 + n, dim}, token_shape[] = {1, dim};
-    poslabel_tensor all_tokens = floats(task, tokens, 3, tokens_shape);
-    poslabel_tensor ids_keep = ids(task, task->ids_keep, 2, visible_shape);
-    poslabel_tensor mask_pos = bytes(task, task->mask_pos, 2, visible_shape);
-    poslabel_tensor class_token = floats(task, model->weights.class_token, 2, token_shape);
-    poslabel_tensor mask_token = floats(task, model->weights.mask_token, 2, token_shape);
-    poslabel_tensor pos_embed = floats(task, model->pos_embed, 2, pos_shape);
-    poslabel_tensor assembled = floats(task, x, 3, x_shape);
+    poslabel_tensor all_tokens = POSLABEL_CPU_TENSOR(tokens, POSLABEL_FLOAT32, 3, tokens_shape);
+    poslabel_tensor ids_keep = POSLABEL_CPU_TENSOR(task->ids_keep, POSLABEL_INT32, 2, visible_shape);
+    poslabel_tensor mask_pos = POSLABEL_CPU_TENSOR(task->mask_pos, POSLABEL_UINT8, 2, visible_shape);
+    poslabel_tensor class_token = POSLABEL_CPU_TENSOR(model->weights.class_token, POSLABEL_FLOAT32, 2, token_shape);
+    poslabel_tensor mask_token = POSLABEL_CPU_TENSOR(model->weights.mask_token, POSLABEL_FLOAT32, 2, token_shape);
+    poslabel_tensor pos_embed = POSLABEL_CPU_TENSOR(model->pos_embed, POSLABEL_FLOAT32, 2, pos_shape);
+    poslabel_tensor assembled = POSLABEL_CPU_TENSOR(x, POSLABEL_FLOAT32, 3, x_shape);
 
     poslabel_assemble_tokens_args args = POSLABEL_ASSEMBLE_TOKENS_ARGS_INIT;
     args.tokens = &all_tokens;
@@ -133,8 +99,8 @@ void pretext_assemble(pretext *task, const vit *model, const float *tokens, floa
     pretext_check(task->context, poslabel_assemble_tokens(task->context, &args));
 
     if (task->attentive) {
-        poslabel_tensor weights = floats(task, task->weights, 2, visible_shape);
-        poslabel_tensor cls = floats(task, model->weights.class_token, 1, &dim);
+        poslabel_tensor weights = POSLABEL_CPU_TENSOR(task->weights, POSLABEL_FLOAT32, 2, visible_shape);
+        poslabel_tensor cls = POSLABEL_CPU_TENSOR(model->weights.class_token, POSLABEL_FLOAT32, 1, &dim);
         poslabel_attentive_weights_args attentive = POSLABEL_ATTENTIVE_WEIGHTS_ARGS_INIT;
         attentive.tokens = &all_tokens;
         attentive.cls = &cls;
@@ -151,12 +117,12 @@ void pretext_assemble_backward(pretext *task, vit *model, const float *grad_x, f
     int64_t dim = (int64_t)model->shape.dim;
     int64_t tokens_shape[] = {batch, n, dim}, x_shape[] = {batch, 1 + v, dim}, visible_shape[] = {batch, v};
     int64_t token_shape[] = {1, dim};
-    poslabel_tensor grad_assembled = floats(task, grad_x, 3, x_shape);
-    poslabel_tensor ids_keep = ids(task, task->ids_keep, 2, visible_shape);
-    poslabel_tensor mask_pos = bytes(task, task->mask_pos, 2, visible_shape);
-    poslabel_tensor grad_all = floats(task, grad_tokens, 3, tokens_shape);
-    poslabel_tensor grad_class = floats(task, model->gradients.class_token, 2, token_shape);
-    poslabel_tensor grad_mask = floats(task, model->gradients.mask_token, 2, token_shape);
+    poslabel_tensor grad_assembled = POSLABEL_CPU_TENSOR(grad_x, POSLABEL_FLOAT32, 3, x_shape);
+    poslabel_tensor ids_keep = POSLABEL_CPU_TENSOR(task->ids_keep, POSLABEL_INT32, 2, visible_shape);
+    poslabel_tensor mask_pos = POSLABEL_CPU_TENSOR(task->mask_pos, POSLABEL_UINT8, 2, visible_shape);
+    poslabel_tensor grad_all = POSLABEL_CPU_TENSOR(grad_tokens, POSLABEL_FLOAT32, 3, tokens_shape);
+    poslabel_tensor grad_class = POSLABEL_CPU_TENSOR(model->gradients.class_token, POSLABEL_FLOAT32, 2, token_shape);
+    poslabel_tensor grad_mask = POSLABEL_CPU_TENSOR(model->gradients.mask_token, POSLABEL_FLOAT32, 2, token_shape);
 
     poslabel_assemble_tokens_backward_args args = POSLABEL_ASSEMBLE_TOKENS_BACKWARD_ARGS_INIT;
     args.grad_x = &grad_assembled;
@@ -169,17 +135,17 @@ void pretext_assemble_backward(pretext *task, vit *model, const float *grad_x, f
     pretext_check(task->context, poslabel_assemble_tokens_backward(task->context, &args));
 }
 
-void pretext_loss(pretext *task, const float *logits, double sigma, float *grad_logits)
+pretext_result pretext_loss(pretext *task, const float *logits, double sigma, float *grad_logits)
 {
     int64_t logits_shape[] = {(int64_t)task->batch, (int64_t)task->visible, (int64_t)task->positions};
-    poslabel_tensor z = floats(task, logits, 3, logits_shape);
-    poslabel_tensor grad_z = floats(task, grad_logits, 3, logits_shape);
-    poslabel_tensor positions = ids(task, task->ids_keep, 2, logits_shape);
-    poslabel_tensor mask_pos = bytes(task, task->mask_pos, 2, logits_shape);
-    poslabel_tensor weights = floats(task, task->weights, 2, logits_shape);
-    float *result = task->results + 2 * task->result_count++;
-    poslabel_tensor loss = floats(task, result, 0, NULL);
-    poslabel_tensor accuracy = floats(task, result + 1, 0, NULL);
+    poslabel_tensor z = POSLABEL_CPU_TENSOR(logits, POSLABEL_FLOAT32, 3, logits_shape);
+    poslabel_tensor grad_z = POSLABEL_CPU_TENSOR(grad_logits, POSLABEL_FLOAT32, 3, logits_shape);
+    poslabel_tensor positions = POSLABEL_CPU_TENSOR(task->ids_keep, POSLABEL_INT32, 2, logits_shape);
+    poslabel_tensor mask_pos = POSLABEL_CPU_TENSOR(task->mask_pos, POSLABEL_UINT8, 2, logits_shape);
+    poslabel_tensor weights = POSLABEL_CPU_TENSOR(task->weights, POSLABEL_FLOAT32, 2, logits_shape);
+    pretext_result result;
+    poslabel_tensor loss = POSLABEL_CPU_TENSOR(&result.loss, POSLABEL_FLOAT32, 0, NULL);
+    poslabel_tensor accuracy = POSLABEL_CPU_TENSOR(&result.accuracy, POSLABEL_FLOAT32, 0, NULL);
 
     poslabel_droppos_loss_args args = POSLABEL_DROPPOS_LOSS_ARGS_INIT;
     args.grid = task->grid;
@@ -192,18 +158,7 @@ void pretext_loss(pretext *task, const float *logits, double sigma, float *grad_
     args.accuracy = &accuracy;
     args.grad_logits = grad_logits != NULL ? &grad_z : NULL;
     pretext_check(task->context, poslabel_droppos_loss(task->context, &args));
-}
-
-size_t pretext_results(pretext *task, pretext_result *results)
-{
-    float values[2 * PRETEXT_RESULTS];
-    size_t count = task->result_count;
-    pretext_check(task->context, poslabel_context_synchronize(task->context));
-    task->on->download(values, task->results, sizeof values);
-    for (size_t i = 0; i < count; i++)
-        results[i] = (pretext_result){values[2 * i], values[2 * i + 1]};
-    task->result_count = 0;
-    return count;
+    return result;
 }
 
 double pretext_sigma(pretext *task, double sigma_0, double progress)

@@ -14,7 +14,6 @@
  */
 typedef struct pretext {
     poslabel_context *context;
-    const backend *on; /* where its arrays lie: on the context's device */
     poslabel_grid grid;
     double mask_ratio, pos_mask_ratio;
     size_t batch, positions, visible; /* images of the batch, N and V                                    */
@@ -22,21 +21,17 @@ typedef struct pretext {
     uint8_t *mask_pos;                /* [batch, visible]: 1 where its position was dropped              */
     float *weights;                   /* [batch, visible]: attentive weights, if `attentive`             */
     bool attentive;
-    float *results; /* [PRETEXT_RESULTS, 2]: loss and accuracy of calls that nobody has asked for yet */
-    size_t result_count;
 } pretext;
 
 typedef struct pretext_result {
     float loss, accuracy;
 } pretext_result;
 
-enum { PRETEXT_RESULTS = 32 };
+/* A context on the CPU; 0 threads are as many as OpenMP would use. */
+poslabel_context *pretext_open_context(int32_t threads);
 
-/* A context on the device of the backend, queueing where it does. */
-poslabel_context *pretext_open_context(const backend *on, int32_t threads);
-
-pretext *pretext_create(poslabel_context *context, const backend *on, poslabel_grid grid, double mask_ratio,
-                        double pos_mask_ratio, size_t batch);
+pretext *pretext_create(poslabel_context *context, poslabel_grid grid, double mask_ratio, double pos_mask_ratio,
+                        size_t batch);
 void pretext_destroy(pretext *task);
 
 /* Draws the masks of images first_sample .. first_sample + batch - 1 at a step. */
@@ -48,15 +43,8 @@ void pretext_assemble(pretext *task, const vit *model, const float *tokens, floa
 /* grad_tokens[batch, N, dim] from grad_x; writes the gradients of the class token and the mask token to the model. */
 void pretext_assemble_backward(pretext *task, vit *model, const float *grad_x, float *grad_tokens);
 
-/*
- * Loss and accuracy on the dropped positions; grad_logits may be NULL, or the logits themselves.  Keeps the result for
- * pretext_results(), because to look at it is to wait for the GPU; at most PRETEXT_RESULTS of them.
- */
-void pretext_loss(pretext *task, const float *logits, double sigma, float *grad_logits);
-
-/* The results of the calls of pretext_loss() since the last time, in order: at most PRETEXT_RESULTS.  Returns how many.
- */
-size_t pretext_results(pretext *task, pretext_result *results);
+/* Loss and accuracy on the dropped positions; grad_logits may be NULL, or the logits themselves. */
+pretext_result pretext_loss(pretext *task, const float *logits, double sigma, float *grad_logits);
 
 /* The width of the Gaussian targets when a part `progress` (0 to 1) of the training is done. */
 double pretext_sigma(pretext *task, double sigma_0, double progress);

@@ -39,20 +39,15 @@ bool interrupted(void)
     return interrupt_seen != 0;
 }
 
-static double shown_at = -1e9;
-
-bool progress_due(void)
-{
-    return seconds_now() - shown_at >= (isatty(STDERR_FILENO) ? 0.2 : 10);
-}
-
 void progress_show(double part, double elapsed, size_t step, double loss, double accuracy, bool last)
 {
+    static double shown_at = -1e9;
     static size_t shown_step = 0;
     const bool terminal = isatty(STDERR_FILENO);
-    if (last ? !terminal && step == shown_step : !progress_due())
+    double now = seconds_now();
+    if (last ? !terminal && step == shown_step : now - shown_at < (terminal ? 0.2 : 10))
         return;
-    shown_at = seconds_now();
+    shown_at = now;
     shown_step = step;
 
     /* Less than 80 characters, so that a terminal does not break the line. */

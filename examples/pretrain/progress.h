@@ -12,12 +12,9 @@ double seconds_now(void);
 void watch_for_interrupt(void);
 bool interrupted(void);
 
-/* Whether it is time for another line. */
-bool progress_due(void);
-
 /*
- * Shows one line on stderr, when one is due: overwritten several times a second on a terminal, else printed every ten
- * seconds.  `part` (0 to 1) is done after `elapsed` seconds; `last` prints it in any case and ends the line.
+ * Shows one line on stderr: overwritten several times a second on a terminal, else printed every ten seconds.  `part`
+ * (0 to 1) is done after `elapsed` seconds; `last` prints it in any case and ends the line.
  */
 void progress_show(double part, double elapsed, size_t step, double loss, double accuracy, bool last);
 

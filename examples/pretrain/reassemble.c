@@ -48,9 +48,7 @@ static void paste_patches(picture *canvas, size_t top, size_t left, const pictur
     }
 }
 
-/* positions[count, N]: which patch each token is. */
-static void draw(const char *path, const photographs *photos, const row *rows, size_t count, const pretext *task,
-                 const int32_t *positions)
+static void draw(const char *path, const photographs *photos, const row *rows, size_t count, const pretext *task)
 {
     size_t across = (size_t)task->grid.width, down = (size_t)task->grid.height;
     size_t side = WIDTH / (across > down ? across : down), width = across * side, height = down * side;
@@ -62,7 +60,7 @@ static void draw(const char *path, const photographs *photos, const row *rows, s
     for (size_t column = 0; column < 3; column++)
         canvas_text(&canvas, MARGIN, MARGIN + column * (width + GAP), TEXT, INK, titles[column]);
     for (size_t r = 0; r < count; r++, top += step) {
-        const int32_t *position = positions + r * task->positions;
+        const int32_t *position = task->ids_keep + r * task->positions;
         size_t left = MARGIN;
         picture photo = crop_picture(photos, &rows[r].where, height, width);
         canvas_paste(&canvas, top, left, &photo, 0, 0, height, width);
@@ -97,45 +95,34 @@ void reassembled_write(const char *path, vit *model, poslabel_context *context, 
     /* The last row is a held-out photograph, if there is one; the others are training photographs. */
     size_t training = photos->held_out > 0 ? ROWS - 1 : ROWS, count = photos->held_out > 0 ? training + 1 : training;
     poslabel_grid grid = {(int32_t)model->shape.height, (int32_t)model->shape.width};
-    const backend *on = model->on;
-    pretext *task = pretext_create(context, on, grid, 0, 1, count);
-    size_t n = task->positions, dim = model->shape.dim, patch_count = count * n * model->shape.patch_values;
-    float *crops = allocate(patch_count, sizeof *crops), *logits = allocate(count * n * n, sizeof *logits);
-    int32_t *positions = allocate(count * n, sizeof *positions);
-    float *patches = on->allocate(patch_count, sizeof *patches);
-    float *tokens = on->allocate(count * n * dim, sizeof *tokens);
-    float *x = on->allocate(count * (1 + n) * dim, sizeof *x);
-    float *scores = on->allocate(count * n * n, sizeof *scores);
+    pretext *task = pretext_create(context, grid, 0, 1, count);
+    size_t n = task->positions, dim = model->shape.dim;
+    float *patches = allocate(count * n * model->shape.patch_values, sizeof *patches);
+    float *tokens = allocate(count * n * dim, sizeof *tokens), *x = allocate(count * (1 + n) * dim, sizeof *x);
+    float *logits = allocate(count * n * n, sizeof *logits);
     row rows[ROWS];
 
     for (size_t r = 0; r < count; r++) {
         size_t which = r < training ? r * photos->training / training : photos->training;
         rows[r].where = crop_draw(photos, shape, which, 1, seed, SAMPLES_PICTURE + (uint32_t)r, 0);
-        crop_patches(photos, shape, &rows[r].where, crops + r * n * model->shape.patch_values);
+        crop_patches(photos, shape, &rows[r].where, patches + r * n * model->shape.patch_values);
     }
-    on->upload(patches, crops, patch_count * sizeof *crops);
     pretext_draw_masks(task, seed, SAMPLES_PICTURE, 0);
     vit_embed(model, patches, tokens, count);
     pretext_assemble(task, model, tokens, x);
-    vit_encode(model, x, scores, count, n);
-    pretext_check(context, poslabel_context_synchronize(context));
-    on->download(positions, task->ids_keep, count * n * sizeof *positions);
-    on->download(logits, scores, count * n * n * sizeof *logits);
+    vit_encode(model, x, logits, count, n);
     for (size_t r = 0; r < count; r++) {
         rows[r].place = allocate(n, sizeof *rows[r].place);
         assign_places(logits + r * n * n, n, rows[r].place);
-        judge(&rows[r], positions + r * n, grid);
+        judge(&rows[r], task->ids_keep + r * n, grid);
     }
-    draw(path, photos, rows, count, task, positions);
+    draw(path, photos, rows, count, task);
 
     for (size_t r = 0; r < count; r++)
         free(rows[r].place);
-    free(crops);
+    free(patches);
+    free(tokens);
+    free(x);
     free(logits);
-    free(positions);
-    on->release(patches);
-    on->release(tokens);
-    on->release(x);
-    on->release(scores);
     pretext_destroy(task);
 }

@@ -4,7 +4,6 @@
  * Compiled, with vit.c, layers.c and attention.c, for double.  The whole of a training step runs as in the trainer -
  * patch embedding, token assembly, encoder, head, DropPos loss - except that the assembly is written out here, because
  * the library's takes no doubles; the second part of the test then holds the library's assembly, in float, against it.
- * With the argument "cuda" the model runs on CUDA, and what is written out here on the host, as before.
  *
  * For each tensor of weights w with gradient g, and two directions d (the gradient itself, and random signs), the
  * derivative <g, d> must be (loss(w + h d) - loss(w - h d)) / 2 h.
@@ -21,17 +20,11 @@
 
 enum { HEIGHT = 3, WIDTH = 5, N = HEIGHT * WIDTH, B = 4, V = 9, DIM = 16, PATCH_VALUES = 12, STREAM = 2000 };
 
-static const backend *on;
 static vit *model;
-static vit_weights weights, gradients; /* the names of the model's, in the copies below */
-static double *weight_data, *gradient_data, *pos_embed;
 static poslabel_context *context;
 static int32_t ids_keep[B * V];
 static uint8_t mask_pos[B * V];
-static double tokens[B * N * DIM], x[B * (1 + V) * DIM], logits[B * V * N];
-
-/* The same on the backend, and the gradients of the last three. */
-static double *patches_on, *tokens_on, *x_on, *logits_on, *grad_tokens_on, *grad_x_on, *grad_logits_on;
+static double patches[B * N * PATCH_VALUES], tokens[B * N * DIM], x[B * (1 + V) * DIM], logits[B * V * N];
 
 static double uniform(uint32_t index, uint32_t step)
 {
@@ -85,22 +78,22 @@ static double droppos_loss(double *grad_logits)
 
 static void assemble(void)
 {
-    const vit_weights *w = &weights;
+    const vit_weights *w = &model->weights;
     for (int b = 0; b < B; b++)
         for (int d = 0; d < DIM; d++) {
             double *row = x + b * (1 + V) * DIM + d;
-            row[0] = w->class_token[d] + pos_embed[d];
+            row[0] = w->class_token[d] + model->pos_embed[d];
             for (int r = 0; r < V; r++) {
                 int id = ids_keep[b * V + r];
                 row[(1 + r) * DIM] = tokens[(b * N + id) * DIM + d] +
-                                     (mask_pos[b * V + r] ? w->mask_token[d] : pos_embed[(1 + id) * DIM + d]);
+                                     (mask_pos[b * V + r] ? w->mask_token[d] : model->pos_embed[(1 + id) * DIM + d]);
             }
         }
 }
 
 static void assemble_backward(const double *grad_x, double *grad_tokens)
 {
-    const vit_weights *g = &gradients;
+    const vit_weights *g = &model->gradients;
     memset(grad_tokens, 0, sizeof tokens);
     for (int d = 0; d < DIM; d++) {
         g->class_token[d] = g->mask_token[d] = 0;
@@ -119,13 +112,9 @@ static void assemble_backward(const double *grad_x, double *grad_tokens)
 
 static double forward(void)
 {
-    on->upload(model->weight_data, weight_data, model->weight_count * sizeof(double));
-    vit_embed(model, patches_on, tokens_on, B);
-    on->download(tokens, tokens_on, sizeof tokens);
+    vit_embed(model, patches, tokens, B);
     assemble();
-    on->upload(x_on, x, sizeof x);
-    vit_encode(model, x_on, logits_on, B, V);
-    on->download(logits, logits_on, sizeof logits);
+    vit_encode(model, x, logits, B, V);
     return droppos_loss(NULL);
 }
 
@@ -136,27 +125,19 @@ static void backward(void)
     memset(grad_logits, 255, sizeof grad_logits);
     memset(grad_x, 255, sizeof grad_x);
     memset(grad_tokens, 255, sizeof grad_tokens);
-    memset(gradient_data, 255, model->weight_count * sizeof(double));
-    on->upload(grad_x_on, grad_x, sizeof grad_x);
-    on->upload(model->gradient_data, gradient_data, model->weight_count * sizeof(double));
+    memset(model->gradient_data, 255, model->weight_count * sizeof(double));
     forward();
     droppos_loss(grad_logits);
-    on->upload(grad_logits_on, grad_logits, sizeof grad_logits);
-    vit_encode_backward(model, grad_logits_on, grad_x_on, B, V);
-    on->download(grad_x, grad_x_on, sizeof grad_x);
+    vit_encode_backward(model, grad_logits, grad_x, B, V);
     assemble_backward(grad_x, grad_tokens);
-    on->upload(grad_tokens_on, grad_tokens, sizeof grad_tokens);
-    vit_embed_backward(model, patches_on, grad_tokens_on, B);
-
-    /* All but those of the two tokens, which assemble_backward() wrote. */
-    size_t ours = (size_t)(gradients.patch_weight - gradient_data);
-    on->download(gradient_data + ours, model->gradient_data + ours, (model->weight_count - ours) * sizeof(double));
+    vit_embed_backward(model, patches, grad_tokens, B);
 }
 
-static double along(size_t offset, size_t count, const double *direction, double step)
+static double along(vit_parameter *parameter, const double *direction, double step)
 {
+    size_t count = parameter->rows * parameter->columns;
     for (size_t i = 0; i < count; i++)
-        weight_data[offset + i] += step * direction[i];
+        parameter->weight[i] += step * direction[i];
     return forward();
 }
 
@@ -165,26 +146,25 @@ static int check_gradients(void)
     int failures = 0;
     backward();
     for (size_t p = 0; p < model->parameter_count; p++) {
-        const vit_parameter *parameter = &model->parameters[p];
-        size_t count = parameter->rows * parameter->columns, offset = (size_t)(parameter->weight - model->weight_data);
-        double *weight = weight_data + offset, *gradient = gradient_data + offset;
+        vit_parameter *parameter = &model->parameters[p];
+        size_t count = parameter->rows * parameter->columns;
         double *direction = allocate(count, sizeof(double)), *saved = allocate(count, sizeof(double)), worst = 0;
-        memcpy(saved, weight, count * sizeof(double));
+        memcpy(saved, parameter->weight, count * sizeof(double));
         double norm = 0;
         for (size_t i = 0; i < count; i++)
-            norm += gradient[i] * gradient[i];
+            norm += parameter->gradient[i] * parameter->gradient[i];
         norm = sqrt(norm);
         int bad = !(norm > 1e-12);
         for (int attempt = 0; attempt < 3; attempt++) {
             double exact = 0, h = 1e-5;
             for (size_t i = 0; i < count; i++) {
-                direction[i] =
-                    attempt == 0 ? gradient[i] / norm : copysign(1, uniform((uint32_t)i, 10 + (uint32_t)attempt));
-                exact += direction[i] * gradient[i];
+                direction[i] = attempt == 0 ? parameter->gradient[i] / norm
+                                            : copysign(1, uniform((uint32_t)i, 10 + (uint32_t)attempt));
+                exact += direction[i] * parameter->gradient[i];
             }
-            double above = along(offset, count, direction, h);
-            double below = along(offset, count, direction, -2 * h);
-            memcpy(weight, saved, count * sizeof(double));
+            double above = along(parameter, direction, h);
+            double below = along(parameter, direction, -2 * h);
+            memcpy(parameter->weight, saved, count * sizeof(double));
             double error = fabs((above - below) / (2 * h) - exact) / norm;
             worst = error <= worst ? worst : error;
             bad |= !(error < 1e-6);
@@ -234,9 +214,9 @@ static int check_assembly(void)
 
     forward();
     to_float(tokens32, tokens, B * N * DIM);
-    to_float(pos32, pos_embed, (1 + N) * DIM);
-    to_float(class32, weights.class_token, DIM);
-    to_float(mask32, weights.mask_token, DIM);
+    to_float(pos32, model->pos_embed, (1 + N) * DIM);
+    to_float(class32, model->weights.class_token, DIM);
+    to_float(mask32, model->weights.mask_token, DIM);
     poslabel_assemble_tokens_args args = POSLABEL_ASSEMBLE_TOKENS_ARGS_INIT;
     args.tokens = &t;
     args.ids_keep = &keep;
@@ -260,52 +240,25 @@ static int check_assembly(void)
     check(poslabel_assemble_tokens_backward(context, &back));
     assemble_backward(x, grad_tokens);
     failures += differ("grad_tokens", tokens32, grad_tokens, B * N * DIM);
-    failures += differ("grad_mask_token", mask32, gradients.mask_token, DIM);
-    failures += differ("grad_class_token", class32, gradients.class_token, DIM);
+    failures += differ("grad_mask_token", mask32, model->gradients.mask_token, DIM);
+    failures += differ("grad_class_token", class32, model->gradients.class_token, DIM);
     return failures;
 }
 
-int main(int argc, char **argv)
+int main(void)
 {
-    static double patches[B * N * PATCH_VALUES];
-    on = backend_open(argc > 1 && strcmp(argv[1], "cuda") == 0);
     if (poslabel_context_create(NULL, &context) != POSLABEL_OK)
         fail("no context");
     const vit_shape shape = {PATCH_VALUES, HEIGHT, WIDTH, DIM, 2, 4};
-    model = vit_create(on, &shape, 1);
-    weight_data = allocate(model->weight_count, sizeof(double));
-    gradient_data = allocate(model->weight_count, sizeof(double));
-    pos_embed = allocate((1 + N) * DIM, sizeof(double));
-    vit_name_weights(model, weight_data, &weights);
-    vit_name_weights(model, gradient_data, &gradients);
-    on->download(weight_data, model->weight_data, model->weight_count * sizeof(double));
-    on->download(pos_embed, model->pos_embed, (1 + N) * DIM * sizeof(double));
+    model = vit_create(&shape, 1);
     /* Away from the special values that scales and shifts start with. */
     for (size_t i = 0; i < model->weight_count; i++)
-        weight_data[i] += 0.1 * uniform((uint32_t)i, 0);
+        model->weight_data[i] += 0.1 * uniform((uint32_t)i, 0);
     for (uint32_t i = 0; i < B * N * PATCH_VALUES; i++)
         patches[i] = uniform(i, 1);
-    patches_on = on->allocate(1, sizeof patches);
-    tokens_on = on->allocate(1, sizeof tokens);
-    x_on = on->allocate(1, sizeof x);
-    logits_on = on->allocate(1, sizeof logits);
-    grad_tokens_on = on->allocate(1, sizeof tokens);
-    grad_x_on = on->allocate(1, sizeof x);
-    grad_logits_on = on->allocate(1, sizeof logits);
-    on->upload(patches_on, patches, sizeof patches);
     draw_masks();
 
     int failures = check_gradients() + check_assembly();
-    on->release(patches_on);
-    on->release(tokens_on);
-    on->release(x_on);
-    on->release(logits_on);
-    on->release(grad_tokens_on);
-    on->release(grad_x_on);
-    on->release(grad_logits_on);
-    free(weight_data);
-    free(gradient_data);
-    free(pos_embed);
     vit_destroy(model);
     poslabel_context_destroy(context);
     return failures == 0 ? EXIT_SUCCESS : EXIT_FAILURE;

@@ -92,33 +92,28 @@ void vit_name_weights(const vit *model, real *data, vit_weights *names)
 /* Matrices start as Xavier's uniform draw, tokens near 0, scales at 1, shifts at 0. */
 static void draw_weights(vit *model, uint64_t seed)
 {
-    real *drawn = allocate(model->weight_count, sizeof(real));
     for (size_t p = 0; p < model->parameter_count; p++) {
-        const vit_parameter *parameter = &model->parameters[p];
-        real *weight = drawn + (parameter->weight - model->weight_data);
+        vit_parameter *parameter = &model->parameters[p];
         double bound =
             parameter->kind == VIT_MATRIX ? sqrt(6.0 / (double)(parameter->rows + parameter->columns)) : 0.03;
         for (size_t i = 0; i < parameter->rows * parameter->columns; i++) {
             uint32_t words[4], counter[4] = {(uint32_t)p, (uint32_t)i, STREAM_WEIGHTS, 0};
             poslabel_philox(seed, counter, words);
             if (parameter->kind == VIT_MATRIX || parameter->kind == VIT_TOKEN)
-                weight[i] = (real)(bound * (2 * (double)poslabel_random_unit(words[0]) - 1));
+                parameter->weight[i] = (real)(bound * (2 * (double)poslabel_random_unit(words[0]) - 1));
             else
-                weight[i] = parameter->kind == VIT_SCALE;
+                parameter->weight[i] = parameter->kind == VIT_SCALE;
         }
     }
-    model->on->upload(model->weight_data, drawn, model->weight_count * sizeof(real));
-    free(drawn);
 }
 
 /* Fixed sines and cosines: a quarter of the channels each for sin x, cos x, sin y and cos y, as in MAE and DropPos. */
 static void fill_pos_embed(vit *model)
 {
-    size_t dim = model->shape.dim, quarter = dim / 4, count = (1 + model->shape.height * model->shape.width) * dim;
-    real *embedding = allocate(count, sizeof(real));
+    size_t dim = model->shape.dim, quarter = dim / 4;
     for (size_t y = 0; y < model->shape.height; y++)
         for (size_t x = 0; x < model->shape.width; x++) {
-            real *row = embedding + (1 + y * model->shape.width + x) * dim;
+            real *row = model->pos_embed + (1 + y * model->shape.width + x) * dim;
             for (size_t i = 0; i < quarter; i++) {
                 double frequency = pow(10000.0, -(double)i / (double)quarter);
                 row[i] = (real)sin((double)x * frequency);
@@ -127,26 +122,24 @@ static void fill_pos_embed(vit *model)
                 row[3 * quarter + i] = (real)cos((double)y * frequency);
             }
         }
-    model->pos_embed = model->on->allocate(count, sizeof(real));
-    model->on->upload(model->pos_embed, embedding, count * sizeof(real));
-    free(embedding);
 }
 
-vit *vit_create(const backend *on, const vit_shape *shape, uint64_t seed)
+vit *vit_create(const vit_shape *shape, uint64_t seed)
 {
     vit *model = allocate(1, sizeof *model);
-    model->on = on;
     model->shape = *shape;
     vit_walk count = walk_weights(model, NULL, &model->weights, NULL);
     model->parameter_count = count.parameters;
     model->weight_count = count.weights;
-    model->weight_data = on->allocate(model->weight_count, sizeof(real));
-    model->gradient_data = on->allocate(model->weight_count, sizeof(real));
+    model->weight_data = allocate(model->weight_count, sizeof(real));
+    model->gradient_data = allocate(model->weight_count, sizeof(real));
     walk_weights(model, model->weight_data, &model->weights, model->parameters);
     vit_name_weights(model, model->gradient_data, &model->gradients);
     for (size_t p = 0; p < model->parameter_count; p++)
         model->parameters[p].gradient = model->gradient_data + (model->parameters[p].weight - model->weight_data);
     draw_weights(model, seed);
+
+    model->pos_embed = allocate((1 + shape->height * shape->width) * shape->dim, sizeof(real));
     fill_pos_embed(model);
     model->shards = vit_create_shards(model);
     return model;
@@ -156,9 +149,9 @@ void vit_destroy(vit *model)
 {
     if (model == NULL)
         return;
-    vit_destroy_shards(model);
-    model->on->release(model->weight_data);
-    model->on->release(model->gradient_data);
-    model->on->release(model->pos_embed);
+    free(model->weight_data);
+    free(model->gradient_data);
+    free(model->pos_embed);
+    vit_destroy_shards(model->shards);
     free(model);
 }

@@ -13,7 +13,7 @@
  *
  * and back in the opposite order.  A block is pre-norm: x += attention(norm(x)), then x += mlp(norm(x)).
  */
-enum { VIT_MAX_DEPTH = 32, VIT_MLP_RATIO = 4 };
+enum { VIT_MAX_DEPTH = 32, VIT_MLP_RATIO = 4, VIT_SHARDS = 8 };
 
 typedef struct vit_shape {
     size_t patch_values;  /* 3 * patch * patch         */
@@ -48,32 +48,29 @@ typedef struct vit_weights {
 typedef struct vit_shard vit_shard;
 
 typedef struct vit {
-    const backend *on; /* holds all numbers below, and computes */
     vit_shape shape;
     size_t parameter_count, weight_count;
     vit_parameter parameters[8 + 12 * VIT_MAX_DEPTH];
     vit_weights weights, gradients;
     real *weight_data, *gradient_data; /* weight_count numbers each, all parameters in order          */
     real *pos_embed;                   /* [1 + N, dim], sines and cosines, row 0 (class token) is 0   */
-    vit_shard *shards;                 /* on->shards of them                                          */
+    vit_shard *shards;                 /* VIT_SHARDS of them                                          */
 } vit;
 
 /* Draws the weights from the seed.  The shape must make sense: depth in 1 .. VIT_MAX_DEPTH, heads divides dim, dim a
  * multiple of 4.  Ends the program when memory runs out. */
-vit *vit_create(const backend *on, const vit_shape *shape, uint64_t seed);
+vit *vit_create(const vit_shape *shape, uint64_t seed);
 void vit_destroy(vit *model);
 
 /* Points the names at an array of weight_count numbers. */
 void vit_name_weights(const vit *model, real *data, vit_weights *names);
 
 /*
- * The batch is cut into on->shards shards, whatever the number of threads, and the gradients of the shards are added up
- * in their order.  So a run has the same bits for every number of threads.  On CUDA there is one shard.
+ * The batch is cut into VIT_SHARDS shards, whatever the number of threads, and the gradients of the shards are added up
+ * in their order.  So a run has the same bits for every number of threads.
  */
 vit_shard *vit_create_shards(const vit *model);
-void vit_destroy_shards(const vit *model);
-
-/* In all that follows tensors lie on the backend. */
+void vit_destroy_shards(vit_shard *shards);
 
 /* tokens[batch, N, dim] from patches[batch, N, patch_values]; and the gradients of patch_weight and patch_bias. */
 void vit_embed(vit *model, const real *patches, real *tokens, size_t batch);
