@@ -1,5 +1,5 @@
 /*
- * The part of cuBLAS that the library and the trainer call, in plain loops.
+ * The part of cuBLAS that the library calls, in plain loops.
  *
  * Sums run in the order of their index, in the type of the computation; the fast modes are as exact as the others.
  *
@@ -16,7 +16,6 @@
 struct cublasContext {
     cudaStream_t stream = nullptr;
     cublasPointerMode_t pointers = CUBLAS_POINTER_MODE_HOST;
-    cublasMath_t math = CUBLAS_DEFAULT_MATH;
 };
 
 using namespace emulation;
@@ -71,13 +70,6 @@ cublasStatus_t cublasSetStream_v2(cublasHandle_t handle, cudaStream_t stream)
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasGetStream_v2(cublasHandle_t handle, cudaStream_t *stream)
-{
-    CUBLAS_CALL(call, handle);
-    *stream = handle->stream;
-    return CUBLAS_STATUS_SUCCESS;
-}
-
 cublasStatus_t cublasSetWorkspace_v2(cublasHandle_t handle, void *memory, size_t size)
 {
     CUBLAS_CALL(call, handle);
@@ -85,17 +77,9 @@ cublasStatus_t cublasSetWorkspace_v2(cublasHandle_t handle, void *memory, size_t
                                                                              : CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasSetMathMode(cublasHandle_t handle, cublasMath_t mode)
+cublasStatus_t cublasSetMathMode(cublasHandle_t handle, cublasMath_t)
 {
     CUBLAS_CALL(call, handle);
-    handle->math = mode;
-    return CUBLAS_STATUS_SUCCESS;
-}
-
-cublasStatus_t cublasGetMathMode(cublasHandle_t handle, cublasMath_t *mode)
-{
-    CUBLAS_CALL(call, handle);
-    *mode = handle->math;
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -103,13 +87,6 @@ cublasStatus_t cublasSetPointerMode_v2(cublasHandle_t handle, cublasPointerMode_
 {
     CUBLAS_CALL(call, handle);
     handle->pointers = mode;
-    return CUBLAS_STATUS_SUCCESS;
-}
-
-cublasStatus_t cublasGetVersion_v2(cublasHandle_t handle, int *version)
-{
-    CUBLAS_CALL(call, handle);
-    *version = CUBLAS_VERSION;
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -255,48 +232,6 @@ cublasStatus_t cublasSgemm_v2(cublasHandle_t handle, cublasOperation_t a_op, cub
 {
     return multiply<float>(handle, m, n, k, alpha, {a, CUDA_R_32F, lda, a_op != CUBLAS_OP_N},
                            {b, CUDA_R_32F, ldb, b_op != CUBLAS_OP_N}, beta, {c, CUDA_R_32F, ldc, false});
-}
-
-cublasStatus_t cublasDgemm_v2(cublasHandle_t handle, cublasOperation_t a_op, cublasOperation_t b_op, int m, int n,
-                              int k, const double *alpha, const double *a, int lda, const double *b, int ldb,
-                              const double *beta, double *c, int ldc)
-{
-    return multiply<double>(handle, m, n, k, alpha, {a, CUDA_R_64F, lda, a_op != CUBLAS_OP_N},
-                            {b, CUDA_R_64F, ldb, b_op != CUBLAS_OP_N}, beta, {c, CUDA_R_64F, ldc, false});
-}
-
-/* One product after another, `count` of them. */
-template <typename T>
-static cublasStatus_t multiply_batch(cublasHandle_t handle, cublasOperation_t a_op, cublasOperation_t b_op, int m,
-                                     int n, int k, const T *alpha, const T *a, int lda, long long a_step, const T *b,
-                                     int ldb, long long b_step, const T *beta, T *c, int ldc, long long c_step,
-                                     int count)
-{
-    const cudaDataType type = sizeof(T) == 8 ? CUDA_R_64F : CUDA_R_32F;
-    cublasStatus_t status = count < 0 ? CUBLAS_STATUS_INVALID_VALUE : CUBLAS_STATUS_SUCCESS;
-    for (int i = 0; i < count && status == CUBLAS_STATUS_SUCCESS; i++)
-        status =
-            multiply<T>(handle, m, n, k, alpha, {a + i * a_step, type, lda, a_op != CUBLAS_OP_N},
-                        {b + i * b_step, type, ldb, b_op != CUBLAS_OP_N}, beta, {c + i * c_step, type, ldc, false});
-    return status;
-}
-
-cublasStatus_t cublasSgemmStridedBatched(cublasHandle_t handle, cublasOperation_t a_op, cublasOperation_t b_op, int m,
-                                         int n, int k, const float *alpha, const float *a, int lda, long long a_step,
-                                         const float *b, int ldb, long long b_step, const float *beta, float *c,
-                                         int ldc, long long c_step, int count)
-{
-    return multiply_batch(handle, a_op, b_op, m, n, k, alpha, a, lda, a_step, b, ldb, b_step, beta, c, ldc, c_step,
-                          count);
-}
-
-cublasStatus_t cublasDgemmStridedBatched(cublasHandle_t handle, cublasOperation_t a_op, cublasOperation_t b_op, int m,
-                                         int n, int k, const double *alpha, const double *a, int lda, long long a_step,
-                                         const double *b, int ldb, long long b_step, const double *beta, double *c,
-                                         int ldc, long long c_step, int count)
-{
-    return multiply_batch(handle, a_op, b_op, m, n, k, alpha, a, lda, a_step, b, ldb, b_step, beta, c, ldc, c_step,
-                          count);
 }
 
 /* A vector with a step is a row of a matrix whose leading dimension is the step. */
