@@ -1,10 +1,14 @@
 /*
- * poslabel.h: all of libposlabel.  SPDX-License-Identifier: Apache-2.0
+ * poslabel.h: all of libposlabel.
  *
- * Labels, masks, targets, losses and gradients of positional pretext tasks for vision transformers, on tensors that
- * the caller owns.  The headers below are the manual; poslabel/tensor.h and poslabel/context.h come first.
+ * SPDX-License-Identifier: Apache-2.0
  *
- * Args structs.  An operation takes a context and one struct, whose init macro sets struct_size and the defaults:
+ * libposlabel computes labels, masks, targets, losses and gradients of positional pretext tasks for vision
+ * transformers, on tensors that the caller owns.  The headers below are the manual.  Read poslabel/tensor.h and
+ * poslabel/context.h first.
+ *
+ * Args structs.  An operation takes a context and one struct.  The init macro of the struct sets struct_size and the
+ * defaults:
  *
  *     poslabel_droppos_loss_args args = POSLABEL_DROPPOS_LOSS_ARGS_INIT;
  *     args.logits = &logits;
@@ -12,9 +16,9 @@
  *     if (poslabel_droppos_loss(context, &args) != POSLABEL_OK)
  *         fprintf(stderr, "%s\n", poslabel_context_message(context));
  *
- * Fields are only ever appended.  A struct shorter than the library's, from an older caller, gets the defaults for
- * the fields it lacks; a longer one, from a newer caller, is accepted while the fields that the library does not know
- * are zero, and is POSLABEL_ERROR_UNSUPPORTED otherwise.
+ * New versions only append fields.  An older caller may pass a struct that is shorter than the library's; the missing
+ * fields then get their defaults.  A newer caller may pass a longer struct as long as the fields that the library does
+ * not know are zero; otherwise the call returns POSLABEL_ERROR_UNSUPPORTED.
  */
 #ifndef POSLABEL_H
 #define POSLABEL_H

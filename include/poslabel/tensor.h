@@ -1,4 +1,8 @@
-/* tensor.h: how tensors are handed over.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tensor.h: how a caller describes its tensors.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #ifndef POSLABEL_TENSOR_H
 #define POSLABEL_TENSOR_H
 
@@ -10,24 +14,24 @@ extern "C" {
 #endif
 
 /*
- * libposlabel owns no tensor.  It reads and writes memory that the caller describes with a poslabel_tensor,
- * which has the layout of DLPack's DLTensor (versions 0.2 to 1.2): a pointer to a DLTensor may be passed as a
- * pointer to a poslabel_tensor, so tensors of NumPy, PyTorch, JAX or CuPy come in without a copy.
+ * libposlabel owns no tensor.  It reads and writes memory that the caller describes with a poslabel_tensor.  That
+ * struct has the layout of DLPack's DLTensor (versions 0.2 to 1.2), so a pointer to a DLTensor may be passed as a
+ * pointer to a poslabel_tensor.  Tensors of NumPy, PyTorch, JAX or CuPy therefore come in without a copy.
  *
- * Rules that hold for every operation, unless its own text says otherwise:
+ * These rules hold for every operation, unless its own text says otherwise:
  *
- *   - A tensor argument is a pointer; NULL means "not given", and the operation says what that means.
- *   - The descriptor and its shape and strides are read during the call and never kept.
- *   - "Rows may be strided": the last dimension must have stride 1 (or size 1), the others may have any
- *     strides >= 0 that fold into at most two levels.  What does not fold is POSLABEL_ERROR_UNSUPPORTED; make
- *     such a tensor contiguous first.  Negative strides are POSLABEL_ERROR_UNSUPPORTED.
- *   - Inputs may be expanded (stride 0); outputs may not: two elements of one output never share memory.
+ *   - A tensor argument is a pointer.  NULL means "not given", and the operation says what that means.
+ *   - The library reads the descriptor, its shape and its strides during the call and never keeps them.
+ *   - "Rows may be strided": the last dimension must have stride 1 (or size 1).  The other dimensions may have any
+ *     strides >= 0 that fold into at most two levels.  A tensor that does not fold is POSLABEL_ERROR_UNSUPPORTED; make
+ *     it contiguous first.  Negative strides are POSLABEL_ERROR_UNSUPPORTED.
+ *   - Inputs may be expanded (stride 0).  Outputs may not: two elements of one output never share memory.
  *   - An output overlaps no input and no other output, except where the operation allows it.
  *   - data + byte_offset is aligned to the size of an element.
- *   - A size of 0 is legal in the leading dimensions (an empty batch): there is then nothing to do, sums are
- *     0, and data may be NULL.
+ *   - The leading dimensions may have size 0 (an empty batch).  Then there is nothing to do, sums are 0, and data may
+ *     be NULL.
  *   - A scalar is a tensor of rank 0, or of rank 1 and size 1.
- *   - Parameters without a batch ([D], [N, D]) may carry leading dimensions of size 1, as PyTorch writes them.
+ *   - Parameters without a batch ([D], [N, D]) may have leading dimensions of size 1, as PyTorch writes them.
  */
 
 /* DLPack's DLDeviceType.  Any other number is POSLABEL_ERROR_INVALID. */
@@ -56,7 +60,7 @@ typedef struct poslabel_dtype {
     uint16_t lanes; /* always 1                   */
 } poslabel_dtype;
 
-/* Initialisers of a poslabel_dtype, by the names that PyTorch and NumPy use. */
+/* Initialisers of a poslabel_dtype, named as in PyTorch and NumPy. */
 #define POSLABEL_FLOAT16 {POSLABEL_CODE_FLOAT, 16, 1}
 #define POSLABEL_FLOAT32 {POSLABEL_CODE_FLOAT, 32, 1}
 #define POSLABEL_FLOAT64 {POSLABEL_CODE_FLOAT, 64, 1}
@@ -82,14 +86,14 @@ typedef struct poslabel_tensor {
  *     int64_t shape[] = {64, 49, 196};
  *     poslabel_tensor logits = POSLABEL_CPU_TENSOR(data, POSLABEL_FLOAT32, 3, shape);
  *
- * `shape` must outlive the descriptor.  `data` may point to const: the library writes to outputs only.
+ * `shape` must outlive the descriptor.  `data` may point to const, because the library writes only to outputs.
  */
 #define POSLABEL_CPU_TENSOR(data, dtype, ndim, shape)                                                                  \
     {                                                                                                                  \
         (void *)(data), {POSLABEL_DEVICE_CPU, 0}, (ndim), dtype, (shape), NULL, 0                                      \
     }
 
-/* The patches of one image: height x width of them.  Patch (y, x) has position y * width + x. */
+/* The grid of patches of one image, height x width.  Patch (y, x) has position y * width + x. */
 typedef struct poslabel_grid {
     int32_t height; /* patches, >= 1; height * width < 2^31 */
     int32_t width;  /* patches, >= 1                        */

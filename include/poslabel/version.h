@@ -1,4 +1,8 @@
-/* version.h: which libposlabel this is.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * version.h: the version of libposlabel.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #ifndef POSLABEL_VERSION_H
 #define POSLABEL_VERSION_H
 
@@ -15,7 +19,7 @@
 #define POSLABEL_VERSION_MINOR 1
 #define POSLABEL_VERSION_PATCH 0
 
-/* The version of the headers as one number that can be compared: 0.1.0 is 100, 1.2.3 is 10203. */
+/* The version of the headers as one comparable number: 0.1.0 is 100, 1.2.3 is 10203. */
 #define POSLABEL_VERSION                                                                                               \
     (POSLABEL_VERSION_MAJOR * 10000 + POSLABEL_VERSION_MINOR * 100 + POSLABEL_VERSION_PATCH)
 
@@ -24,14 +28,14 @@ extern "C" {
 #endif
 
 /*
- * The version of the library that is loaded, in the form of POSLABEL_VERSION.  A program built against
- * older headers of the same SOVERSION runs unchanged on a newer library, and a program built against newer
- * headers runs on an older library as long as it leaves the fields that library does not know at zero.
- * Never fails; may be called at any time from any thread.  Since 0.1.
+ * Returns the version of the loaded library, in the form of POSLABEL_VERSION.  A program built against older headers
+ * of the same SOVERSION runs unchanged on a newer library.  A program built against newer headers runs on an older
+ * library as long as it leaves at zero the fields that this library does not know.  Never fails; may be called at any
+ * time from any thread.  Since 0.1.
  */
 POSLABEL_API uint32_t poslabel_version(void);
 
-/* The same as text, "0.1.0".  The string is static.  Since 0.1. */
+/* Returns the same version as text, "0.1.0".  The string is static.  Since 0.1. */
 POSLABEL_API const char *poslabel_version_string(void);
 
 #ifdef __cplusplus
