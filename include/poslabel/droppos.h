@@ -1,4 +1,8 @@
-/* droppos.h: the loss and the schedule of DropPos.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * droppos.h: the loss and the schedule of DropPos.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #ifndef POSLABEL_DROPPOS_H
 #define POSLABEL_DROPPOS_H
 
@@ -11,39 +15,47 @@ extern "C" {
 
 /*
  * The DropPos loss (Wang et al., "DropPos: Pre-Training Vision Transformers by Reconstructing Dropped Positions",
- * NeurIPS 2023): cross-entropy of each visible patch against a Gaussian around its true position, counted where the
- * position was dropped.
+ * NeurIPS 2023).  It is the cross-entropy of each visible patch against a Gaussian around the patch's true position.
+ * The mask selects the patches whose position was dropped; only those count.
  *
  *     p = softmax(z),   i = positions[r],   t_ij as in poslabel/labels.h
  *     l_r = -sum_j t_ij log p_j
  *     dl_r/dz_j = p_j * sum_k t_ik - t_ij
  *
- * A row of targets is formed from two factors, one for each axis, and never stored for the whole batch.  In float32
- * arithmetic, grid rows and columns whose factor is below 2^-32 of the largest count as 0 (on CUDA they count as they
- * are).
+ * A row of targets is the product of two factors, one for each axis.  Targets are never stored for the whole batch.
+ * In float32 arithmetic, a grid row or column whose factor is less than 2^-32 times that of the true position is
+ * treated as 0; CUDA keeps it.
  *
  *   grid               h x w patches, N = h * w.
  *   logits             [B, V, N], or any [..., N].
- *   positions          [B, V] (the leading shape of logits), int32 or int64, in [0, N): where each visible patch
- *                      really is, the ids_keep of poslabel_droppos_masks().  Required.
+ *   positions          [B, V] (the leading shape of logits), int32 or int64, in [0, N): the true position of each
+ *                      visible patch, as ids_keep of poslabel_droppos_masks() gives it.  Required.
  *   mask               [B, V]: mask_pos of poslabel_droppos_masks(); only dropped positions count.
- *   weights            [B, V]: attentive weights.
- *   sigma              patches, >= 0, finite; the default 0 is one-hot.
+ *   weights            [B, V]: attentive weights (poslabel/attention.h).
+ *   sigma              in patches, >= 0, finite; the default 0 gives one-hot targets.
  *   normalization      a poslabel_normalization; the default is the paper's.
- *   confidence_filter  0 or 1.  With 1 a row counts only while p_i < t_ii: rows that the model already locates better
- *                      than the target asks get weight 0, in W, the accuracy and the gradient too (published as
- *                      conf_ignore).  The logits are then read twice when a gradient is wanted.
+ *   confidence_filter  0 or 1.  With 1 a row counts only while p_i < t_ii.  A row that the model already locates as
+ *                      well as the target asks gets weight 0, also in W, the accuracy and the gradient (published as
+ *                      conf_ignore).  The logits are then read twice if a gradient is wanted.
  *
- * All other arguments, reductions, corner cases, precision, workspace and statuses are those of poslabel/loss.h.
- * Workspace also: 3 KiB and 16 * (h * h + w * w + 16 * w) bytes, and with the filter a byte a row.  On grids of at most
- * 400 patches, but for float64 logits, targets are kept: with POSLABEL_NORMALIZATION_ROW in 8 * N * (w + 2) bytes, with
- * POSLABEL_NORMALIZATION_REFERENCE in 4 * N * (N + 32) bytes per thread, of which a thread touches what its positions
- * need.  On CUDA: with the filter a byte a row, and for grids whose sides add up to more than 1279 (float64 logits: 852)
- * 24 * (h + w) + 16 bytes (40 * (h + w) + 32), filled by two launches more.
+ * poslabel/loss.h describes all other arguments, the reductions, corner cases, precision, workspace and statuses.
+ *
+ * Additional workspace on the CPU:
+ *   - 3 KiB and 16 * (h * h + w * w + 16 * w) bytes;
+ *   - with the filter, one byte per row;
+ *   - on grids of at most 400 patches, unless logits are float64, the targets: 8 * N * (w + 2) bytes with
+ *     POSLABEL_NORMALIZATION_ROW, or 4 * N * (N + 32) bytes per thread with POSLABEL_NORMALIZATION_REFERENCE.  Of the
+ *     latter a thread touches only the part that its positions need.
+ *
+ * Additional workspace on CUDA:
+ *   - with the filter, one byte per row;
+ *   - on grids with h + w above 1279 (float64 logits: 852), 24 * (h + w) + 16 bytes (float64: 40 * (h + w) + 32).  Two
+ *     more launches fill it.
  *
  * Also POSLABEL_ERROR_INVALID: a bad grid; C other than N; positions NULL or out of range; sigma negative, NaN or
- * infinite; an unknown normalization; confidence_filter other than 0 and 1.  A logit of -inf in a class whose target
- * is above 0 makes the loss +inf or a very large finite number.  Since 0.1.
+ * infinite; an unknown normalization; confidence_filter other than 0 and 1.
+ *
+ * A logit of -inf in a class whose target is above 0 makes the loss +inf or a very large finite number.  Since 0.1.
  */
 typedef struct poslabel_droppos_loss_args {
     size_t struct_size;
@@ -77,12 +89,12 @@ POSLABEL_API poslabel_status poslabel_droppos_loss(poslabel_context *context, co
 /*
  * The schedule of sigma: sigma(epoch) = (1 - epoch / epochs) * sigma_0, never below 0.
  *
- *   sigma_0   patches, >= 0, finite.
+ *   sigma_0   in patches, >= 0, finite.
  *   epoch     >= 0, finite; fractions are allowed.  Past `epochs` sigma stays 0.
  *   epochs    > 0, finite.
- *   sigma     out, a host number; must not be NULL.
+ *   sigma     out, a number in host memory; must not be NULL.
  *
- * POSLABEL_ERROR_INVALID: context, args or sigma NULL, or a value outside the above.  Since 0.1.
+ * POSLABEL_ERROR_INVALID: context, args or sigma NULL, or a value outside these ranges.  Since 0.1.
  */
 typedef struct poslabel_sigma_schedule_args {
     size_t struct_size;

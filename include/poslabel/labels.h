@@ -1,4 +1,8 @@
-/* labels.h: positional labels as tensors.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * labels.h: positional labels as tensors.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #ifndef POSLABEL_LABELS_H
 #define POSLABEL_LABELS_H
 
@@ -9,8 +13,8 @@ extern "C" {
 #endif
 
 /*
- * The losses of this library derive these labels from the row index and never need them as a tensor.  They are
- * here for hosts that want to look at them or to use a loss of their own.
+ * The losses of this library derive these labels from the row index and never need them as a tensor.  The functions
+ * below are for hosts that want to inspect the labels or to use a loss of their own.
  */
 
 /*
@@ -21,8 +25,8 @@ extern "C" {
  *   labels   out, [..., N], int32 or int64, on the context's device; rows may be strided.  Every leading index
  *            gets the same N labels.
  *
- * Exact.  POSLABEL_ERROR_INVALID: context or args NULL, a side below 1 or h * w of 2^31 or more, labels NULL, or
- * of another dtype, shape or device.  Since 0.1.
+ * The result is exact.  POSLABEL_ERROR_INVALID: context or args NULL; a side below 1 or h * w of 2^31 or more; labels
+ * NULL, or of another dtype, shape or device.  Since 0.1.
  */
 typedef struct poslabel_absolute_labels_args {
     size_t struct_size;
@@ -39,7 +43,8 @@ POSLABEL_API poslabel_status poslabel_absolute_labels(poslabel_context *context,
                                                       const poslabel_absolute_labels_args *args);
 
 /*
- * Relative positional labels.  For the ordered pair (i, j), with i the query (outer) and j the key (inner),
+ * Relative positional labels.  The ordered pair (i, j), where i is the query (outer index) and j the key (inner index),
+ * has the label
  *
  *     label(i, j) = (y_i - y_j + h - 1) * (2 w - 1) + (x_i - x_j + w - 1),
  *
@@ -48,7 +53,7 @@ POSLABEL_API poslabel_status poslabel_absolute_labels(poslabel_context *context,
  *   grid     h x w patches, N = h * w.
  *   labels   out, [..., N, N], int32 or int64; rows may be strided.  Every leading index gets the same labels.
  *
- * Exact.  POSLABEL_ERROR_INVALID as above, and C of 2^31 or more.  Since 0.1.
+ * The result is exact.  POSLABEL_ERROR_INVALID as above, and if C is 2^31 or more.  Since 0.1.
  */
 typedef struct poslabel_relative_labels_args {
     size_t struct_size;
@@ -65,26 +70,28 @@ POSLABEL_API poslabel_status poslabel_relative_labels(poslabel_context *context,
                                                       const poslabel_relative_labels_args *args);
 
 /*
- * How Gaussian position targets g_ij = exp(-((y_i - y_j)^2 + (x_i - x_j)^2) / sigma^2) become t_ij.
+ * How Gaussian position targets g_ij = exp(-((y_i - y_j)^2 + (x_i - x_j)^2) / sigma^2) are normalised to t_ij.
  */
 typedef enum poslabel_normalization {
     POSLABEL_NORMALIZATION_ROW = 0,      /* t_ij = g_ij / sum_k g_ik: the paper's equation, rows sum to 1          */
-    POSLABEL_NORMALIZATION_REFERENCE = 1 /* t_ij = g_ij / sum_k g_jk: what the published code computes; the sums
-                                            of rows differ from 1 (by up to 12 % at sigma = 1)                     */
+    POSLABEL_NORMALIZATION_REFERENCE = 1 /* t_ij = g_ij / sum_k g_jk: as the published code computes it; row sums
+                                            differ from 1 (by up to 12 % at sigma = 1)                             */
 } poslabel_normalization;
 
 /*
  * The position smoothing map of DropPos (Wang et al., NeurIPS 2023): t_ij for all pairs of positions.
  *
  *   grid            h x w patches, N = h * w.
- *   sigma           patches, >= 0, finite; 0 gives the identity.
+ *   sigma           in patches, >= 0, finite; 0 gives the identity.
  *   normalization   a poslabel_normalization.
  *   map             out, [N, N], float16, bfloat16, float32 or float64; rows may be strided.
  *
- * Computed in double precision, rounded once.  POSLABEL_ERROR_INVALID: context, args or map NULL, a bad grid,
- * sigma negative, NaN or infinite, an unknown normalization, another dtype, shape or device.
- * POSLABEL_ERROR_UNSUPPORTED: strides that do not fold.  POSLABEL_ERROR_MEMORY: no workspace, which on the CPU is
- * at most 16 * (h * h + w * w + 16 * w) bytes and on CUDA 16 * (h + w).  Since 0.1.
+ * The map is computed in double precision and rounded once.  Workspace: at most 16 * (h * h + w * w + 16 * w) bytes on
+ * the CPU, 16 * (h + w) bytes on CUDA.
+ *
+ * POSLABEL_ERROR_INVALID: context, args or map NULL; a bad grid; sigma negative, NaN or infinite; an unknown
+ * normalization; another dtype, shape or device.  POSLABEL_ERROR_UNSUPPORTED: strides that do not fold.
+ * POSLABEL_ERROR_MEMORY: no workspace.  Since 0.1.
  */
 typedef struct poslabel_smoothing_map_args {
     size_t struct_size;

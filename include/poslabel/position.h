@@ -1,4 +1,8 @@
-/* position.h: cross-entropy against positional labels.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * position.h: cross-entropy against positional labels.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #ifndef POSLABEL_POSITION_H
 #define POSLABEL_POSITION_H
 
@@ -8,7 +12,7 @@
 extern "C" {
 #endif
 
-/* Where the label of a row comes from. */
+/* The source of the label of a row. */
 typedef enum poslabel_label_kind {
     POSLABEL_LABELS_ABSOLUTE = 0, /* implied: the position of the row's token                                   */
     POSLABEL_LABELS_RELATIVE = 1, /* implied: the offset between the two tokens of the row's pair               */
@@ -16,28 +20,29 @@ typedef enum poslabel_label_kind {
 } poslabel_label_kind;
 
 /*
- * Position cross-entropy: the losses of Absolute and Relative Positional Label (Zhang & Gong, AAAI 2023), and of
- * any other head that must say where a token is.
+ * Position cross-entropy: the losses of Absolute and Relative Positional Label (Zhang & Gong, AAAI 2023), and of any
+ * other head that predicts the position of a token.
  *
  *     p = softmax(z),   l = -(1 - e) log p_label - e / C * sum_c log p_c,   e = label_smoothing
  *     dl/dz_c = p_c - (1 - e) [c = label] - e / C
  *
  *   grid            h x w patches, N = h * w.  Not used with explicit labels.
- *   labels          a poslabel_label_kind:
+ *   labels          a poslabel_label_kind, which determines the shape of logits:
  *                     absolute   logits [..., N, N]: the row of token n has label n; C = N.  Or [R, N] with R a
  *                                multiple of N: row r has label r mod N.
- *                     relative   logits [..., N, N, C] or [..., N * N, C] or [R, C] with R a multiple of N * N, and
- *                                C = (2 h - 1) (2 w - 1): the pairs in the order of poslabel_relative_labels().
+ *                     relative   logits [..., N, N, C], [..., N * N, C], or [R, C] with R a multiple of N * N;
+ *                                C = (2 h - 1) (2 w - 1).  The pairs are in the order of
+ *                                poslabel_relative_labels().
  *                     explicit   logits [..., C], any C.
- *   positions       [...], int32 or int64, in [0, C); required with explicit labels, NULL otherwise.
- *   ignore_index    a row whose position has this value has weight 0; the default is -100, as in PyTorch.  Explicit
- *                   labels only.
+ *   positions       [...], int32 or int64, in [0, C).  Required with explicit labels, NULL otherwise.
+ *   ignore_index    a row whose position has this value gets weight 0.  The default is -100, as in PyTorch.  Used with
+ *                   explicit labels only.
  *   label_smoothing in [0, 1]; the default is 0.
  *
- * All other arguments, reductions, corner cases, precision, workspace and statuses are those of poslabel/loss.h.  Also
- * POSLABEL_ERROR_INVALID: an unknown kind; a bad grid; C that is not the number of classes of the grid; a number of rows
- * that is not a multiple of N (N * N); label_smoothing NaN or outside [0, 1]; positions missing or not wanted.
- * Since 0.1.
+ * poslabel/loss.h describes all other arguments, the reductions, corner cases, precision, workspace and statuses.
+ * Also POSLABEL_ERROR_INVALID: an unknown kind; a bad grid; C is not the number of classes of the grid; the number of
+ * rows is not a multiple of N (N * N for relative labels); label_smoothing is NaN or outside [0, 1]; positions are
+ * missing, or given without explicit labels.  Since 0.1.
  */
 typedef struct poslabel_position_cross_entropy_args {
     size_t struct_size;
