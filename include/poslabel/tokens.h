@@ -1,4 +1,8 @@
-/* tokens.h: what goes into the encoder, and its gradient.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tokens.h: the assembly of the encoder's tokens, and its gradient.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #ifndef POSLABEL_TOKENS_H
 #define POSLABEL_TOKENS_H
 
@@ -9,7 +13,7 @@ extern "C" {
 #endif
 
 /*
- * Token assembly, one fused pass over the patch embeddings (DropPos; MAE with mask_pos NULL):
+ * Token assembly in one fused pass over the patch embeddings (DropPos; MAE with mask_pos NULL):
  *
  *     x[b, p]                = prefix_tokens[p] + pos_embed[p]                    for p < P
  *     x[b, P + place(b, r)]  = tokens[b, id(b, r)] + embedding(b, r)              for r < V
@@ -19,28 +23,29 @@ extern "C" {
  *     embedding(b, r) = pos_embed of position q(b, r), or mask_token where q(b, r) = -1
  *     q(b, r)         = positions[b, r] if given; else -1 where mask_pos[b, r] is not 0; else id(b, r)
  *
- * D channels, N tokens an image, V of them visible, P prefix tokens (class token, registers).
+ * There are D channels, N tokens in an image, V visible tokens, and P prefix tokens (class token, registers).
  *
- *   tokens          [B, N, D], float16, bfloat16 or float32; all float tensors of the call have this dtype.
+ *   tokens          [B, N, D], float16, bfloat16 or float32; all float tensors but mask_pos have this dtype.
  *   ids_keep        [B, V], int32 or int64, in [0, N), or NULL: all N tokens in order (V = N).
  *   mask_pos        [B, V], bool, uint8, int32, int64 or any float type, or NULL: no position is dropped.
  *   positions       [B, V], int32 or int64, in [-1, N), or NULL.  Not together with mask_pos.
  *   places          [B, V], int32 or int64, a permutation of 0 .. V - 1 for each image, or NULL.
  *   prefix_tokens   [P, D], or NULL: P = 0.
- *   pos_embed       [P + N, D], or [N, D]: prefix tokens then get no embedding; or NULL: zeros.
+ *   pos_embed       [P + N, D]; or [N, D]: prefix tokens then get no embedding; or NULL: zeros.
  *   mask_token      [D], or NULL: zeros.
  *   x               out, [B, P + V, D].
  *
- * Rows may be strided everywhere.  x overlaps no input.  One rounding per element: sums are formed in float32.
- * Deterministic, the same bits at every instruction set and on CUDA.  Workspace on the CPU: with places, 4 * (V + 15)
- * bytes per thread; on CUDA: none.
+ * Rows of all tensors may be strided.  x must not overlap an input.  Sums are formed in float32, and each element is
+ * rounded once.  The result is deterministic, with the same bits at every instruction set and on CUDA.
+ *
+ * Workspace on the CPU: with places, 4 * (V + 15) bytes per thread.  On CUDA: none.
  *
  * POSLABEL_ERROR_INVALID: context, args, tokens or x NULL; a wrong rank, shape, dtype or device; an id, position or
- * place out of range; places that are no permutation; mask_pos and positions both given; x overlapping an input.
- * On CUDA the host does not see indices: an id or position out of range is taken for the nearest that is not, rows of x
- * that no place names are undefined, and poslabel_context_synchronize() reports both.
+ * place out of range; places that are not a permutation; mask_pos and positions both given; x overlaps an input.
  * POSLABEL_ERROR_UNSUPPORTED: strides that do not fold; P + N or P + V of 2^31 or more.  POSLABEL_ERROR_MEMORY.
- * Since 0.1.
+ *
+ * On CUDA the host does not see indices.  An id or position out of range is replaced by the nearest valid one.  Rows of
+ * x that no place names are undefined.  poslabel_context_synchronize() reports both.  Since 0.1.
  */
 typedef struct poslabel_assemble_tokens_args {
     size_t struct_size;
@@ -64,33 +69,39 @@ POSLABEL_API poslabel_status poslabel_assemble_tokens(poslabel_context *context,
                                                       const poslabel_assemble_tokens_args *args);
 
 /*
- * The gradient of poslabel_assemble_tokens().  With the same ids_keep, mask_pos or positions, and places:
+ * The gradient of poslabel_assemble_tokens(), for the same ids_keep, mask_pos or positions, and places:
  *
  *     grad_tokens[b, n]     = sum of grad_x[b, P + place(b, r)] over r with id(b, r) = n;  0 for tokens not kept
  *     grad_mask_token       = sum of grad_x[b, P + place(b, r)] over b, r with q(b, r) = -1
  *     grad_prefix_tokens[p] = sum of grad_x[b, p] over b
- *     grad_pos_embed[P + n] = sum of grad_x[b, P + place(b, r)] over b, r with q(b, r) = n;  [p < P] as the prefix
+ *     grad_pos_embed[P + n] = sum of grad_x[b, P + place(b, r)] over b, r with q(b, r) = n
+ *     grad_pos_embed[p]     = grad_prefix_tokens[p] for p < P
  *
  *   grad_x              [B, P + V, D], float16, bfloat16 or float32; all outputs have this dtype.
- *   tokens_per_image    N.  May be 0 when grad_tokens is given or ids_keep is NULL: N then follows from those.
+ *   tokens_per_image    N.  May be 0 if grad_tokens is given or ids_keep is NULL, because N then follows from those.
  *   prefix_count        P >= 0.
  *   grad_tokens         out, [B, N, D], or NULL.
  *   grad_mask_token     out, [D], or NULL.
  *   grad_prefix_tokens  out, [P, D], or NULL.
  *   grad_pos_embed      out, [P + N, D] or [N, D], or NULL.
  *
- * Outputs are overwritten, not added to; at least one must be given.  Rows may be strided.  Sums are formed in double
- * precision, in the order of b and for grad_mask_token in tiles of positions, and rounded once: deterministic, the
- * same bits for every number of threads and at every instruction set.  Workspace on the CPU: at most
- * 8 * (D + 15) * (P + N + 64) bytes, 512 * (N + V) bytes or 1 MiB, whichever is more, and 8 * (D + 15) + 4 * (V + 15)
- * bytes per thread.
- * On CUDA sums are formed in double precision too, in slices of the images whose number depends on sizes alone, so that
- * they may differ from the CPU's by one rounding.  Workspace on CUDA: at most 8 * B * (N + V) bytes, with positions
- * twice that, and 16,384 * D bytes.  An index out of range is taken for the nearest that is not; with places that are no
- * permutation all outputs but grad_prefix_tokens are undefined; poslabel_context_synchronize() reports both, of indices
- * on which an output depends.
- * Statuses as above; also POSLABEL_ERROR_INVALID when N cannot be known or disagrees, prefix_count is negative or
- * larger than grad_x, or an output overlaps another or an input.  Since 0.1.
+ * The call overwrites outputs and does not add to them.  At least one must be given.  Rows may be strided.
+ *
+ * Sums are formed in double precision and rounded once.  They are summed in the order of b; grad_mask_token is summed
+ * in tiles of positions.  The result is deterministic, with the same bits for every number of threads and at every
+ * instruction set.  On CUDA sums are formed in double precision too, but in slices of the images.  The number of slices
+ * depends only on sizes.  Results on CUDA may differ from the CPU's by one rounding.
+ *
+ * Workspace on the CPU: at most 8 * (D + 15) * (P + N + 64) bytes, plus 512 * (N + V) bytes or 1 MiB, whichever is
+ * more, plus 8 * (D + 15) + 4 * (V + 15) bytes per thread.  On CUDA: at most 8 * B * (N + V) bytes (twice that with
+ * positions), plus 16,384 * D bytes.
+ *
+ * Statuses as above.  Also POSLABEL_ERROR_INVALID: N cannot be known or disagrees; prefix_count is negative or larger
+ * than grad_x allows; an output overlaps another or an input.
+ *
+ * On CUDA an index out of range is replaced by the nearest valid one.  With places that are not a permutation, all
+ * outputs except grad_prefix_tokens are undefined.  poslabel_context_synchronize() reports both, for indices on which
+ * an output depends.  Since 0.1.
  */
 typedef struct poslabel_assemble_tokens_backward_args {
     size_t struct_size;
