@@ -324,8 +324,9 @@ def numpy_masks(options: argparse.Namespace) -> None:
         names += [f"libposlabel, noise given, {threads} thread{plural}", f"libposlabel, Philox, {threads} thread{plural}"]
     times = spread(Line("masks", "", functions[0], functions[0]), functions, 4 * options.budget)
     print(f"\n### Masks of {tokens} tokens, {batch} images: libposlabel against NumPy {np.__version__}\n")
-    print("libposlabel writes ids_keep, ids_restore and mask; equal noise keeps its order. np.argsort writes ids_shuffle, is\n"
-          "not stable unless asked, and runs on one thread. Target: 10 times as fast as np.argsort.\n")
+    print("libposlabel writes ids_keep, ids_restore and mask, and keeps the order of equal noise. "
+          "np.argsort writes ids_shuffle,\n"
+          "is stable only on request, and runs on one thread. The target is to be 10 times as fast as np.argsort.\n")
     print("| | an image | np.argsort / this | stable np.argsort / this |\n|---|--:|--:|--:|")
     best = statistics.median(a / b for a, b in zip(times[0], times[-2]))
     for name, samples in zip(names, times):
@@ -353,7 +354,8 @@ def main() -> None:
     print("## Against PyTorch and NumPy\n")
     print(f"libposlabel {poslabel.version_string()} ({context.isa}), PyTorch {torch.__version__}, "
           f"{options.threads} threads each, {datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M UTC}.")
-    print("Printed by `" + " ".join(["compare_pytorch.py", *sys.argv[1:]]) + "`. Ratios: median (quartiles).\n")
+    print("`" + " ".join(["compare_pytorch.py", *sys.argv[1:]]) + "` printed this table. "
+          "Ratios are medians, with the quartiles in brackets.\n")
     lines = losses(options, context, why) + masks(options, context) + tokens(options, context)
     print("| | size | PyTorch | torch.compile | libposlabel | reused | PyTorch / libposlabel | compile / libposlabel |")
     print("|---|---|--:|--:|--:|--:|--:|--:|")

@@ -80,14 +80,14 @@ def main() -> None:
     machine, results = data["machine"], data["results"]
     goals = [result[key] for result in results for key in ("target", "rival_target") if key in result]
     threads = f"{machine['threads']} thread{'s' if machine['threads'] > 1 else ''}"
-    pages = "asked for" if machine["huge_pages"] else "off"
+    pages = "requested" if machine["huge_pages"] else "off"
     print("## Against memory bandwidth\n")
     print(f"libposlabel {machine['library']}, {machine['date']}, printed by `{machine['command']}`:")
-    print(f"{machine['cpu']}, {machine['cores']} cores, L2 {machine['l2_kib']:.0f} KiB a core, L3 {machine['l3_mib']:.0f} MiB, "
-          f"{machine['system']};")
+    print(f"{machine['cpu']}, {machine['cores']} cores, L2 {machine['l2_kib']:.0f} KiB per core, "
+          f"L3 {machine['l3_mib']:.0f} MiB, {machine['system']};")
     print(f"{threads}, instruction set {machine['isa']}, compiler {machine['compiler']}, huge pages {pages}, load average "
           f"before the run {machine['load']:.2f}.")
-    print(f"Yardsticks on large sizes, medians over the run: {bandwidth(results, 'copy')}, {bandwidth(results, 'read')}.")
+    print(f"Medians of the yardsticks on large sizes: {bandwidth(results, 'copy')}, {bandwidth(results, 'read')}.")
     print(f"{sum(goal['met'] for goal in goals)} of {len(goals)} targets met.\n")
     print("| operation | size | dtype | MiB | time | GB/s | against, GB/s | ratio (range) | best | |")
     print("|---|---|---|--:|--:|--:|--:|--:|--:|---|")
