@@ -40,7 +40,7 @@ typedef struct poslabel_context poslabel_context;
  */
 typedef enum poslabel_isa {
     POSLABEL_ISA_AUTO = 0,       /* the best that this CPU has                                         */
-    POSLABEL_ISA_REFERENCE = 10, /* plain C in double precision: defines the correct result, but slow  */
+    POSLABEL_ISA_REFERENCE = 10, /* plain C in double precision: slow, but defines the correct result  */
     POSLABEL_ISA_BASELINE = 20,  /* 128-bit vectors: SSE2 on x86-64, NEON on AArch64                   */
     POSLABEL_ISA_AVX2 = 30,      /* AVX2, FMA and F16C                                                 */
     POSLABEL_ISA_AVX512 = 40     /* AVX-512 F, BW, DQ and VL                                           */
@@ -78,7 +78,7 @@ typedef struct poslabel_allocator {
  *
  * The library never calls `allocate` while the stream is being captured.  It calls `release` at such a time only from
  * poslabel_context_trim() or poslabel_context_destroy().  Unless you installed a device allocator, call neither during
- * a capture: CUDA cannot free memory there, so it would leak.
+ * a capture: CUDA cannot free memory there, so the memory would leak.
  */
 typedef struct poslabel_device_allocator {
     void *user;
@@ -175,7 +175,7 @@ POSLABEL_API poslabel_isa poslabel_context_isa(const poslabel_context *context);
 
 /*
  * Workspace.  An operation that needs scratch memory takes it from the context.  The context keeps the largest block
- * that it ever needed for the next call.  Each operation documents its bound.
+ * that it ever needed and uses it again in the next call.  Each operation documents its bound.
  *
  * poslabel_context_workspace() returns the bytes held now.  poslabel_context_trim() gives them back to the allocator.
  * poslabel_context_reserve() takes at least `size` bytes now; it returns POSLABEL_ERROR_INVALID (context is NULL),

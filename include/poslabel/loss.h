@@ -94,7 +94,7 @@ typedef enum poslabel_loss_flag {
 
 /*
  * Scales a gradient in place: grad *= scale.  This is for autograd engines that learn the upstream gradient only after
- * the loss was computed.  A scale of 1 touches nothing, so the common case costs a read of one number.
+ * the loss was computed.  If the scale is 1, the call touches nothing, so the common case costs a read of one number.
  *
  *   grad    in and out, any shape, float16, bfloat16, float32 or float64; rows may be strided.
  *   scale   float32 or float64 scalar on the device of grad; or [...], the leading shape of grad, one for each row.
