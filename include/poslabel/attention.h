@@ -46,13 +46,13 @@ extern "C" {
  */
 typedef struct poslabel_attentive_weights_args {
     size_t struct_size;
-    const poslabel_tensor *tokens;
-    const poslabel_tensor *cls;
-    const poslabel_tensor *pos_embed;
-    const poslabel_tensor *ids_keep;
+    const poslabel_tensor *tokens;    /* in  [B, N, D] f16 bf16 f32 f64 */
+    const poslabel_tensor *cls;       /* in  [B, D] or [D] like tokens */
+    const poslabel_tensor *pos_embed; /* in  [P + N, D] like tokens, or NULL */
+    const poslabel_tensor *ids_keep;  /* in  [B, V] i32 i64, or NULL */
     double temperature;
-    const poslabel_tensor *attention;
-    const poslabel_tensor *weights;
+    const poslabel_tensor *attention; /* out [B, N] f32 f64, or NULL */
+    const poslabel_tensor *weights;   /* out [B, V] f32 f64, or NULL */
 } poslabel_attentive_weights_args;
 
 #define POSLABEL_ATTENTIVE_WEIGHTS_ARGS_INIT                                                                           \

@@ -63,19 +63,19 @@ typedef struct poslabel_droppos_loss_args {
     int32_t normalization;
     int32_t confidence_filter;
     int32_t reduction;
-    const poslabel_tensor *logits;
-    const poslabel_tensor *positions;
-    const poslabel_tensor *mask;
-    const poslabel_tensor *weights;
+    const poslabel_tensor *logits;      /* in  [..., N] f16 bf16 f32 f64 */
+    const poslabel_tensor *positions;   /* in  [...] i32 i64 */
+    const poslabel_tensor *mask;        /* in  [...] any, or NULL */
+    const poslabel_tensor *weights;     /* in  [...] f16 bf16 f32 f64, or NULL */
     double sigma;
     double grad_scale;
-    const poslabel_tensor *grad_loss;
-    const poslabel_tensor *normalizer;
-    const poslabel_tensor *loss;
-    const poslabel_tensor *grad_logits;
-    const poslabel_tensor *accuracy;
-    const poslabel_tensor *weight_sum;
-    const poslabel_tensor *flags;
+    const poslabel_tensor *grad_loss;   /* in  [] or [...] f32 f64, or NULL */
+    const poslabel_tensor *normalizer;  /* in  [] f32 f64, or NULL */
+    const poslabel_tensor *loss;        /* out [] or [...] f32 f64, or NULL */
+    const poslabel_tensor *grad_logits; /* out [..., N] like logits, or NULL */
+    const poslabel_tensor *accuracy;    /* out [] f32 f64, or NULL */
+    const poslabel_tensor *weight_sum;  /* out [] f32 f64, or NULL */
+    const poslabel_tensor *flags;       /* out [] i32, or NULL */
 } poslabel_droppos_loss_args;
 
 #define POSLABEL_DROPPOS_LOSS_ARGS_INIT                                                                                \

@@ -31,7 +31,7 @@ extern "C" {
 typedef struct poslabel_absolute_labels_args {
     size_t struct_size;
     poslabel_grid grid;
-    const poslabel_tensor *labels;
+    const poslabel_tensor *labels; /* out [..., N] i32 i64 */
 } poslabel_absolute_labels_args;
 
 #define POSLABEL_ABSOLUTE_LABELS_ARGS_INIT                                                                             \
@@ -58,7 +58,7 @@ POSLABEL_API poslabel_status poslabel_absolute_labels(poslabel_context *context,
 typedef struct poslabel_relative_labels_args {
     size_t struct_size;
     poslabel_grid grid;
-    const poslabel_tensor *labels;
+    const poslabel_tensor *labels; /* out [..., N, N] i32 i64 */
 } poslabel_relative_labels_args;
 
 #define POSLABEL_RELATIVE_LABELS_ARGS_INIT                                                                             \
@@ -98,7 +98,7 @@ typedef struct poslabel_smoothing_map_args {
     poslabel_grid grid;
     double sigma;
     int32_t normalization;
-    const poslabel_tensor *map;
+    const poslabel_tensor *map; /* out [N, N] f16 bf16 f32 f64 */
 } poslabel_smoothing_map_args;
 
 #define POSLABEL_SMOOTHING_MAP_ARGS_INIT                                                                               \

@@ -111,25 +111,25 @@ typedef struct poslabel_linear_position_loss_args {
     int32_t labels;
     int32_t reduction;
     int32_t accumulate;
-    const poslabel_tensor *features;
-    const poslabel_tensor *weight;
-    const poslabel_tensor *bias;
-    const poslabel_tensor *positions;
-    const poslabel_tensor *mask;
-    const poslabel_tensor *weights;
+    const poslabel_tensor *features;      /* in  [..., D] f16 bf16 f32 f64 */
+    const poslabel_tensor *weight;        /* in  [C, D] like features */
+    const poslabel_tensor *bias;          /* in  [C] like features or f32, or NULL */
+    const poslabel_tensor *positions;     /* in  [...] i32 i64, or NULL */
+    const poslabel_tensor *mask;          /* in  [...] any, or NULL */
+    const poslabel_tensor *weights;       /* in  [...] f16 bf16 f32 f64, or NULL */
     int64_t ignore_index;
     double label_smoothing;
     double grad_scale;
-    const poslabel_tensor *grad_loss;
-    const poslabel_tensor *normalizer;
+    const poslabel_tensor *grad_loss;     /* in  [] or [...] f32 f64, or NULL */
+    const poslabel_tensor *normalizer;    /* in  [] f32 f64, or NULL */
     uint64_t workspace_limit;
-    const poslabel_tensor *loss;
-    const poslabel_tensor *grad_features;
-    const poslabel_tensor *grad_weight;
-    const poslabel_tensor *grad_bias;
-    const poslabel_tensor *accuracy;
-    const poslabel_tensor *weight_sum;
-    const poslabel_tensor *flags;
+    const poslabel_tensor *loss;          /* out [] or [...] f32 f64, or NULL */
+    const poslabel_tensor *grad_features; /* out [..., D] like features, or NULL */
+    const poslabel_tensor *grad_weight;   /* out [C, D] like features or f32, or NULL */
+    const poslabel_tensor *grad_bias;     /* out [C] like features or f32, or NULL */
+    const poslabel_tensor *accuracy;      /* out [] f32 f64, or NULL */
+    const poslabel_tensor *weight_sum;    /* out [] f32 f64, or NULL */
+    const poslabel_tensor *flags;         /* out [] i32, or NULL */
 } poslabel_linear_position_loss_args;
 
 #define POSLABEL_LINEAR_POSITION_LOSS_ARGS_INIT                                                                        \

@@ -106,8 +106,8 @@ typedef enum poslabel_loss_flag {
  */
 typedef struct poslabel_scale_gradient_args {
     size_t struct_size;
-    const poslabel_tensor *grad;
-    const poslabel_tensor *scale;
+    const poslabel_tensor *grad;  /* in out [] or [..., C] f16 bf16 f32 f64 */
+    const poslabel_tensor *scale; /* in     [] or [...] f32 f64 */
 } poslabel_scale_gradient_args;
 
 #define POSLABEL_SCALE_GRADIENT_ARGS_INIT                                                                              \

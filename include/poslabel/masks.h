@@ -82,14 +82,14 @@ typedef struct poslabel_random_mask_args {
     size_t struct_size;
     int64_t tokens;
     double mask_ratio;
-    const poslabel_tensor *noise;
+    const poslabel_tensor *noise;       /* in  [B, N] f16 bf16 f32 f64, or NULL */
     uint64_t seed;
     uint32_t first_sample;
     uint32_t step;
-    const poslabel_tensor *ids_keep;
-    const poslabel_tensor *ids_remove;
-    const poslabel_tensor *ids_restore;
-    const poslabel_tensor *mask;
+    const poslabel_tensor *ids_keep;    /* out [B, K] i32 i64, or NULL */
+    const poslabel_tensor *ids_remove;  /* out [B, N - K] i32 i64, or NULL */
+    const poslabel_tensor *ids_restore; /* out [B, N] i32 i64, or NULL */
+    const poslabel_tensor *mask;        /* out [B, N] any, or NULL */
 } poslabel_random_mask_args;
 
 #define POSLABEL_RANDOM_MASK_ARGS_INIT                                                                                 \
@@ -113,10 +113,10 @@ typedef struct poslabel_regular_mask_args {
     uint64_t seed;
     uint32_t first_sample;
     uint32_t step;
-    const poslabel_tensor *ids_keep;
-    const poslabel_tensor *ids_remove;
-    const poslabel_tensor *ids_restore;
-    const poslabel_tensor *mask;
+    const poslabel_tensor *ids_keep;    /* out [B, K] i32 i64, or NULL */
+    const poslabel_tensor *ids_remove;  /* out [B, N - K] i32 i64, or NULL */
+    const poslabel_tensor *ids_restore; /* out [B, N] i32 i64, or NULL */
+    const poslabel_tensor *mask;        /* out [B, N] any, or NULL */
 } poslabel_regular_mask_args;
 
 #define POSLABEL_REGULAR_MASK_ARGS_INIT                                                                                \
@@ -141,10 +141,10 @@ typedef struct poslabel_block_mask_args {
     uint64_t seed;
     uint32_t first_sample;
     uint32_t step;
-    const poslabel_tensor *ids_keep;
-    const poslabel_tensor *ids_remove;
-    const poslabel_tensor *ids_restore;
-    const poslabel_tensor *mask;
+    const poslabel_tensor *ids_keep;    /* out [B, K] i32 i64, or NULL */
+    const poslabel_tensor *ids_remove;  /* out [B, N - K] i32 i64, or NULL */
+    const poslabel_tensor *ids_restore; /* out [B, N] i32 i64, or NULL */
+    const poslabel_tensor *mask;        /* out [B, N] any, or NULL */
 } poslabel_block_mask_args;
 
 #define POSLABEL_BLOCK_MASK_ARGS_INIT                                                                                  \
@@ -194,21 +194,21 @@ typedef struct poslabel_droppos_masks_args {
     int32_t wrong_positions;
     double mask_ratio;
     double pos_mask_ratio;
-    const poslabel_tensor *patch_noise;
-    const poslabel_tensor *pos_noise;
-    const poslabel_tensor *shuffle_noise;
+    const poslabel_tensor *patch_noise;     /* in  [B, N] f16 bf16 f32 f64, or NULL */
+    const poslabel_tensor *pos_noise;       /* in  [B, V] f16 bf16 f32 f64, or NULL */
+    const poslabel_tensor *shuffle_noise;   /* in  [B, V] f16 bf16 f32 f64, or NULL */
     uint64_t seed;
     uint32_t first_sample;
     uint32_t step;
-    const poslabel_tensor *ids_keep;
-    const poslabel_tensor *ids_remove;
-    const poslabel_tensor *ids_restore;
-    const poslabel_tensor *mask;
-    const poslabel_tensor *ids_keep_pos;
-    const poslabel_tensor *ids_restore_pos;
-    const poslabel_tensor *mask_pos;
-    const poslabel_tensor *positions;
-    const poslabel_tensor *places;
+    const poslabel_tensor *ids_keep;        /* out [B, V] i32 i64, or NULL */
+    const poslabel_tensor *ids_remove;      /* out [B, N - V] i32 i64, or NULL */
+    const poslabel_tensor *ids_restore;     /* out [B, N] i32 i64, or NULL */
+    const poslabel_tensor *mask;            /* out [B, N] any, or NULL */
+    const poslabel_tensor *ids_keep_pos;    /* out [B, K_pos] i32 i64, or NULL */
+    const poslabel_tensor *ids_restore_pos; /* out [B, V] i32 i64, or NULL */
+    const poslabel_tensor *mask_pos;        /* out [B, V] any, or NULL */
+    const poslabel_tensor *positions;       /* out [B, V] i32 i64, or NULL */
+    const poslabel_tensor *places;          /* out [B, V] i32 i64, or NULL */
 } poslabel_droppos_masks_args;
 
 #define POSLABEL_DROPPOS_MASKS_ARGS_INIT                                                                               \

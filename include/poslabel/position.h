@@ -49,20 +49,20 @@ typedef struct poslabel_position_cross_entropy_args {
     poslabel_grid grid;
     int32_t labels;
     int32_t reduction;
-    const poslabel_tensor *logits;
-    const poslabel_tensor *positions;
-    const poslabel_tensor *mask;
-    const poslabel_tensor *weights;
+    const poslabel_tensor *logits;      /* in  [..., C] f16 bf16 f32 f64 */
+    const poslabel_tensor *positions;   /* in  [...] i32 i64, or NULL */
+    const poslabel_tensor *mask;        /* in  [...] any, or NULL */
+    const poslabel_tensor *weights;     /* in  [...] f16 bf16 f32 f64, or NULL */
     int64_t ignore_index;
     double label_smoothing;
     double grad_scale;
-    const poslabel_tensor *grad_loss;
-    const poslabel_tensor *normalizer;
-    const poslabel_tensor *loss;
-    const poslabel_tensor *grad_logits;
-    const poslabel_tensor *accuracy;
-    const poslabel_tensor *weight_sum;
-    const poslabel_tensor *flags;
+    const poslabel_tensor *grad_loss;   /* in  [] or [...] f32 f64, or NULL */
+    const poslabel_tensor *normalizer;  /* in  [] f32 f64, or NULL */
+    const poslabel_tensor *loss;        /* out [] or [...] f32 f64, or NULL */
+    const poslabel_tensor *grad_logits; /* out [..., C] like logits, or NULL */
+    const poslabel_tensor *accuracy;    /* out [] f32 f64, or NULL */
+    const poslabel_tensor *weight_sum;  /* out [] f32 f64, or NULL */
+    const poslabel_tensor *flags;       /* out [] i32, or NULL */
 } poslabel_position_cross_entropy_args;
 
 #define POSLABEL_POSITION_CROSS_ENTROPY_ARGS_INIT                                                                      \

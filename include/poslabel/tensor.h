@@ -93,6 +93,20 @@ typedef struct poslabel_tensor {
         (void *)(data), {POSLABEL_DEVICE_CPU, 0}, (ndim), dtype, (shape), NULL, 0                                      \
     }
 
+/*
+ * Each tensor field of an args struct has a comment that says which tensors the operation takes:
+ *
+ *     in [..., C] or [C] f16 f32, or NULL
+ *
+ *   - `in` is read, `out` is written, `in out` is both.
+ *   - Shapes follow.  `[]` is a scalar.  `...` stands for any number of dimensions, the same ones in all fields of the
+ *     struct.  A letter stands for one size, which the text of the operation explains.
+ *   - Dtypes follow: f16, bf16, f32 and f64 (floats), i32 and i64 (integers), u8, bool.  `any` is each of these.
+ *     `like logits` is the dtype of that tensor.  `like features or f32` is the dtype of that tensor or float32, but
+ *     only float64 where that tensor is float64.
+ *   - `or NULL`: there are calls that leave the tensor out.  The text says which.
+ */
+
 /* The grid of patches of one image, height x width.  Patch (y, x) has position y * width + x. */
 typedef struct poslabel_grid {
     int32_t height; /* patches, >= 1; height * width < 2^31 */

@@ -49,15 +49,15 @@ extern "C" {
  */
 typedef struct poslabel_assemble_tokens_args {
     size_t struct_size;
-    const poslabel_tensor *tokens;
-    const poslabel_tensor *ids_keep;
-    const poslabel_tensor *mask_pos;
-    const poslabel_tensor *positions;
-    const poslabel_tensor *places;
-    const poslabel_tensor *prefix_tokens;
-    const poslabel_tensor *pos_embed;
-    const poslabel_tensor *mask_token;
-    const poslabel_tensor *x;
+    const poslabel_tensor *tokens;        /* in  [B, N, D] f16 bf16 f32 */
+    const poslabel_tensor *ids_keep;      /* in  [B, V] i32 i64, or NULL */
+    const poslabel_tensor *mask_pos;      /* in  [B, V] any, or NULL */
+    const poslabel_tensor *positions;     /* in  [B, V] i32 i64, or NULL */
+    const poslabel_tensor *places;        /* in  [B, V] i32 i64, or NULL */
+    const poslabel_tensor *prefix_tokens; /* in  [P, D] like tokens, or NULL */
+    const poslabel_tensor *pos_embed;     /* in  [P + N, D] or [N, D] like tokens, or NULL */
+    const poslabel_tensor *mask_token;    /* in  [D] like tokens, or NULL */
+    const poslabel_tensor *x;             /* out [B, P + V, D] like tokens */
 } poslabel_assemble_tokens_args;
 
 #define POSLABEL_ASSEMBLE_TOKENS_ARGS_INIT                                                                             \
@@ -105,17 +105,17 @@ POSLABEL_API poslabel_status poslabel_assemble_tokens(poslabel_context *context,
  */
 typedef struct poslabel_assemble_tokens_backward_args {
     size_t struct_size;
-    const poslabel_tensor *grad_x;
+    const poslabel_tensor *grad_x;             /* in  [B, P + V, D] f16 bf16 f32 */
     int64_t tokens_per_image;
     int64_t prefix_count;
-    const poslabel_tensor *ids_keep;
-    const poslabel_tensor *mask_pos;
-    const poslabel_tensor *positions;
-    const poslabel_tensor *places;
-    const poslabel_tensor *grad_tokens;
-    const poslabel_tensor *grad_mask_token;
-    const poslabel_tensor *grad_prefix_tokens;
-    const poslabel_tensor *grad_pos_embed;
+    const poslabel_tensor *ids_keep;           /* in  [B, V] i32 i64, or NULL */
+    const poslabel_tensor *mask_pos;           /* in  [B, V] any, or NULL */
+    const poslabel_tensor *positions;          /* in  [B, V] i32 i64, or NULL */
+    const poslabel_tensor *places;             /* in  [B, V] i32 i64, or NULL */
+    const poslabel_tensor *grad_tokens;        /* out [B, N, D] like grad_x, or NULL */
+    const poslabel_tensor *grad_mask_token;    /* out [D] like grad_x, or NULL */
+    const poslabel_tensor *grad_prefix_tokens; /* out [P, D] like grad_x, or NULL */
+    const poslabel_tensor *grad_pos_embed;     /* out [P + N, D] or [N, D] like grad_x, or NULL */
 } poslabel_assemble_tokens_backward_args;
 
 #define POSLABEL_ASSEMBLE_TOKENS_BACKWARD_ARGS_INIT                                                                    \
