@@ -8,25 +8,27 @@ Outputs are keyword arguments: True makes one (PyTorch for PyTorch arguments, el
 tensor is written in place. Errors are poslabel.Error. Calls that name no context use one of the calling thread.
 """
 
-from .attention import AttentiveWeights, attentive_weights
-from .context import (
-    Context,
+from ._declarations import (
     DeviceType,
     Isa,
+    LabelKind,
     LogLevel,
-    Support,
-    default_context,
-    device_supported,
-    isa_supported,
+    LossFlag,
+    Normalization,
+    PatchMask,
+    Reduction,
+    Status,
+    Stream,
 )
+from .attention import AttentiveWeights, attentive_weights
+from .context import Context, Support, default_context, device_supported, isa_supported
 from .droppos import droppos_loss, sigma_schedule
-from .labels import Normalization, absolute_labels, relative_labels, smoothing_map
+from .labels import absolute_labels, relative_labels, smoothing_map
 from .linear import LinearLossResult, linear_position_loss
-from .loss import LossFlag, LossResult, Reduction, scale_gradient
+from .loss import LossResult, scale_gradient
 from .masks import (
     DropposMasks,
     Masks,
-    PatchMask,
     block_mask,
     block_mask_keep,
     droppos_masks,
@@ -35,15 +37,14 @@ from .masks import (
     regular_mask,
     regular_mask_keep,
 )
-from .position import LabelKind, position_cross_entropy
-from .random import Stream, philox, random_below, random_unit
+from .position import position_cross_entropy
+from .random import philox, random_below, random_unit
 from .status import (
     DeviceError,
     Error,
     InternalError,
     InvalidError,
     OutOfMemoryError,
-    Status,
     UnsupportedError,
     status_name,
 )

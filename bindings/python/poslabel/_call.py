@@ -14,14 +14,13 @@ import struct
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple, Type
 
 from . import context as _context
+from ._declarations import ARGS
 from ._library import bind
 from .context import Context
 from .status import InvalidError, failure
 from .tensor import capsule_pointer, describe, exporter, exporters
 
 _message = bind("poslabel_context_message", ctypes.c_char_p, ctypes.c_void_p)
-
-POINTER = ctypes.c_void_p
 
 _FORMATS = {
     ctypes.c_int32: "i",
@@ -33,12 +32,6 @@ _FORMATS = {
     ctypes.c_void_p: "Q" if ctypes.sizeof(ctypes.c_void_p) == 8 else "I",
 }
 _RULES = {"i": "an int32", "I": "in [0, 2^32)", "q": "an int64", "Q": "in [0, 2^64)", "d": "a number"}
-
-
-class Grid(ctypes.Structure):
-    """poslabel_grid."""
-
-    _fields_ = [("height", ctypes.c_int32), ("width", ctypes.c_int32)]
 
 
 class Field(NamedTuple):
@@ -66,9 +59,9 @@ class Operation:
 
     __slots__ = ("name", "args", "function", "size", "fields", "pack")
 
-    def __init__(self, name: str, args: Type[ctypes.Structure]) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self.args = args
+        self.args = args = ARGS[name]
         self.function = bind(f"poslabel_{name}", ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p)
         self.size = ctypes.sizeof(args)
         self.fields = fields(args)

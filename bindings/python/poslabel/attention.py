@@ -3,30 +3,13 @@
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any, NamedTuple, Optional
 
-from ._call import POINTER, Call, Operation
+from ._call import Call, Operation
 from .context import Context
 from .framework import framework_of
 
-
-class AttentiveWeightsArgs(ctypes.Structure):
-    """poslabel_attentive_weights_args."""
-
-    _fields_ = [
-        ("struct_size", ctypes.c_size_t),
-        ("tokens", POINTER),
-        ("cls", POINTER),
-        ("pos_embed", POINTER),
-        ("ids_keep", POINTER),
-        ("temperature", ctypes.c_double),
-        ("attention", POINTER),
-        ("weights", POINTER),
-    ]
-
-
-_OPERATION = Operation("attentive_weights", AttentiveWeightsArgs)
+_OPERATION = Operation("attentive_weights")
 
 
 class AttentiveWeights(NamedTuple):

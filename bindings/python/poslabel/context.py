@@ -8,60 +8,10 @@ import os
 import threading
 from typing import Any, Callable, NamedTuple, Optional, Type, Union
 
+from ._declarations import ContextOptions, Device, DeviceType, Isa, LogCallback
+from ._declarations import LogLevel as LogLevel
 from ._library import bind, ctypes
 from .status import InvalidError, Status, failure
-
-
-class Isa(enum.IntEnum):
-    """poslabel_isa: instruction sets of the CPU backend."""
-
-    AUTO = 0
-    REFERENCE = 10
-    BASELINE = 20
-    AVX2 = 30
-    AVX512 = 40
-
-
-class DeviceType(enum.IntEnum):
-    """poslabel_device_type: DLPack's numbers."""
-
-    CPU = 1
-    CUDA = 2
-
-
-class LogLevel(enum.IntEnum):
-    """poslabel_log_level: how urgent a log line is."""
-
-    ERROR = 10
-    INFO = 30
-
-
-class Device(ctypes.Structure):
-    """poslabel_device."""
-
-    _fields_ = [("type", ctypes.c_int32), ("id", ctypes.c_int32)]
-
-
-_Log = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p)
-
-
-class ContextOptions(ctypes.Structure):
-    """poslabel_context_options; the allocators stay the library's own."""
-
-    _fields_ = [
-        ("struct_size", ctypes.c_size_t),
-        ("device", Device),
-        ("threads", ctypes.c_int32),
-        ("isa", ctypes.c_int32),
-        ("stream", ctypes.c_void_p),
-        ("allocator", ctypes.c_void_p * 3),
-        ("log", _Log),
-        ("log_user", ctypes.c_void_p),
-        ("message", ctypes.c_void_p),
-        ("message_size", ctypes.c_size_t),
-        ("device_allocator", ctypes.c_void_p * 3),
-    ]
-
 
 _POINTER = ctypes.c_void_p
 _create = bind("poslabel_context_create", ctypes.c_int, ctypes.POINTER(ContextOptions), ctypes.POINTER(ctypes.c_void_p))
@@ -174,7 +124,7 @@ class Context:
         )
         if log is not None:
             # Kept for as long as the context may call it.
-            self._log = options.log = _Log(lambda user, level, text: log(level, text.decode(errors="replace")))
+            self._log = options.log = LogCallback(lambda user, level, text: log(level, text.decode(errors="replace")))
         handle = ctypes.c_void_p()
         status = _create(options, handle)
         if status:
@@ -271,7 +221,6 @@ class Context:
         if self._handle is None:
             return "<poslabel.Context closed>"
         return f"<poslabel.Context device={self.device} threads={self.threads} isa={self.isa}>"
-
 
 _local = threading.local()
 

@@ -6,51 +6,13 @@ from __future__ import annotations
 import ctypes
 from typing import Any, Optional, Tuple, Union
 
-from ._call import POINTER, Call, Grid, Operation
+from ._call import Call, Operation
 from .context import Context
 from .labels import NORMALIZATIONS
 from .loss import REDUCTIONS, LossResult, loss_outputs
 
-
-class DropposLossArgs(ctypes.Structure):
-    """poslabel_droppos_loss_args."""
-
-    _fields_ = [
-        ("struct_size", ctypes.c_size_t),
-        ("grid", Grid),
-        ("normalization", ctypes.c_int32),
-        ("confidence_filter", ctypes.c_int32),
-        ("reduction", ctypes.c_int32),
-        ("logits", POINTER),
-        ("positions", POINTER),
-        ("mask", POINTER),
-        ("weights", POINTER),
-        ("sigma", ctypes.c_double),
-        ("grad_scale", ctypes.c_double),
-        ("grad_loss", POINTER),
-        ("normalizer", POINTER),
-        ("loss", POINTER),
-        ("grad_logits", POINTER),
-        ("accuracy", POINTER),
-        ("weight_sum", POINTER),
-        ("flags", POINTER),
-    ]
-
-
-class SigmaScheduleArgs(ctypes.Structure):
-    """poslabel_sigma_schedule_args."""
-
-    _fields_ = [
-        ("struct_size", ctypes.c_size_t),
-        ("sigma_0", ctypes.c_double),
-        ("epoch", ctypes.c_double),
-        ("epochs", ctypes.c_double),
-        ("sigma", POINTER),
-    ]
-
-
-_LOSS = Operation("droppos_loss", DropposLossArgs)
-_SCHEDULE = Operation("sigma_schedule", SigmaScheduleArgs)
+_LOSS = Operation("droppos_loss")
+_SCHEDULE = Operation("sigma_schedule")
 
 
 def droppos_loss(

@@ -3,46 +3,18 @@
 
 from __future__ import annotations
 
-import ctypes
-import enum
 from typing import Any, Optional, Tuple, Union
 
-from ._call import POINTER, Call, Grid, Operation, choices
+from ._call import Call, Operation, choices
+from ._declarations import Normalization
 from .context import Context
 from .framework import framework_like
 
-
-class Normalization(enum.IntEnum):
-    """poslabel_normalization: how Gaussian position targets are made to sum to 1."""
-
-    ROW = 0
-    REFERENCE = 1
-
-
 NORMALIZATIONS = choices(Normalization)
 
-
-class LabelsArgs(ctypes.Structure):
-    """poslabel_absolute_labels_args and poslabel_relative_labels_args."""
-
-    _fields_ = [("struct_size", ctypes.c_size_t), ("grid", Grid), ("labels", POINTER)]
-
-
-class SmoothingMapArgs(ctypes.Structure):
-    """poslabel_smoothing_map_args."""
-
-    _fields_ = [
-        ("struct_size", ctypes.c_size_t),
-        ("grid", Grid),
-        ("sigma", ctypes.c_double),
-        ("normalization", ctypes.c_int32),
-        ("map", POINTER),
-    ]
-
-
-_ABSOLUTE = Operation("absolute_labels", LabelsArgs)
-_RELATIVE = Operation("relative_labels", LabelsArgs)
-_SMOOTHING_MAP = Operation("smoothing_map", SmoothingMapArgs)
+_ABSOLUTE = Operation("absolute_labels")
+_RELATIVE = Operation("relative_labels")
+_SMOOTHING_MAP = Operation("smoothing_map")
 
 
 def _leading(batch: Union[int, Tuple[int, ...]]) -> Tuple[int, ...]:

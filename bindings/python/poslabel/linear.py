@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any, NamedTuple, Optional, Tuple, Union
 
-from ._call import POINTER, Call, Grid, Operation
+from ._call import Call, Operation
 from .context import Context
 from .framework import framework_of
 from .loss import REDUCTIONS, loss_outputs
@@ -25,39 +24,7 @@ class LinearLossResult(NamedTuple):
     weight_sum: Any
     flags: Any
 
-
-class LinearPositionLossArgs(ctypes.Structure):
-    """poslabel_linear_position_loss_args."""
-
-    _fields_ = [
-        ("struct_size", ctypes.c_size_t),
-        ("grid", Grid),
-        ("labels", ctypes.c_int32),
-        ("reduction", ctypes.c_int32),
-        ("accumulate", ctypes.c_int32),
-        ("features", POINTER),
-        ("weight", POINTER),
-        ("bias", POINTER),
-        ("positions", POINTER),
-        ("mask", POINTER),
-        ("weights", POINTER),
-        ("ignore_index", ctypes.c_int64),
-        ("label_smoothing", ctypes.c_double),
-        ("grad_scale", ctypes.c_double),
-        ("grad_loss", POINTER),
-        ("normalizer", POINTER),
-        ("workspace_limit", ctypes.c_uint64),
-        ("loss", POINTER),
-        ("grad_features", POINTER),
-        ("grad_weight", POINTER),
-        ("grad_bias", POINTER),
-        ("accuracy", POINTER),
-        ("weight_sum", POINTER),
-        ("flags", POINTER),
-    ]
-
-
-_OPERATION = Operation("linear_position_loss", LinearPositionLossArgs)
+_OPERATION = Operation("linear_position_loss")
 
 
 def linear_position_loss(

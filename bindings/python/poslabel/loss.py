@@ -3,29 +3,13 @@
 
 from __future__ import annotations
 
-import ctypes
-import enum
 from typing import Any, NamedTuple, Optional
 
-from ._call import POINTER, Call, Operation, choices
+from ._call import Call, Operation, choices
+from ._declarations import LossFlag as LossFlag
+from ._declarations import Reduction
 from .context import Context
 from .framework import framework_of
-
-
-class Reduction(enum.IntEnum):
-    """poslabel_reduction: how the losses of the rows become one."""
-
-    MEAN = 0
-    SUM = 1
-    NONE = 2
-
-
-class LossFlag(enum.IntFlag):
-    """poslabel_loss_flag: what LossResult.flags can hold."""
-
-    EMPTY = 1
-    INVALID = 2
-
 
 REDUCTIONS = choices(Reduction)
 
@@ -72,14 +56,7 @@ def loss_outputs(
         None if flags is False else flags,
     )
 
-
-class ScaleGradientArgs(ctypes.Structure):
-    """poslabel_scale_gradient_args."""
-
-    _fields_ = [("struct_size", ctypes.c_size_t), ("grad", POINTER), ("scale", POINTER)]
-
-
-_SCALE = Operation("scale_gradient", ScaleGradientArgs)
+_SCALE = Operation("scale_gradient")
 
 
 def scale_gradient(grad: Any, scale: Any, *, context: Optional[Context] = None) -> Any:

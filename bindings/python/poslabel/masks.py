@@ -4,83 +4,22 @@
 from __future__ import annotations
 
 import ctypes
-import enum
 from operator import index
 from typing import Any, Iterator, NamedTuple, Optional, Tuple, Union
 
-from ._call import POINTER, Call, Grid, Operation, choices
+from ._call import Call, Operation, choices
+from ._declarations import Grid, PatchMask
 from ._library import bind
 from .context import Context
 from .framework import framework_like, framework_of
 from .status import InvalidError
 
-
-class PatchMask(enum.IntEnum):
-    """poslabel_patch_mask: how droppos_masks() chooses the visible patches."""
-
-    RANDOM = 0
-    REGULAR = 1
-    BLOCK = 2
-
-
 _PATCH_MASKS = choices(PatchMask)
 
-_DRAW = [("seed", ctypes.c_uint64), ("first_sample", ctypes.c_uint32), ("step", ctypes.c_uint32)]
-_OUTPUTS = [("ids_keep", POINTER), ("ids_remove", POINTER), ("ids_restore", POINTER), ("mask", POINTER)]
-
-
-class RandomMaskArgs(ctypes.Structure):
-    """poslabel_random_mask_args."""
-
-    _fields_ = [
-        ("struct_size", ctypes.c_size_t),
-        ("tokens", ctypes.c_int64),
-        ("mask_ratio", ctypes.c_double),
-        ("noise", POINTER),
-        *_DRAW,
-        *_OUTPUTS,
-    ]
-
-
-class RegularMaskArgs(ctypes.Structure):
-    """poslabel_regular_mask_args."""
-
-    _fields_ = [("struct_size", ctypes.c_size_t), ("grid", Grid), *_DRAW, *_OUTPUTS]
-
-
-class BlockMaskArgs(ctypes.Structure):
-    """poslabel_block_mask_args."""
-
-    _fields_ = [("struct_size", ctypes.c_size_t), ("grid", Grid), ("mask_ratio", ctypes.c_double), *_DRAW, *_OUTPUTS]
-
-
-class DropposMasksArgs(ctypes.Structure):
-    """poslabel_droppos_masks_args."""
-
-    _fields_ = [
-        ("struct_size", ctypes.c_size_t),
-        ("grid", Grid),
-        ("patch_mask", ctypes.c_int32),
-        ("wrong_positions", ctypes.c_int32),
-        ("mask_ratio", ctypes.c_double),
-        ("pos_mask_ratio", ctypes.c_double),
-        ("patch_noise", POINTER),
-        ("pos_noise", POINTER),
-        ("shuffle_noise", POINTER),
-        *_DRAW,
-        *_OUTPUTS,
-        ("ids_keep_pos", POINTER),
-        ("ids_restore_pos", POINTER),
-        ("mask_pos", POINTER),
-        ("positions", POINTER),
-        ("places", POINTER),
-    ]
-
-
-_RANDOM = Operation("random_mask", RandomMaskArgs)
-_REGULAR = Operation("regular_mask", RegularMaskArgs)
-_BLOCK = Operation("block_mask", BlockMaskArgs)
-_DROPPOS = Operation("droppos_masks", DropposMasksArgs)
+_RANDOM = Operation("random_mask")
+_REGULAR = Operation("regular_mask")
+_BLOCK = Operation("block_mask")
+_DROPPOS = Operation("droppos_masks")
 
 _random_keep = bind("poslabel_random_mask_keep", ctypes.c_int64, ctypes.c_int64, ctypes.c_double)
 _regular_keep = bind("poslabel_regular_mask_keep", ctypes.c_int64, Grid)

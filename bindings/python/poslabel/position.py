@@ -3,52 +3,16 @@
 
 from __future__ import annotations
 
-import ctypes
-import enum
 from typing import Any, Optional, Tuple, Union
 
-from ._call import POINTER, Call, Grid, Operation, choices
+from ._call import Call, Operation, choices
+from ._declarations import LabelKind
 from .context import Context
 from .loss import REDUCTIONS, LossResult, loss_outputs
 
-
-class LabelKind(enum.IntEnum):
-    """poslabel_label_kind: where the label of a row comes from."""
-
-    ABSOLUTE = 0
-    RELATIVE = 1
-    EXPLICIT = 2
-
-
 LABEL_KINDS = choices(LabelKind)
 
-
-class PositionCrossEntropyArgs(ctypes.Structure):
-    """poslabel_position_cross_entropy_args."""
-
-    _fields_ = [
-        ("struct_size", ctypes.c_size_t),
-        ("grid", Grid),
-        ("labels", ctypes.c_int32),
-        ("reduction", ctypes.c_int32),
-        ("logits", POINTER),
-        ("positions", POINTER),
-        ("mask", POINTER),
-        ("weights", POINTER),
-        ("ignore_index", ctypes.c_int64),
-        ("label_smoothing", ctypes.c_double),
-        ("grad_scale", ctypes.c_double),
-        ("grad_loss", POINTER),
-        ("normalizer", POINTER),
-        ("loss", POINTER),
-        ("grad_logits", POINTER),
-        ("accuracy", POINTER),
-        ("weight_sum", POINTER),
-        ("flags", POINTER),
-    ]
-
-
-_OPERATION = Operation("position_cross_entropy", PositionCrossEntropyArgs)
+_OPERATION = Operation("position_cross_entropy")
 
 
 def position_cross_entropy(

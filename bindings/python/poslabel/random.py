@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-import enum
 from typing import Sequence, Tuple
 
+from ._declarations import Stream as Stream
 from ._library import bind, ctypes
 from .status import InvalidError
 
@@ -13,16 +13,6 @@ _Words = ctypes.c_uint32 * 4
 _philox = bind("poslabel_philox", None, ctypes.c_uint64, _Words, _Words)
 _random_below = bind("poslabel_random_below", ctypes.c_uint32, ctypes.c_uint32, ctypes.c_uint32)
 _random_unit = bind("poslabel_random_unit", ctypes.c_float, ctypes.c_uint32)
-
-
-class Stream(enum.IntEnum):
-    """poslabel_stream: which task a draw belongs to, counter[2]."""
-
-    PATCH_MASK = 1
-    POSITION_MASK = 2
-    SHUFFLE = 3
-    REGULAR_MASK = 4
-    BLOCK_MASK = 5
 
 
 def _unsigned(what: str, value: int, bits: int) -> int:

@@ -3,22 +3,10 @@
 
 from __future__ import annotations
 
-import enum
-
+from ._declarations import Status
 from ._library import bind, ctypes
 
 _status_name = bind("poslabel_status_name", ctypes.c_char_p, ctypes.c_int)
-
-
-class Status(enum.IntEnum):
-    """poslabel_status: the numbers never change."""
-
-    OK = 0
-    INVALID = 100
-    UNSUPPORTED = 200
-    MEMORY = 300
-    DEVICE = 400
-    INTERNAL = 500
 
 
 class Error(Exception):
@@ -59,7 +47,6 @@ class InternalError(Error, RuntimeError):
     """A defect of libposlabel; please report it."""
 
     status = Status.INTERNAL
-
 
 _ERRORS = {
     int(error.status): error for error in (InvalidError, UnsupportedError, OutOfMemoryError, DeviceError, InternalError)

@@ -14,28 +14,8 @@ from typing import Any, Callable, Dict, Optional, Tuple
 
 import numpy as np
 
-from .context import Device, DeviceType
+from ._declarations import DTYPES, Device, DeviceType, DType, Tensor
 from .status import InvalidError, UnsupportedError
-
-
-class DType(ctypes.Structure):
-    """poslabel_dtype."""
-
-    _fields_ = [("code", ctypes.c_uint8), ("bits", ctypes.c_uint8), ("lanes", ctypes.c_uint16)]
-
-
-class Tensor(ctypes.Structure):
-    """poslabel_tensor."""
-
-    _fields_ = [
-        ("data", ctypes.c_void_p),
-        ("device", Device),
-        ("ndim", ctypes.c_int32),
-        ("dtype", DType),
-        ("shape", ctypes.c_void_p),
-        ("strides", ctypes.c_void_p),
-        ("byte_offset", ctypes.c_uint64),
-    ]
 
 
 class _Versioned(ctypes.Structure):
@@ -50,19 +30,9 @@ class _Versioned(ctypes.Structure):
         ("tensor", Tensor),
     ]
 
-
 _READ_ONLY = 1
 _CODES = {"i": 0, "u": 1, "f": 2, "b": 6}
-_NAMES = {
-    (0, 32): "int32",
-    (0, 64): "int64",
-    (1, 8): "uint8",
-    (2, 16): "float16",
-    (2, 32): "float32",
-    (2, 64): "float64",
-    (4, 16): "bfloat16",
-    (6, 8): "bool",
-}
+_NAMES = {number: name for name, number in DTYPES.items()}
 
 # Frameworks whose arrays never change, whatever their capsules say.
 _IMMUTABLE = ("jax", "jaxlib", "tensorflow")

@@ -3,52 +3,14 @@
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any, NamedTuple, Optional
 
-from ._call import POINTER, Call, Operation
+from ._call import Call, Operation
 from .context import Context
 from .framework import framework_of
 
-
-class AssembleTokensArgs(ctypes.Structure):
-    """poslabel_assemble_tokens_args."""
-
-    _fields_ = [
-        ("struct_size", ctypes.c_size_t),
-        ("tokens", POINTER),
-        ("ids_keep", POINTER),
-        ("mask_pos", POINTER),
-        ("positions", POINTER),
-        ("places", POINTER),
-        ("prefix_tokens", POINTER),
-        ("pos_embed", POINTER),
-        ("mask_token", POINTER),
-        ("x", POINTER),
-    ]
-
-
-class AssembleTokensBackwardArgs(ctypes.Structure):
-    """poslabel_assemble_tokens_backward_args."""
-
-    _fields_ = [
-        ("struct_size", ctypes.c_size_t),
-        ("grad_x", POINTER),
-        ("tokens_per_image", ctypes.c_int64),
-        ("prefix_count", ctypes.c_int64),
-        ("ids_keep", POINTER),
-        ("mask_pos", POINTER),
-        ("positions", POINTER),
-        ("places", POINTER),
-        ("grad_tokens", POINTER),
-        ("grad_mask_token", POINTER),
-        ("grad_prefix_tokens", POINTER),
-        ("grad_pos_embed", POINTER),
-    ]
-
-
-_FORWARD = Operation("assemble_tokens", AssembleTokensArgs)
-_BACKWARD = Operation("assemble_tokens_backward", AssembleTokensBackwardArgs)
+_FORWARD = Operation("assemble_tokens")
+_BACKWARD = Operation("assemble_tokens_backward")
 
 
 class AssembleTokensGradients(NamedTuple):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the suites share: tolerances, random cases, and where the other files of the source tree are."""
 
+import json
 import os
 import pathlib
 import unittest
@@ -14,9 +15,15 @@ except ImportError:
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 GOLDEN = pathlib.Path(os.environ.get("POSLABEL_GOLDEN", ROOT / "tests" / "golden"))
+DECLARED = pathlib.Path(os.environ.get("POSLABEL_OPERATIONS", ROOT / "bindings" / "operations.json"))
 TOLERANCE = {"float64": 2e-6, "float32": 1e-5, "float16": 2e-3, "bfloat16": 1e-2}
 
 needs_torch = unittest.skipIf(torch is None, "PyTorch is not installed")
+
+
+def declared(what):
+    """A list of operations.json, by name."""
+    return {entry["name"]: entry for entry in json.loads(DECLARED.read_text())[what]}
 
 
 def golden(pattern):

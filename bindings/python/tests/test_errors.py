@@ -56,8 +56,8 @@ class Memory(TestCase):
 
         options = context.ContextOptions(struct_size=ctypes.sizeof(context.ContextOptions))
         options.device.type = poslabel.DeviceType.CPU
-        for index, function in ((1, allocate), (2, release)):
-            options.allocator[index] = ctypes.cast(function, ctypes.c_void_p).value
+        options.allocator.allocate = ctypes.cast(allocate, ctypes.c_void_p).value
+        options.allocator.release = ctypes.cast(release, ctypes.c_void_p).value
         handle = ctypes.c_void_p()
         ctx = poslabel.Context()
         ctx.close()

@@ -6,51 +6,43 @@ import inspect
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import unittest
 
 import poslabel
-from cases import ROOT, TestCase
-from poslabel import _call, _library, attention, context, droppos, labels, linear, loss, masks, position, tensor, tokens
+from cases import ROOT, TestCase, declared
+from poslabel import _call, _declarations, _library
 
 INCLUDE = pathlib.Path(os.environ.get("POSLABEL_INCLUDE", ROOT / "include"))
 COMPILER = os.environ.get("CC", "cc")
 
+# The classes of _declarations by the C name with which their docstrings begin.
+CLASSES = {
+    re.match(r"\w+", kind.__doc__).group(): kind
+    for kind in vars(_declarations).values()
+    if getattr(kind, "__module__", None) == _declarations.__name__
+}
+ENUMS = {CLASSES[name]: [value["name"] for value in enum["values"]] for name, enum in declared("enums").items()}
+STRUCTS = {name: CLASSES[name] for name in declared("structs")}
+STRUCTS.update({operation["args"]: CLASSES[operation["args"]] for operation in declared("operations").values()})
 OPERATIONS = {
     value.name: value
-    for module in (attention, droppos, labels, linear, loss, masks, position, tokens)
+    for name, module in sys.modules.items()
+    if name.startswith("poslabel.")
     for value in vars(module).values()
     if isinstance(value, _call.Operation)
 }
-STRUCTS = {
-    "poslabel_device": context.Device,
-    "poslabel_context_options": context.ContextOptions,
-    "poslabel_dtype": tensor.DType,
-    "poslabel_tensor": tensor.Tensor,
-    "poslabel_grid": _call.Grid,
-    **{f"poslabel_{name}_args": operation.args for name, operation in OPERATIONS.items()},
-}
-ENUMS = {
-    "POSLABEL_": poslabel.Status,
-    "POSLABEL_DEVICE_": poslabel.DeviceType,
-    "POSLABEL_ISA_": poslabel.Isa,
-    "POSLABEL_LOG_": poslabel.LogLevel,
-    "POSLABEL_NORMALIZATION_": poslabel.Normalization,
-    "POSLABEL_PATCH_MASK_": poslabel.PatchMask,
-    "POSLABEL_LABELS_": poslabel.LabelKind,
-    "POSLABEL_REDUCTION_": poslabel.Reduction,
-    "POSLABEL_LOSS_": poslabel.LossFlag,
-    "POSLABEL_STREAM_": poslabel.Stream,
-}
+# Fields that are no parameter of the Python function, and why.
+NO_PARAMETER = {("sigma_schedule", "sigma"): "it is what the function returns"}
 
 
 def enumerators():
-    for prefix, kind in ENUMS.items():
-        for member in kind:
-            error = "ERROR_" if kind is poslabel.Status and member else ""
-            yield prefix + error + member.name, member
+    """The C name and the Python member of each."""
+    return [pair for kind, names in ENUMS.items() for pair in zip(names, kind)]
 
 
 def program():
@@ -63,12 +55,12 @@ def program():
         lines.append('printf("}, ");')
     for name, _ in enumerators():
         lines.append(f'printf("\\"{name}\\": %d, ", (int){name});')
-    for name, operation in OPERATIONS.items():
-        lines.append(f"{{ poslabel_{name}_args a = POSLABEL_{name.upper()}_ARGS_INIT;")
+    for name, operation in declared("operations").items():
+        lines.append(f"{{ {operation['args']} a = {operation['init']};")
         lines.append(f'printf("\\"init {name}\\": {{\\"struct_size\\": %zu", a.struct_size);')
-        for field in operation.fields[1:]:
-            if dict(operation.args._fields_).get(field.name) is not _call.POINTER:
-                lines.append(f'printf(", \\"{field.name}\\": %.17g", (double)a.{field.name});')
+        for field in operation["fields"]:
+            if field["kind"] == "number":
+                lines.append(f'printf(", \\"{field["name"]}\\": %.17g", (double)a.{field["name"]});')
         lines.append('printf("}, "); }')
     body = "\n    ".join(lines)
     return f"""#include <poslabel.h>
@@ -95,7 +87,6 @@ class Layout(TestCase):
             cls.known = json.loads(subprocess.run([binary], check=True, stdout=subprocess.PIPE).stdout)
 
     def test_structs(self):
-        self.assertEqual(len(OPERATIONS), 15)
         for name, kind in STRUCTS.items():
             with self.subTest(name):
                 expected = dict(self.known[name])
@@ -117,28 +108,39 @@ class Layout(TestCase):
                     self.assertEqual(found, value, field.name)
 
     def test_enumerators(self):
+        for kind, names in ENUMS.items():
+            self.assertEqual(len(kind), len(names), kind)
         for name, member in enumerators():
             self.assertEqual(self.known[name], member, name)
+            self.assertTrue(name.endswith("_" + member.name), name)
 
     def test_defaults(self):
-        for name, operation in OPERATIONS.items():
+        for name, operation in declared("operations").items():
             parameters = inspect.signature(getattr(poslabel, name)).parameters
-            init = dict(self.known[f"init {name}"])
-            self.assertEqual(init.pop("struct_size"), operation.size)
-            for field, value in init.items():
-                parameter = parameters.get(field)
-                if parameter is None or parameter.default in (inspect.Parameter.empty, None):
+            init = self.known[f"init {name}"]
+            self.assertEqual(init["struct_size"], OPERATIONS[name].size)
+            for field in operation["fields"]:
+                if field["kind"] != "number":
                     continue
-                with self.subTest(f"{name}: {field}"):
+                with self.subTest(f"{name}: {field['name']}"):
+                    kind = CLASSES.get(field["enum"])
+                    value = init[field["name"]]
+                    self.assertEqual(dict(enumerators())[field["default"]] if kind else field["default"], value)
+                    parameter = parameters.get(field["name"])
+                    if parameter is None or parameter.default in (inspect.Parameter.empty, None):
+                        continue
                     default = parameter.default
-                    if isinstance(default, str):
-                        kinds = {
-                            "reduction": poslabel.Reduction,
-                            "normalization": poslabel.Normalization,
-                            "patch_mask": poslabel.PatchMask,
-                        }
-                        default = kinds[field][default.upper()]
-                    self.assertEqual(default, value)
+                    self.assertEqual(kind[default.upper()] if isinstance(default, str) else default, value)
+
+    def test_operations(self):
+        self.assertEqual(OPERATIONS.keys(), declared("operations").keys())
+        missing = set()
+        for name, operation in declared("operations").items():
+            parameters = inspect.signature(getattr(poslabel, name)).parameters
+            fields = [field["name"] for field in operation["fields"] if field["kind"] != "size"]
+            missing |= {(name, field) for field in fields if field not in parameters}
+            self.assertIn(name, poslabel.__all__)
+        self.assertEqual(missing, NO_PARAMETER.keys(), "fields without a parameter of the Python function")
 
     def test_version(self):
         self.assertEqual(_library.NEEDED, self.known["version"])
