@@ -6,7 +6,7 @@
 #ifndef PLB_ATTENTION_H
 #define PLB_ATTENTION_H
 
-#include "tensor.h"
+#include "read.h"
 
 #ifdef __cplusplus
 extern "C" {

@@ -14,29 +14,35 @@
 poslabel_status poslabel_droppos_loss(poslabel_context *context, const poslabel_droppos_loss_args *given)
 {
     poslabel_droppos_loss_args args = POSLABEL_DROPPOS_LOSS_ARGS_INIT;
-    plb_loss_job job = {0};
+    plb_loss_job job = {.confidence_filter = false};
     plb_call call;
-    poslabel_status status = plb_begin(&call, context, "droppos_loss", given, &args, sizeof args);
-    if (status != POSLABEL_OK || (status = plb_check_grid(&call, args.grid)) != POSLABEL_OK ||
-        (status = plb_check_sigma(&call, args.sigma, args.normalization)) != POSLABEL_OK)
-        return status;
-    if (args.confidence_filter != 0 && args.confidence_filter != 1)
-        return plb_fail(&call, POSLABEL_ERROR_INVALID, "confidence_filter = %d, must be 0 or 1",
-                        (int)args.confidence_filter);
-    const plb_loss_tensors tensors = PLB_LOSS_TENSORS(args);
-    if ((status = plb_read_loss(&call, &tensors, args.reduction, args.grad_scale, &job)) != POSLABEL_OK ||
-        (status = plb_required(&call, "positions", args.positions)) != POSLABEL_OK)
-        return status;
+    PLB_TRY(plb_begin(&call, context, "droppos_loss", given, &args, sizeof args));
+    PLB_TRY(plb_check_grid(&call, args.grid));
+    PLB_TRY(plb_check_sigma(&call, args.sigma, args.normalization));
+    PLB_TRY(plb_check_flag(&call, "confidence_filter", args.confidence_filter));
+    PLB_TRY(plb_check_reduction(&call, args.reduction, args.grad_scale, &job.reduction));
+
+    enum { C = 1 };
+    plb_reader reader = plb_reader_of(&call);
+    const plb_argument arguments[] = {
+        {"logits", args.logits, &job.logits, PLB_LOGITS, PLB_IN | PLB_REQUIRED, {PLB_DOTS, C}},
+        {"grad_logits", args.grad_logits, &job.grad_logits, PLB_LIKE_FIRST, PLB_OUT | PLB_MAY_BE_FIRST, {PLB_DOTS, C}},
+        {"positions", args.positions, &job.targets.ids, PLB_IDS, PLB_IN | PLB_REQUIRED, {PLB_DOTS}},
+        PLB_REDUCTION_ARGUMENTS(args, args.logits, job.reduction),
+    };
+    PLB_TRY(plb_read(&reader, arguments, PLB_COUNT(arguments)));
+    PLB_TRY(plb_settle_loss(&call, reader.size[C], &job));
     const int64_t n = (int64_t)args.grid.height * args.grid.width;
-    if (job.classes != n)
+    if (reader.size[C] != n)
         return plb_fail(&call, POSLABEL_ERROR_INVALID, "logits have %lld classes, must have %lld on a %d x %d grid",
-                        (long long)job.classes, (long long)n, (int)args.grid.height, (int)args.grid.width);
+                        (long long)reader.size[C], (long long)n, (int)args.grid.height, (int)args.grid.width);
 
     /* sigma 0 is one-hot; so is any sigma so small that its neighbours' share rounds to nothing */
-    job.target = args.sigma > 0 && exp(-1 / (args.sigma * args.sigma)) > 0 ? PLB_TARGET_GAUSSIAN : PLB_TARGET_EXPLICIT;
-    job.grid = args.grid;
-    job.sigma = args.sigma;
-    job.normalization = args.normalization;
+    const bool is_gaussian = args.sigma > 0 && exp(-1 / (args.sigma * args.sigma)) > 0;
+    job.targets.kind = is_gaussian ? PLB_TARGET_GAUSSIAN : PLB_TARGET_EXPLICIT;
+    job.targets.grid = args.grid;
+    job.targets.sigma = args.sigma;
+    job.targets.normalization = args.normalization;
     job.confidence_filter = args.confidence_filter;
     return PLB_RUN(&call, row_loss, &job);
 }
@@ -45,9 +51,7 @@ poslabel_status poslabel_sigma_schedule(poslabel_context *context, const poslabe
 {
     poslabel_sigma_schedule_args args = POSLABEL_SIGMA_SCHEDULE_ARGS_INIT;
     plb_call call;
-    poslabel_status status = plb_begin(&call, context, "sigma_schedule", given, &args, sizeof args);
-    if (status != POSLABEL_OK)
-        return status;
+    PLB_TRY(plb_begin(&call, context, "sigma_schedule", given, &args, sizeof args));
     if (!args.sigma)
         return plb_fail(&call, POSLABEL_ERROR_INVALID, "sigma is NULL, must be given");
     if (!(args.sigma_0 >= 0) || isinf(args.sigma_0))

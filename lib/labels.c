@@ -13,64 +13,60 @@
 poslabel_status poslabel_absolute_labels(poslabel_context *context, const poslabel_absolute_labels_args *given)
 {
     poslabel_absolute_labels_args args = POSLABEL_ABSOLUTE_LABELS_ARGS_INIT;
-    plb_labels_job job;
     plb_call call;
-    poslabel_status status = plb_begin(&call, context, "absolute_labels", given, &args, sizeof args);
-    if (status != POSLABEL_OK || (status = plb_check_grid(&call, args.grid)) != POSLABEL_OK ||
-        (status = plb_required(&call, "labels", args.labels)) != POSLABEL_OK)
-        return status;
+    PLB_TRY(plb_begin(&call, context, "absolute_labels", given, &args, sizeof args));
+    PLB_TRY(plb_check_grid(&call, args.grid));
 
-    plb_shape shape = {1, {args.grid.height * args.grid.width}};
-    job.grid = args.grid;
-    status = plb_view(&call, "labels", args.labels, PLB_IDS, &shape, PLB_LEADING, 1, PLB_OUTPUT, &job.labels);
-    return status == POSLABEL_OK ? PLB_RUN(&call, absolute_labels, &job) : status;
+    enum { N = 1 };
+    plb_labels_job job = {.grid = args.grid};
+    plb_reader reader = plb_reader_of(&call);
+    reader.size[N] = (int64_t)args.grid.height * args.grid.width;
+    const plb_argument labels = {"labels", args.labels, &job.labels, PLB_IDS, PLB_OUT | PLB_REQUIRED, {PLB_DOTS, N}};
+    PLB_TRY(plb_read(&reader, &labels, 1));
+    return PLB_RUN(&call, absolute_labels, &job);
 }
 
 poslabel_status poslabel_relative_labels(poslabel_context *context, const poslabel_relative_labels_args *given)
 {
     poslabel_relative_labels_args args = POSLABEL_RELATIVE_LABELS_ARGS_INIT;
-    plb_labels_job job;
     plb_call call;
-    poslabel_status status = plb_begin(&call, context, "relative_labels", given, &args, sizeof args);
-    if (status != POSLABEL_OK || (status = plb_check_relative_grid(&call, args.grid)) != POSLABEL_OK ||
-        (status = plb_required(&call, "labels", args.labels)) != POSLABEL_OK)
-        return status;
+    PLB_TRY(plb_begin(&call, context, "relative_labels", given, &args, sizeof args));
+    PLB_TRY(plb_check_relative_grid(&call, args.grid));
 
-    const int64_t n = args.grid.height * args.grid.width;
-    plb_shape shape = {2, {n, n}};
-    job.grid = args.grid;
-    status = plb_view(&call, "labels", args.labels, PLB_IDS, &shape, PLB_LEADING, 1, PLB_OUTPUT, &job.labels);
-    return status == POSLABEL_OK ? PLB_RUN(&call, relative_labels, &job) : status;
+    enum { N = 1 };
+    plb_labels_job job = {.grid = args.grid};
+    plb_reader reader = plb_reader_of(&call);
+    reader.size[N] = (int64_t)args.grid.height * args.grid.width;
+    const plb_argument labels = {"labels", args.labels, &job.labels, PLB_IDS, PLB_OUT | PLB_REQUIRED, {PLB_DOTS, N, N}};
+    PLB_TRY(plb_read(&reader, &labels, 1));
+    return PLB_RUN(&call, relative_labels, &job);
 }
 
 poslabel_status poslabel_smoothing_map(poslabel_context *context, const poslabel_smoothing_map_args *given)
 {
     poslabel_smoothing_map_args args = POSLABEL_SMOOTHING_MAP_ARGS_INIT;
-    plb_smoothing_map_job job;
     plb_call call;
-    poslabel_status status = plb_begin(&call, context, "smoothing_map", given, &args, sizeof args);
-    if (status != POSLABEL_OK || (status = plb_check_grid(&call, args.grid)) != POSLABEL_OK ||
-        (status = plb_check_sigma(&call, args.sigma, args.normalization)) != POSLABEL_OK ||
-        (status = plb_required(&call, "map", args.map)) != POSLABEL_OK)
-        return status;
+    PLB_TRY(plb_begin(&call, context, "smoothing_map", given, &args, sizeof args));
+    PLB_TRY(plb_check_grid(&call, args.grid));
+    PLB_TRY(plb_check_sigma(&call, args.sigma, args.normalization));
 
-    const int64_t n = args.grid.height * args.grid.width;
-    plb_shape shape = {2, {n, n}};
-    job.grid = args.grid;
-    job.sigma = args.sigma;
-    job.normalization = args.normalization;
-    status = plb_view(&call, "map", args.map, PLB_LOGITS, &shape, PLB_EXACT, 1, PLB_OUTPUT, &job.map);
-    return status == POSLABEL_OK ? PLB_RUN(&call, smoothing_map, &job) : status;
+    enum { N = 1 };
+    plb_smoothing_map_job job = {.grid = args.grid, .sigma = args.sigma, .normalization = args.normalization};
+    plb_reader reader = plb_reader_of(&call);
+    reader.size[N] = (int64_t)args.grid.height * args.grid.width;
+    const plb_argument map = {"map", args.map, &job.map, PLB_LOGITS, PLB_OUT | PLB_REQUIRED, {N, N}};
+    PLB_TRY(plb_read(&reader, &map, 1));
+    return PLB_RUN(&call, smoothing_map, &job);
 }
 
 poslabel_status plb_check_relative_grid(const plb_call *call, poslabel_grid grid)
 {
-    poslabel_status status = plb_check_grid(call, grid);
-    if (status == POSLABEL_OK && (2 * (int64_t)grid.height - 1) * (2 * (int64_t)grid.width - 1) > INT32_MAX)
-        status = plb_fail(call, POSLABEL_ERROR_INVALID,
-                          "grid is %d x %d, its (2 h - 1) (2 w - 1) relative labels must be fewer than 2^31",
-                          (int)grid.height, (int)grid.width);
-    return status;
+    PLB_TRY(plb_check_grid(call, grid));
+    if ((2 * (int64_t)grid.height - 1) * (2 * (int64_t)grid.width - 1) > INT32_MAX)
+        return plb_fail(call, POSLABEL_ERROR_INVALID,
+                        "grid is %d x %d, its (2 h - 1) (2 w - 1) relative labels must be fewer than 2^31",
+                        (int)grid.height, (int)grid.width);
+    return POSLABEL_OK;
 }
 
 poslabel_status plb_check_sigma(const plb_call *call, double sigma, int normalization)

@@ -6,7 +6,7 @@
 #ifndef PLB_LABELS_H
 #define PLB_LABELS_H
 
-#include "tensor.h"
+#include "read.h"
 
 #ifdef __cplusplus
 extern "C" {

@@ -13,9 +13,10 @@ extern "C" {
 #endif
 
 typedef struct plb_linear_job {
-    plb_loss_job loss;        /* all but logits and grad_logits */
+    plb_targets targets;
+    plb_reduction reduction;
     int64_t channels;         /* D */
-    plb_rows features;        /* loss.rows rows of D */
+    plb_rows features;        /* reduction.rows rows of D */
     plb_rows weight;          /* C rows of D, dtype of the features */
     plb_rows bias;            /* one row of C */
     plb_rows grad_features;   /* dtype of the features */

@@ -6,7 +6,7 @@
 #ifndef PLB_LOSS_H
 #define PLB_LOSS_H
 
-#include "tensor.h"
+#include "read.h"
 
 #include <poslabel/loss.h>
 
@@ -14,7 +14,22 @@
 extern "C" {
 #endif
 
-/* One engine, several kinds of target. */
+/*
+ * How the losses of rows become one loss, and how much of its gradient each row gets: what all losses of rows share.
+ * The fields have the names of the arguments.
+ */
+typedef struct plb_reduction {
+    int64_t rows;
+    int kind;                             /* a poslabel_reduction                  */
+    double grad_scale;
+    plb_rows mask, weights;               /* one a row                             */
+    plb_rows grad_loss;                   /* a scalar, or one a row                */
+    plb_rows normalizer;                  /* a scalar                              */
+    plb_rows loss;                        /* a scalar; one a row without reduction */
+    plb_rows accuracy, weight_sum, flags; /* scalars                               */
+} plb_reduction;
+
+/* Which classes cross-entropy holds rows against: several kinds of target for one engine. */
 typedef enum plb_target {
     PLB_TARGET_ABSOLUTE, /* label = r mod N                                              */
     PLB_TARGET_RELATIVE, /* label of pair r mod N^2                                      */
@@ -22,26 +37,24 @@ typedef enum plb_target {
     PLB_TARGET_GAUSSIAN  /* a Gaussian around ids[r], for sigma > 0                      */
 } plb_target;
 
-typedef struct plb_loss_job {
-    plb_target target;
+typedef struct plb_targets {
+    plb_target kind;
+    int64_t classes;
     poslabel_grid grid;
-    int64_t rows, classes;
-    plb_shape row_shape;      /* the leading shape of the logits, for messages */
-    plb_rows logits, grad_logits;
-    bool in_place;            /* grad_logits are the logits */
-    plb_rows ids;             /* one a row */
+    plb_rows ids; /* one a row */
     bool has_ignore_index;
     int64_t ignore_index;
-    plb_rows mask, weights;   /* one a row */
     double label_smoothing;
     double sigma;
     int normalization;
+} plb_targets;
+
+typedef struct plb_loss_job {
+    plb_targets targets;
+    plb_reduction reduction;
+    plb_rows logits, grad_logits;
+    bool in_place; /* grad_logits are the logits */
     bool confidence_filter;
-    int reduction;            /* a poslabel_reduction */
-    double grad_scale;
-    plb_rows grad_loss;       /* a scalar, or one a row */
-    plb_rows normalizer;      /* scalars from here on, but loss with reduction none */
-    plb_rows loss, accuracy, weight_sum, flags;
 } plb_loss_job;
 
 typedef struct plb_scale_job {
@@ -49,28 +62,31 @@ typedef struct plb_scale_job {
     plb_rows scale; /* a scalar, or one a row */
 } plb_scale_job;
 
-/* The tensors that every loss takes; the fields have the names of the arguments. */
-typedef struct plb_loss_tensors {
-    const poslabel_tensor *logits, *positions, *mask, *weights;
-    const poslabel_tensor *grad_loss, *normalizer;
-    const poslabel_tensor *loss, *grad_logits, *accuracy, *weight_sum, *flags;
-} plb_loss_tensors;
+/* Checks what the arguments of a reduction say that is no tensor, and fills it in. */
+poslabel_status plb_check_reduction(const plb_call *call, int reduction, double grad_scale, plb_reduction *job);
 
-#define PLB_LOSS_TENSORS(args)                                                                                         \
+/* Whether `tensor`, a scalar or one value a row, has one a row.  The rows are those of `rows`, which have `row_rank`. */
+bool plb_is_per_row(const poslabel_tensor *tensor, const poslabel_tensor *rows, int row_rank);
+
+/* The entries of a reduction in a table of arguments, after the argument `first` that has the rows: [..., C]. */
+#define PLB_REDUCTION_ARGUMENTS(args, first, job)                                                                      \
+    {"mask", (args).mask, &(job).mask, PLB_MASKS, PLB_IN, {PLB_DOTS}},                                                 \
+        {"weights", (args).weights, &(job).weights, PLB_LOGITS, PLB_IN, {PLB_DOTS}},                                   \
+        {"grad_loss", (args).grad_loss, &(job).grad_loss, PLB_SCALARS, PLB_IN,                                         \
+         {PLB_NO_REDUCTION(job) && plb_is_per_row((args).grad_loss, first, 1) ? PLB_DOTS : 0}},                        \
+        {"normalizer", (args).normalizer, &(job).normalizer, PLB_SCALARS, PLB_IN, {0}},                                \
+        {"loss", (args).loss, &(job).loss, PLB_SCALARS, PLB_OUT, {PLB_NO_REDUCTION(job) ? PLB_DOTS : 0}},              \
+        {"accuracy", (args).accuracy, &(job).accuracy, PLB_SCALARS, PLB_OUT, {0}},                                     \
+        {"weight_sum", (args).weight_sum, &(job).weight_sum, PLB_SCALARS, PLB_OUT, {0}},                               \
     {                                                                                                                  \
-        (args).logits, (args).positions, (args).mask, (args).weights, (args).grad_loss, (args).normalizer,             \
-            (args).loss, (args).grad_logits, (args).accuracy, (args).weight_sum, (args).flags                          \
+        "flags", (args).flags, &(job).flags, PLB_FLAGS, PLB_OUT, {0}                                                   \
     }
+#define PLB_NO_REDUCTION(job) ((job).kind == POSLABEL_REDUCTION_NONE)
 
-/* Checks them and fills in all of the job but the target; `job` must be zero. */
-poslabel_status plb_read_loss(const plb_call *call, const plb_loss_tensors *given, int reduction, double grad_scale,
-                              plb_loss_job *job);
+/* A loss on logits that has been read: checks the number of classes, C, and settles what follows from the tensors. */
+poslabel_status plb_settle_loss(const plb_call *call, int64_t classes, plb_loss_job *job);
 
-/* The part of it that knows no logits: for a loss on `rows` whose logits the caller does not have. */
-poslabel_status plb_read_loss_rows(const plb_call *call, const plb_loss_tensors *given, const plb_shape *rows,
-                                   int reduction, double grad_scale, plb_loss_job *job);
-
-/* What says which class a row should have been given; the fields have the names of the arguments. */
+/* The arguments that say which class a row should have been given; the fields have their names. */
 typedef struct plb_position_labels {
     poslabel_grid grid;
     int32_t labels;
@@ -85,11 +101,11 @@ typedef struct plb_position_labels {
     }
 
 /*
- * Checks it against the rows and classes of the job and fills in the target.  Messages about their numbers begin with
- * `rows_of` and `classes_of`: "logits have".
+ * Checks them against the number of rows and targets->classes, and fills in the targets.  Messages about these numbers
+ * begin with `rows_of` and `classes_of`: "logits have".
  */
-poslabel_status plb_read_position_labels(const plb_call *call, const plb_position_labels *given, const char *rows_of,
-                                         const char *classes_of, plb_loss_job *job);
+poslabel_status plb_check_position_labels(const plb_call *call, const plb_position_labels *given, int64_t rows,
+                                          const char *rows_of, const char *classes_of, plb_targets *targets);
 
 #ifdef __cplusplus
 }

@@ -55,9 +55,7 @@ static poslabel_status check_ratio(const plb_call *call, const char *name, doubl
 /* Sets the square of the job, and how many patches it keeps. */
 static poslabel_status set_block(const plb_call *call, poslabel_grid grid, double mask_ratio, plb_masks_job *job)
 {
-    poslabel_status status = check_ratio(call, "mask_ratio", mask_ratio);
-    if (status != POSLABEL_OK)
-        return status;
+    PLB_TRY(check_ratio(call, "mask_ratio", mask_ratio));
     job->block_side = block_side(grid, mask_ratio);
     job->keep = poslabel_block_mask_keep(grid, mask_ratio);
     if (job->keep < 0)
@@ -67,82 +65,63 @@ static poslabel_status set_block(const plb_call *call, poslabel_grid grid, doubl
     return POSLABEL_OK;
 }
 
-/* One tensor of a call, the view of it and the length that its rows must have. */
-typedef struct mask_tensor {
-    const char *name;
-    const poslabel_tensor *tensor;
-    plb_rows *rows;
-    int64_t length;
-    unsigned dtypes;
-    plb_access access;
-} mask_tensor;
-
-enum { MAX_TENSORS = 12 };
+/* B, and the numbers of tokens, of those that stay and go, and of visible tokens that keep their position. */
+enum { B = 1, N, K, REMOVED, KEPT_POSITIONS };
 
 /* Reads the tensors, which settles the number of images, and leaves the job to the backend. */
-static poslabel_status run(const plb_call *call, plb_masks_job *job, const mask_tensor *tensors, int count)
+static poslabel_status run(const plb_call *call, plb_masks_job *job, const plb_argument *arguments, int count)
 {
-    poslabel_status status = POSLABEL_OK;
-    const plb_rows *filled[MAX_TENSORS];
-    int outputs = 0, fill = 0;
-    int64_t images = PLB_UNKNOWN;
-    for (int i = 0; i < count; i++)
-        outputs += tensors[i].tensor && tensors[i].access == PLB_OUTPUT;
-    if (!outputs)
+    if (!plb_has_output(arguments, count))
         return plb_fail(call, POSLABEL_ERROR_INVALID, "no output is given, at least one of %s to %s must be",
-                        "ids_keep", tensors[count - 1].name);
-    for (int i = 0; i < count; i++) {
-        const mask_tensor *const t = &tensors[i];
-        plb_shape shape = {2, {images, t->length}};
-        if ((status = plb_view(call, t->name, t->tensor, t->dtypes, &shape, PLB_EXACT, 1, t->access, t->rows)) !=
-            POSLABEL_OK)
-            return status;
-        if (!t->tensor)
-            continue;
-        images = shape.dim[0];
-        filled[fill++] = t->rows;
-    }
-    if ((status = plb_no_overlap(call, filled, fill)) != POSLABEL_OK)
-        return status;
-    if (images > ((int64_t)1 << 32) - job->first_sample)
+                        "ids_keep", arguments[count - 1].name);
+    plb_reader reader = plb_reader_of(call);
+    reader.size[N] = job->tokens;
+    reader.size[K] = job->keep;
+    reader.size[REMOVED] = job->tokens - job->keep;
+    reader.size[KEPT_POSITIONS] = job->keep_pos;
+    PLB_TRY(plb_read(&reader, arguments, count));
+    job->images = reader.size[B];
+    if (job->images > ((int64_t)1 << 32) - job->first_sample)
         return plb_fail(call, POSLABEL_ERROR_INVALID, "first_sample = %lu and %lld images, must end at 2^32 or before",
-                        (unsigned long)job->first_sample, (long long)images);
-    job->images = images;
+                        (unsigned long)job->first_sample, (long long)job->images);
     return PLB_RUN(call, masks, job);
 }
 
-/* The entries of the outputs that all masks have. */
-#define PATCH_OUTPUTS(args, job)                                                                                       \
-    {"ids_keep", (args).ids_keep, &(job).ids_keep, (job).keep, PLB_IDS, PLB_OUTPUT},                                   \
-        {"ids_remove", (args).ids_remove, &(job).ids_remove, (job).tokens - (job).keep, PLB_IDS, PLB_OUTPUT},          \
-        {"ids_restore", (args).ids_restore, &(job).ids_restore, (job).tokens, PLB_IDS, PLB_OUTPUT},                    \
-        {"mask", (args).mask, &(job).mask, (job).tokens, PLB_MASKS, PLB_OUTPUT}
+/* Where random numbers come from, in all masks alike. */
+#define SET_STREAM(args, job)                                                                                          \
+    do {                                                                                                               \
+        (job).seed = (args).seed;                                                                                      \
+        (job).first_sample = (args).first_sample;                                                                      \
+        (job).step = (args).step;                                                                                      \
+    } while (0)
 
-#define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
+/* The outputs that all masks have. */
+#define PATCH_OUTPUTS(args, job)                                                                                       \
+    {"ids_keep", (args).ids_keep, &(job).ids_keep, PLB_IDS, PLB_OUT, {B, K}},                                          \
+        {"ids_remove", (args).ids_remove, &(job).ids_remove, PLB_IDS, PLB_OUT, {B, REMOVED}},                          \
+        {"ids_restore", (args).ids_restore, &(job).ids_restore, PLB_IDS, PLB_OUT, {B, N}},                             \
+    {                                                                                                                  \
+        "mask", (args).mask, &(job).mask, PLB_MASKS, PLB_OUT, {B, N}                                                   \
+    }
 
 poslabel_status poslabel_random_mask(poslabel_context *context, const poslabel_random_mask_args *given)
 {
     poslabel_random_mask_args args = POSLABEL_RANDOM_MASK_ARGS_INIT;
     plb_masks_job job = {.patch_mask = POSLABEL_PATCH_MASK_RANDOM};
     plb_call call;
-    poslabel_status status = plb_begin(&call, context, "random_mask", given, &args, sizeof args);
-    if (status != POSLABEL_OK)
-        return status;
+    PLB_TRY(plb_begin(&call, context, "random_mask", given, &args, sizeof args));
     if (args.tokens < 1 || args.tokens > INT32_MAX)
         return plb_fail(&call, POSLABEL_ERROR_INVALID, "tokens = %lld, must be >= 1 and below 2^31",
                         (long long)args.tokens);
-    if ((status = check_ratio(&call, "mask_ratio", args.mask_ratio)) != POSLABEL_OK)
-        return status;
+    PLB_TRY(check_ratio(&call, "mask_ratio", args.mask_ratio));
     job.tokens = args.tokens;
     job.keep = poslabel_random_mask_keep(args.tokens, args.mask_ratio);
-    job.seed = args.seed;
-    job.first_sample = args.first_sample;
-    job.step = args.step;
-    const mask_tensor tensors[] = {
-        {"noise", args.noise, &job.patch_noise, job.tokens, PLB_LOGITS, PLB_INPUT},
+    SET_STREAM(args, job);
+    const plb_argument arguments[] = {
+        {"noise", args.noise, &job.patch_noise, PLB_LOGITS, PLB_IN, {B, N}},
         PATCH_OUTPUTS(args, job),
     };
-    return run(&call, &job, tensors, COUNT(tensors));
+    return run(&call, &job, arguments, PLB_COUNT(arguments));
 }
 
 poslabel_status poslabel_regular_mask(poslabel_context *context, const poslabel_regular_mask_args *given)
@@ -150,17 +129,14 @@ poslabel_status poslabel_regular_mask(poslabel_context *context, const poslabel_
     poslabel_regular_mask_args args = POSLABEL_REGULAR_MASK_ARGS_INIT;
     plb_masks_job job = {.patch_mask = POSLABEL_PATCH_MASK_REGULAR};
     plb_call call;
-    poslabel_status status = plb_begin(&call, context, "regular_mask", given, &args, sizeof args);
-    if (status != POSLABEL_OK || (status = plb_check_grid(&call, args.grid)) != POSLABEL_OK)
-        return status;
+    PLB_TRY(plb_begin(&call, context, "regular_mask", given, &args, sizeof args));
+    PLB_TRY(plb_check_grid(&call, args.grid));
     job.grid = args.grid;
     job.tokens = (int64_t)args.grid.height * args.grid.width;
     job.keep = poslabel_regular_mask_keep(args.grid);
-    job.seed = args.seed;
-    job.first_sample = args.first_sample;
-    job.step = args.step;
-    const mask_tensor tensors[] = {PATCH_OUTPUTS(args, job)};
-    return run(&call, &job, tensors, COUNT(tensors));
+    SET_STREAM(args, job);
+    const plb_argument arguments[] = {PATCH_OUTPUTS(args, job)};
+    return run(&call, &job, arguments, PLB_COUNT(arguments));
 }
 
 poslabel_status poslabel_block_mask(poslabel_context *context, const poslabel_block_mask_args *given)
@@ -168,28 +144,23 @@ poslabel_status poslabel_block_mask(poslabel_context *context, const poslabel_bl
     poslabel_block_mask_args args = POSLABEL_BLOCK_MASK_ARGS_INIT;
     plb_masks_job job = {.patch_mask = POSLABEL_PATCH_MASK_BLOCK};
     plb_call call;
-    poslabel_status status = plb_begin(&call, context, "block_mask", given, &args, sizeof args);
-    if (status != POSLABEL_OK || (status = plb_check_grid(&call, args.grid)) != POSLABEL_OK ||
-        (status = set_block(&call, args.grid, args.mask_ratio, &job)) != POSLABEL_OK)
-        return status;
+    PLB_TRY(plb_begin(&call, context, "block_mask", given, &args, sizeof args));
+    PLB_TRY(plb_check_grid(&call, args.grid));
+    PLB_TRY(set_block(&call, args.grid, args.mask_ratio, &job));
     job.grid = args.grid;
     job.tokens = (int64_t)args.grid.height * args.grid.width;
-    job.seed = args.seed;
-    job.first_sample = args.first_sample;
-    job.step = args.step;
-    const mask_tensor tensors[] = {PATCH_OUTPUTS(args, job)};
-    return run(&call, &job, tensors, COUNT(tensors));
+    SET_STREAM(args, job);
+    const plb_argument arguments[] = {PATCH_OUTPUTS(args, job)};
+    return run(&call, &job, arguments, PLB_COUNT(arguments));
 }
 
-/* What the patch mask keeps, and the checks of what it uses. */
+/* How many patches the patch mask keeps, and the checks of the arguments that it uses. */
 static poslabel_status set_patch_mask(const plb_call *call, const poslabel_droppos_masks_args *args, plb_masks_job *job)
 {
-    poslabel_status status;
     switch (args->patch_mask) {
     case POSLABEL_PATCH_MASK_RANDOM:
-        status = check_ratio(call, "mask_ratio", args->mask_ratio);
         job->keep = poslabel_random_mask_keep(job->tokens, args->mask_ratio);
-        return status;
+        return check_ratio(call, "mask_ratio", args->mask_ratio);
     case POSLABEL_PATCH_MASK_REGULAR:
         job->keep = poslabel_regular_mask_keep(args->grid);
         return POSLABEL_OK;
@@ -204,36 +175,30 @@ static poslabel_status set_patch_mask(const plb_call *call, const poslabel_dropp
 poslabel_status poslabel_droppos_masks(poslabel_context *context, const poslabel_droppos_masks_args *given)
 {
     poslabel_droppos_masks_args args = POSLABEL_DROPPOS_MASKS_ARGS_INIT;
-    plb_masks_job job = {0};
+    plb_masks_job job = {.images = 0};
     plb_call call;
-    poslabel_status status = plb_begin(&call, context, "droppos_masks", given, &args, sizeof args);
-    if (status != POSLABEL_OK || (status = plb_check_grid(&call, args.grid)) != POSLABEL_OK)
-        return status;
+    PLB_TRY(plb_begin(&call, context, "droppos_masks", given, &args, sizeof args));
+    PLB_TRY(plb_check_grid(&call, args.grid));
     job.patch_mask = args.patch_mask;
     job.grid = args.grid;
     job.tokens = (int64_t)args.grid.height * args.grid.width;
-    if ((status = set_patch_mask(&call, &args, &job)) != POSLABEL_OK ||
-        (status = check_ratio(&call, "pos_mask_ratio", args.pos_mask_ratio)) != POSLABEL_OK)
-        return status;
-    if (args.wrong_positions != 0 && args.wrong_positions != 1)
-        return plb_fail(&call, POSLABEL_ERROR_INVALID, "wrong_positions = %d, must be 0 or 1",
-                        (int)args.wrong_positions);
+    PLB_TRY(set_patch_mask(&call, &args, &job));
+    PLB_TRY(check_ratio(&call, "pos_mask_ratio", args.pos_mask_ratio));
+    PLB_TRY(plb_check_flag(&call, "wrong_positions", args.wrong_positions));
     job.keep_pos = poslabel_random_mask_keep(job.keep, args.pos_mask_ratio);
     job.wrong_positions = args.wrong_positions;
-    job.seed = args.seed;
-    job.first_sample = args.first_sample;
-    job.step = args.step;
+    SET_STREAM(args, job);
     const poslabel_tensor *const patch_noise = job.patch_mask == POSLABEL_PATCH_MASK_RANDOM ? args.patch_noise : NULL;
-    const mask_tensor tensors[] = {
-        {"patch_noise", patch_noise, &job.patch_noise, job.tokens, PLB_LOGITS, PLB_INPUT},
-        {"pos_noise", args.pos_noise, &job.pos_noise, job.keep, PLB_LOGITS, PLB_INPUT},
-        {"shuffle_noise", args.shuffle_noise, &job.shuffle_noise, job.keep, PLB_LOGITS, PLB_INPUT},
+    const plb_argument arguments[] = {
+        {"patch_noise", patch_noise, &job.patch_noise, PLB_LOGITS, PLB_IN, {B, N}},
+        {"pos_noise", args.pos_noise, &job.pos_noise, PLB_LOGITS, PLB_IN, {B, K}},
+        {"shuffle_noise", args.shuffle_noise, &job.shuffle_noise, PLB_LOGITS, PLB_IN, {B, K}},
         PATCH_OUTPUTS(args, job),
-        {"ids_keep_pos", args.ids_keep_pos, &job.ids_keep_pos, job.keep_pos, PLB_IDS, PLB_OUTPUT},
-        {"ids_restore_pos", args.ids_restore_pos, &job.ids_restore_pos, job.keep, PLB_IDS, PLB_OUTPUT},
-        {"mask_pos", args.mask_pos, &job.mask_pos, job.keep, PLB_MASKS, PLB_OUTPUT},
-        {"positions", args.positions, &job.positions, job.keep, PLB_IDS, PLB_OUTPUT},
-        {"places", args.places, &job.places, job.keep, PLB_IDS, PLB_OUTPUT},
+        {"ids_keep_pos", args.ids_keep_pos, &job.ids_keep_pos, PLB_IDS, PLB_OUT, {B, KEPT_POSITIONS}},
+        {"ids_restore_pos", args.ids_restore_pos, &job.ids_restore_pos, PLB_IDS, PLB_OUT, {B, K}},
+        {"mask_pos", args.mask_pos, &job.mask_pos, PLB_MASKS, PLB_OUT, {B, K}},
+        {"positions", args.positions, &job.positions, PLB_IDS, PLB_OUT, {B, K}},
+        {"places", args.places, &job.places, PLB_IDS, PLB_OUT, {B, K}},
     };
-    return run(&call, &job, tensors, COUNT(tensors));
+    return run(&call, &job, arguments, PLB_COUNT(arguments));
 }

@@ -6,7 +6,7 @@
 #ifndef PLB_MASKS_H
 #define PLB_MASKS_H
 
-#include "tensor.h"
+#include "read.h"
 
 #ifdef __cplusplus
 extern "C" {

@@ -12,69 +12,71 @@
 
 /* The implied kinds: there must be the classes and a whole number of images' rows. */
 static poslabel_status check_implied(const plb_call *call, const plb_position_labels *given, const char *rows_of,
-                                     const char *classes_of, const plb_loss_job *job)
+                                     const char *classes_of, int64_t rows, int64_t classes)
 {
     const bool relative = given->labels == POSLABEL_LABELS_RELATIVE;
-    poslabel_status status = relative ? plb_check_relative_grid(call, given->grid) : plb_check_grid(call, given->grid);
-    if (status != POSLABEL_OK)
-        return status;
+    PLB_TRY(relative ? plb_check_relative_grid(call, given->grid) : plb_check_grid(call, given->grid));
     if (given->positions)
         return plb_fail(call, POSLABEL_ERROR_INVALID, "positions are given, but labels are not explicit");
     const int64_t h = given->grid.height, w = given->grid.width, n = h * w;
-    const int64_t classes = relative ? (2 * h - 1) * (2 * w - 1) : n;
-    if (job->classes != classes)
+    const int64_t labels = relative ? (2 * h - 1) * (2 * w - 1) : n;
+    if (classes != labels)
         return plb_fail(call, POSLABEL_ERROR_INVALID, "%s %lld classes, must have %lld on a %lld x %lld grid",
-                        classes_of, (long long)job->classes, (long long)classes, (long long)h, (long long)w);
-    if ((relative && n > INT32_MAX) || job->rows % (relative ? n * n : n))
+                        classes_of, (long long)classes, (long long)labels, (long long)h, (long long)w);
+    if ((relative && n > INT32_MAX) || rows % (relative ? n * n : n))
         return plb_fail(call, POSLABEL_ERROR_INVALID, "%s %lld rows, must be a multiple of %lld on a %lld x %lld grid",
-                        rows_of, (long long)job->rows, (long long)(relative ? n * n : n), (long long)h, (long long)w);
+                        rows_of, (long long)rows, (long long)(relative ? n * n : n), (long long)h, (long long)w);
     return POSLABEL_OK;
 }
 
-poslabel_status plb_read_position_labels(const plb_call *call, const plb_position_labels *given, const char *rows_of,
-                                         const char *classes_of, plb_loss_job *job)
+poslabel_status plb_check_position_labels(const plb_call *call, const plb_position_labels *given, int64_t rows,
+                                          const char *rows_of, const char *classes_of, plb_targets *targets)
 {
-    poslabel_status status;
     if (!(given->label_smoothing >= 0 && given->label_smoothing <= 1))
         return plb_fail(call, POSLABEL_ERROR_INVALID, "label_smoothing = %g, must be in [0, 1]",
                         given->label_smoothing);
     switch (given->labels) {
     case POSLABEL_LABELS_ABSOLUTE:
-        job->target = PLB_TARGET_ABSOLUTE;
-        status = check_implied(call, given, rows_of, classes_of, job);
-        break;
     case POSLABEL_LABELS_RELATIVE:
-        job->target = PLB_TARGET_RELATIVE;
-        status = check_implied(call, given, rows_of, classes_of, job);
+        PLB_TRY(check_implied(call, given, rows_of, classes_of, rows, targets->classes));
+        targets->kind = given->labels == POSLABEL_LABELS_ABSOLUTE ? PLB_TARGET_ABSOLUTE : PLB_TARGET_RELATIVE;
         break;
     case POSLABEL_LABELS_EXPLICIT:
-        job->target = PLB_TARGET_EXPLICIT;
-        status = plb_required(call, "positions", given->positions);
+        if (!given->positions)
+            return plb_fail(call, POSLABEL_ERROR_INVALID, "positions is NULL, must be given");
+        targets->kind = PLB_TARGET_EXPLICIT;
         break;
     default:
         return plb_fail(call, POSLABEL_ERROR_INVALID, "labels = %d, must be absolute (0), relative (1) or explicit (2)",
                         (int)given->labels);
     }
-    job->grid = given->grid;
-    job->has_ignore_index = given->labels == POSLABEL_LABELS_EXPLICIT;
-    job->ignore_index = given->ignore_index;
-    job->label_smoothing = given->label_smoothing;
-    return status;
+    targets->grid = given->grid;
+    targets->has_ignore_index = given->labels == POSLABEL_LABELS_EXPLICIT;
+    targets->ignore_index = given->ignore_index;
+    targets->label_smoothing = given->label_smoothing;
+    return POSLABEL_OK;
 }
 
 poslabel_status poslabel_position_cross_entropy(poslabel_context *context,
                                                 const poslabel_position_cross_entropy_args *given)
 {
     poslabel_position_cross_entropy_args args = POSLABEL_POSITION_CROSS_ENTROPY_ARGS_INIT;
-    plb_loss_job job = {0};
+    plb_loss_job job = {.confidence_filter = false};
     plb_call call;
-    poslabel_status status = plb_begin(&call, context, "position_cross_entropy", given, &args, sizeof args);
-    if (status != POSLABEL_OK)
-        return status;
-    const plb_loss_tensors tensors = PLB_LOSS_TENSORS(args);
+    PLB_TRY(plb_begin(&call, context, "position_cross_entropy", given, &args, sizeof args));
+    PLB_TRY(plb_check_reduction(&call, args.reduction, args.grad_scale, &job.reduction));
+
+    enum { C = 1 };
+    plb_reader reader = plb_reader_of(&call);
+    const plb_argument arguments[] = {
+        {"logits", args.logits, &job.logits, PLB_LOGITS, PLB_IN | PLB_REQUIRED, {PLB_DOTS, C}},
+        {"grad_logits", args.grad_logits, &job.grad_logits, PLB_LIKE_FIRST, PLB_OUT | PLB_MAY_BE_FIRST, {PLB_DOTS, C}},
+        {"positions", args.positions, &job.targets.ids, PLB_IDS, PLB_IN, {PLB_DOTS}},
+        PLB_REDUCTION_ARGUMENTS(args, args.logits, job.reduction),
+    };
     const plb_position_labels labels = PLB_POSITION_LABELS(args);
-    if ((status = plb_read_loss(&call, &tensors, args.reduction, args.grad_scale, &job)) != POSLABEL_OK ||
-        (status = plb_read_position_labels(&call, &labels, "logits have", "logits have", &job)) != POSLABEL_OK)
-        return status;
+    PLB_TRY(plb_read(&reader, arguments, PLB_COUNT(arguments)));
+    PLB_TRY(plb_settle_loss(&call, reader.size[C], &job));
+    PLB_TRY(plb_check_position_labels(&call, &labels, job.logits.count, "logits have", "logits have", &job.targets));
     return PLB_RUN(&call, row_loss, &job);
 }

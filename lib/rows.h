@@ -14,6 +14,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Row r is at data + ((r / inner) * outer_stride + (r % inner) * inner_stride) * plb_dtype_size[dtype]. */
 typedef struct plb_rows {
     char *data;        /* NULL: the tensor was not given */
@@ -25,6 +29,8 @@ typedef struct plb_rows {
     int64_t length;    /* contiguous elements of a row; 1 for one value a row */
     char *end;         /* one past the last byte */
     bool is_output;
+    int rank;             /* of the tensor,                                */
+    const int64_t *shape; /* and its sizes, the caller's: during the call  */
 } plb_rows;
 
 static inline char *plb_row(const plb_rows *rows, int64_t r)
@@ -45,4 +51,14 @@ static inline bool plb_even_rows(const plb_rows *rows, int64_t first, int64_t co
     return true;
 }
 
+/* "0, 5": where an element of a row is in its tensor, for messages. */
+typedef struct plb_text {
+    char data[200];
+} plb_text;
+
+plb_text plb_index_text(const plb_rows *rows, int64_t row, int64_t element);
+
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -29,7 +29,7 @@ static plb_text shape_text(const int64_t *dim, int rank, const char *before)
     plb_text t;
     int n = snprintf(t.data, sizeof t.data, "[%s", before);
     for (int i = 0; i < rank && n < (int)sizeof t.data - 24; i++)
-        if (dim[i] == PLB_UNKNOWN)
+        if (dim[i] < 0)
             n += snprintf(t.data + n, sizeof t.data - (size_t)n, "%s*", i || *before ? ", " : "");
         else
             n += snprintf(t.data + n, sizeof t.data - (size_t)n, "%s%lld", i || *before ? ", " : "", (long long)dim[i]);
@@ -60,24 +60,22 @@ static plb_text dtype_set_text(unsigned set)
     return t;
 }
 
-plb_text plb_index_text(const plb_shape *shape, int64_t index)
+plb_text plb_index_text(const plb_rows *rows, int64_t row, int64_t element)
 {
     plb_text t = {""};
-    int64_t at[PLB_MAX_RANK];
-    for (int i = shape->rank - 1; i >= 0; i--) {
-        at[i] = index % shape->dim[i];
-        index /= shape->dim[i];
+    int64_t at[PLB_MAX_RANK], index = row * rows->length + element;
+    for (int i = rows->rank - 1; i >= 0; i--) {
+        at[i] = index % rows->shape[i];
+        index /= rows->shape[i];
     }
     int n = 0;
-    for (int i = 0; i < shape->rank; i++)
+    for (int i = 0; i < rows->rank; i++)
         n += snprintf(t.data + n, sizeof t.data - (size_t)n, "%s%lld", i ? ", " : "", (long long)at[i]);
     return t;
 }
 
-poslabel_status plb_required(const plb_call *call, const char *name, const poslabel_tensor *tensor)
+static poslabel_status check_rank(const plb_call *call, const char *name, const poslabel_tensor *tensor)
 {
-    if (!tensor)
-        return plb_fail(call, POSLABEL_ERROR_INVALID, "%s is NULL, must be given", name);
     if (tensor->ndim < 0)
         return plb_fail(call, POSLABEL_ERROR_INVALID, "%s has rank %d", name, (int)tensor->ndim);
     if (tensor->ndim > PLB_MAX_RANK)
@@ -92,31 +90,20 @@ poslabel_status plb_required(const plb_call *call, const char *name, const posla
     return POSLABEL_OK;
 }
 
-plb_shape plb_leading_shape(const poslabel_tensor *tensor)
-{
-    plb_shape shape = {tensor->ndim - 1, {0}};
-    for (int i = 0; i < shape.rank; i++)
-        shape.dim[i] = tensor->shape[i];
-    return shape;
-}
-
-/* Matches the tensor's shape against the wanted one and fills in what was unknown. */
 static poslabel_status match_shape(const plb_call *call, const char *name, const poslabel_tensor *tensor,
-                                   plb_shape *shape, plb_rank_rule rule)
+                                   const plb_shape *shape, plb_rank_rule rule)
 {
     const int extra = tensor->ndim - shape->rank;
-    bool matches = extra == 0 || (extra > 0 && rule != PLB_EXACT);
-    if (matches && rule == PLB_PARAMETER)
+    bool matches = extra == 0 || (extra > 0 && rule != PLB_RANK_EXACT);
+    if (matches && rule == PLB_RANK_LEADING_ONES)
         for (int i = 0; i < extra; i++)
             matches = matches && tensor->shape[i] == 1;
     for (int i = 0; matches && i < shape->rank; i++)
-        matches = shape->dim[i] == PLB_UNKNOWN || shape->dim[i] == tensor->shape[extra + i];
+        matches = shape->dim[i] < 0 || shape->dim[i] == tensor->shape[extra + i];
     if (!matches)
         return plb_fail(call, POSLABEL_ERROR_INVALID, "%s has shape %s, must be %s", name,
                         shape_text(tensor->shape, tensor->ndim, "").data,
-                        shape_text(shape->dim, shape->rank, rule == PLB_LEADING ? "..." : "").data);
-    for (int i = 0; i < shape->rank; i++)
-        shape->dim[i] = tensor->shape[extra + i];
+                        shape_text(shape->dim, shape->rank, rule == PLB_RANK_LEADING ? "..." : "").data);
     return POSLABEL_OK;
 }
 
@@ -219,17 +206,17 @@ static bool fold(const dimension *dim, int leading, plb_rows *rows)
 }
 
 poslabel_status plb_view(const plb_call *call, const char *name, const poslabel_tensor *tensor, unsigned dtypes,
-                         plb_shape *shape, plb_rank_rule rule, int row_rank, plb_access access, plb_rows *rows)
+                         const plb_shape *shape, plb_rank_rule rule, int row_rank, bool is_output, plb_rows *rows)
 {
     memset(rows, 0, sizeof *rows);
     rows->name = name;
-    rows->is_output = access == PLB_OUTPUT;
+    rows->is_output = is_output;
     if (!tensor)
         return POSLABEL_OK;
 
     dimension dim[PLB_MAX_RANK];
     int64_t elements, last;
-    poslabel_status status = plb_required(call, name, tensor);
+    poslabel_status status = check_rank(call, name, tensor);
     if (status == POSLABEL_OK)
         status = match_dtype(call, name, tensor, dtypes, &rows->dtype);
     if (status == POSLABEL_OK)
@@ -241,6 +228,8 @@ poslabel_status plb_view(const plb_call *call, const char *name, const poslabel_
     if (status != POSLABEL_OK)
         return status;
 
+    rows->shape = tensor->shape;
+    rows->rank = tensor->ndim;
     const int leading = tensor->ndim - row_rank, size = plb_dtype_size[rows->dtype];
     rows->length = row_rank ? tensor->shape[leading] : 1;
     if (elements == 0) {
@@ -275,26 +264,6 @@ poslabel_status plb_view(const plb_call *call, const char *name, const poslabel_
     return POSLABEL_OK;
 }
 
-poslabel_status plb_view_scalar(const plb_call *call, const char *name, const poslabel_tensor *tensor, unsigned dtypes,
-                                plb_access access, plb_rows *rows)
-{
-    plb_shape shape = {0, {0}};
-    if (tensor && tensor->ndim == 1) {
-        shape.rank = 1;
-        shape.dim[0] = 1;
-    }
-    return plb_view(call, name, tensor, dtypes, &shape, PLB_EXACT, 0, access, rows);
-}
-
-poslabel_status plb_same_dtype(const plb_call *call, const plb_rows *const *rows, int count)
-{
-    for (int i = 1; i < count; i++)
-        if (rows[i]->data && rows[i]->dtype != rows[0]->dtype)
-            return plb_fail(call, POSLABEL_ERROR_INVALID, "%s has dtype %s, must be that of %s, %s", rows[i]->name,
-                            dtype_names[rows[i]->dtype], rows[0]->name, dtype_names[rows[0]->dtype]);
-    return POSLABEL_OK;
-}
-
 /* Rows of a and b that interleave, as column slices of one buffer do, share an extent but no element. */
 static bool interleave(const plb_rows *a, const plb_rows *b)
 {
@@ -309,19 +278,26 @@ static bool interleave(const plb_rows *a, const plb_rows *b)
     return offset >= a->length * size_a && offset + b->length * size_b <= stride;
 }
 
-poslabel_status plb_no_overlap(const plb_call *call, const plb_rows *const *rows, int count)
+static bool is_empty(const plb_rows *rows)
+{
+    return !rows->count || !rows->length;
+}
+
+/* Both given. */
+static bool overlap(const plb_rows *a, const plb_rows *b)
+{
+    if (is_empty(a) || is_empty(b)) /* nothing shares nothing, wherever it points */
+        return false;
+    return (a->is_output || b->is_output) && a->data < b->end && b->data < a->end && !interleave(a, b);
+}
+
+poslabel_status plb_no_overlap(const plb_call *call, const plb_rows *const *rows, int count, const plb_rows *last)
 {
     for (int i = 0; i < count; i++)
-        for (int k = i + 1; k < count; k++) {
-            const plb_rows *a = rows[i], *b = rows[k];
-            if (!a->count || !b->count || !a->length || !b->length)
-                continue; /* nothing shares nothing, wherever it points */
-            if (!a->data || !b->data || !(a->is_output || b->is_output) || a->data >= b->end || b->data >= a->end)
-                continue;
-            if (!interleave(a, b))
-                return plb_fail(call, POSLABEL_ERROR_INVALID, "%s overlaps %s, must not share memory with it",
-                                a->is_output ? a->name : b->name, a->is_output ? b->name : a->name);
-        }
+        if (overlap(rows[i], last))
+            return plb_fail(call, POSLABEL_ERROR_INVALID, "%s overlaps %s, must not share memory with it",
+                            rows[i]->is_output ? rows[i]->name : last->name,
+                            rows[i]->is_output ? last->name : rows[i]->name);
     return POSLABEL_OK;
 }
 
@@ -329,18 +305,4 @@ bool plb_same_rows(const plb_rows *a, const plb_rows *b)
 {
     return a->data == b->data && a->dtype == b->dtype && a->count == b->count && a->length == b->length &&
            a->inner == b->inner && a->inner_stride == b->inner_stride && a->outer_stride == b->outer_stride;
-}
-
-bool plb_grid_is_valid(poslabel_grid grid)
-{
-    return grid.height >= 1 && grid.width >= 1 && (int64_t)grid.height * grid.width <= INT32_MAX;
-}
-
-poslabel_status plb_check_grid(const plb_call *call, poslabel_grid grid)
-{
-    if (!plb_grid_is_valid(grid))
-        return plb_fail(call, POSLABEL_ERROR_INVALID,
-                        "grid is %d x %d, both sides must be >= 1 and their product below 2^31", (int)grid.height,
-                        (int)grid.width);
-    return POSLABEL_OK;
 }

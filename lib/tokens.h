@@ -6,7 +6,7 @@
 #ifndef PLB_TOKENS_H
 #define PLB_TOKENS_H
 
-#include "tensor.h"
+#include "read.h"
 
 #ifdef __cplusplus
 extern "C" {

@@ -103,7 +103,7 @@ static char *take(char *base, size_t *used, size_t size)
 static size_t cut(linear_run *run, long long rows, char *base)
 {
     const plb_linear_job *const job = run->job;
-    const size_t classes = (size_t)job->loss.classes, chunk = (size_t)rows, real = real_size(run);
+    const size_t classes = (size_t)job->targets.classes, chunk = (size_t)rows, real = real_size(run);
     const size_t size = run->is_short ? 2 : real;
     size_t used = 0;
     run->weight_sum = (double *)take(base, &used, sizeof(double));
@@ -135,7 +135,7 @@ static poslabel_status prepare(linear_run *run)
 {
     const plb_linear_job *const job = run->job;
     const uint64_t given = job->workspace_limit;
-    const long long rows = job->loss.rows < 1 ? 1 : job->loss.rows;
+    const long long rows = job->reduction.rows < 1 ? 1 : job->reduction.rows;
     size_t limit = given && given < SIZE_MAX ? (size_t)given : given ? SIZE_MAX : (size_t)DEFAULT_LIMIT;
     const size_t fewest = LEAST_CUBLAS_WORKSPACE, most = MOST_CUBLAS_WORKSPACE;
     run->cublas_size = limit / 8 < fewest ? fewest : limit / 8 < most ? limit / 8 / 256 * 256 : most;
@@ -272,7 +272,7 @@ static poslabel_status chunk_gradients(const linear_run *run, long long first, l
                                        long long features_pitch)
 {
     const plb_linear_job *const job = run->job;
-    const long long classes = job->loss.classes, channels = job->channels;
+    const long long classes = job->targets.classes, channels = job->channels;
     const cudaDataType_t sum_type = run->is_double ? CUDA_R_64F : CUDA_R_32F;
     const char *gradient = run->logits;
     long long weight_pitch;
@@ -313,11 +313,11 @@ static poslabel_status run_chunk(linear_run *run, long long first, long long row
     poslabel_status status = chunk_features(run, first, rows, &features, &features_pitch);
     if (status == POSLABEL_OK)
         status =
-            multiply(run, false, true, rows, job->loss.classes, job->channels, false, features, features_pitch, weight,
+            multiply(run, false, true, rows, job->targets.classes, job->channels, false, features, features_pitch, weight,
                      weight_pitch, false, run->logits, run->is_double ? CUDA_R_64F : CUDA_R_32F, run->pitch);
     run->parameters.first_row = first;
     run->parameters.rows = rows;
-    run->parameters.is_last_chunk = first + rows == job->loss.rows;
+    run->parameters.is_last_chunk = first + rows == job->reduction.rows;
     if (status == POSLABEL_OK)
         status = chunk_losses(run, false);
     return status == POSLABEL_OK ? chunk_gradients(run, first, rows, features, features_pitch) : status;
@@ -335,9 +335,9 @@ static poslabel_status zero(const linear_run *run, void *at, size_t size)
 static poslabel_status begin(linear_run *run)
 {
     const plb_linear_job *const job = run->job;
-    const size_t classes = (size_t)job->loss.classes;
+    const size_t classes = (size_t)job->targets.classes;
     plb_loss_parameters *const p = &run->parameters;
-    const long long blocks = plb_blocks_for(run->call, job->loss.rows < 1 ? 1 : job->loss.rows);
+    const long long blocks = plb_blocks_for(run->call, job->reduction.rows < 1 ? 1 : job->reduction.rows);
     poslabel_status status = check(run->call, cublasSetWorkspace(run->cublas, run->cublas_workspace, run->cublas_size),
                                    "giving cuBLAS its workspace");
     if (status == POSLABEL_OK)
@@ -378,14 +378,14 @@ static poslabel_status finish(const linear_run *run)
                                    job->accumulate);
     if (status == POSLABEL_OK && job->grad_bias.data)
         status =
-            plb_linear_finish(run->call, &job->grad_bias, run->bias_sums, true, job->loss.classes, job->accumulate);
+            plb_linear_finish(run->call, &job->grad_bias, run->bias_sums, true, job->targets.classes, job->accumulate);
     return status;
 }
 
 poslabel_status plb_cuda_linear_loss(const plb_call *call, const plb_linear_job *job)
 {
     linear_run run = {};
-    const plb_loss_job *const loss = &job->loss;
+    const plb_reduction *const reduction = &job->reduction;
     const int dtype = job->features.dtype;
     run.call = call;
     run.job = job;
@@ -396,16 +396,16 @@ poslabel_status plb_cuda_linear_loss(const plb_call *call, const plb_linear_job 
                : run.is_double     ? CUDA_R_64F
                                    : CUDA_R_32F;
     run.compute = run.is_double ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F;
-    run.pitch = (loss->classes + 15) / 16 * 16;
+    run.pitch = (job->targets.classes + 15) / 16 * 16;
     run.channels_pitch = (job->channels + 15) / 16 * 16;
-    run.parameters = plb_loss_parameters_of(call, loss);
+    run.parameters = plb_loss_parameters_of(call, &job->targets, reduction);
     /* a row that does not count may hold anything, but 0 times that must be 0 */
-    const bool may_not_count = loss->mask.data || loss->weights.data || loss->ids.data ||
-                               (loss->normalizer.data && loss->reduction == POSLABEL_REDUCTION_MEAN);
+    const bool may_not_count = reduction->mask.data || reduction->weights.data || job->targets.ids.data ||
+                               (reduction->normalizer.data && reduction->kind == POSLABEL_REDUCTION_MEAN);
     run.copies_features = !is_matrix(&job->features) || may_not_count;
     run.copies_grad_features = job->grad_features.data && !is_matrix(&job->grad_features);
     run.sums_apart = job->grad_weight.data && (job->grad_weight.dtype != (run.is_double ? PLB_F64 : PLB_F32) ||
-                                               loss->rows == 0 || !is_matrix(&job->grad_weight));
+                                               reduction->rows == 0 || !is_matrix(&job->grad_weight));
     run.copies_weight = !is_matrix(&job->weight);
     run.parameters.logits.dtype = run.is_double ? PLB_F64 : PLB_F32;
     poslabel_status status = chunk_losses(&run, true);
@@ -414,10 +414,10 @@ poslabel_status plb_cuda_linear_loss(const plb_call *call, const plb_linear_job 
         return status;
     long long first = 0;
     do {
-        const long long left = loss->rows - first;
+        const long long left = reduction->rows - first;
         status = run_chunk(&run, first, left < run.chunk ? left : run.chunk);
         first += run.chunk;
-    } while (status == POSLABEL_OK && first < loss->rows);
+    } while (status == POSLABEL_OK && first < reduction->rows);
     return status == POSLABEL_OK ? finish(&run) : status;
 }
 

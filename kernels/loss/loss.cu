@@ -65,48 +65,51 @@ template <typename real> static poslabel_status fill_table(const plb_loss_launch
 
 /* ---- parameters ---- */
 
-plb_loss_parameters plb_loss_parameters_of(const plb_call *call, const plb_loss_job *job)
+plb_loss_parameters plb_loss_parameters_of(const plb_call *call, const plb_targets *targets,
+                                           const plb_reduction *reduction)
 {
     plb_loss_parameters p = {};
-    const bool row_gradients = job->reduction == POSLABEL_REDUCTION_NONE && job->grad_loss.count > 1;
-    p.logits = plb_view_of(&job->logits);
-    p.grad = plb_view_of(&job->grad_logits);
-    p.ids = plb_view_of(&job->ids);
-    p.mask = plb_view_of(&job->mask);
-    p.weights = plb_view_of(&job->weights);
+    const bool row_gradients = reduction->kind == POSLABEL_REDUCTION_NONE && reduction->grad_loss.count > 1;
+    p.ids = plb_view_of(&targets->ids);
+    p.mask = plb_view_of(&reduction->mask);
+    p.weights = plb_view_of(&reduction->weights);
     if (row_gradients)
-        p.row_grad_loss = plb_view_of(&job->grad_loss);
+        p.row_grad_loss = plb_view_of(&reduction->grad_loss);
     else
-        p.grad_loss = plb_scalar_of(&job->grad_loss);
-    if (job->reduction == POSLABEL_REDUCTION_NONE)
-        p.row_loss = plb_view_of(&job->loss);
+        p.grad_loss = plb_scalar_of(&reduction->grad_loss);
+    if (reduction->kind == POSLABEL_REDUCTION_NONE)
+        p.row_loss = plb_view_of(&reduction->loss);
     else
-        p.loss = plb_scalar_of(&job->loss);
-    p.normalizer = plb_scalar_of(&job->normalizer);
-    p.accuracy = plb_scalar_of(&job->accuracy);
-    p.weight_sum = plb_scalar_of(&job->weight_sum);
-    p.flags = plb_scalar_of(&job->flags);
-    p.rows = job->rows;
-    p.classes = (int)job->classes;
-    p.target = job->target;
-    p.height = job->grid.height;
-    p.width = job->grid.width;
-    p.reduction = job->reduction;
-    p.has_ignore_index = job->has_ignore_index;
-    p.ignore_index = job->ignore_index;
-    const bool has_weights = job->mask.data || job->weights.data || job->ids.data; /* a bad id has weight 0 */
-    p.filter = job->confidence_filter;
-    p.weigh_first =
-        p.filter || (has_weights && p.grad.data && job->reduction == POSLABEL_REDUCTION_MEAN && !p.normalizer.at);
-    p.reports = !p.weigh_first;
+        p.loss = plb_scalar_of(&reduction->loss);
+    p.normalizer = plb_scalar_of(&reduction->normalizer);
+    p.accuracy = plb_scalar_of(&reduction->accuracy);
+    p.weight_sum = plb_scalar_of(&reduction->weight_sum);
+    p.flags = plb_scalar_of(&reduction->flags);
+    p.rows = reduction->rows;
+    p.reduction = reduction->kind;
+    p.grad_scale = reduction->grad_scale;
+    p.classes = (int)targets->classes;
+    p.target = targets->kind;
+    p.height = targets->grid.height;
+    p.width = targets->grid.width;
+    p.has_ignore_index = targets->has_ignore_index;
+    p.ignore_index = targets->ignore_index;
+    p.base = targets->label_smoothing / (double)targets->classes;
+    p.peak = 1 - targets->label_smoothing;
+    p.sigma = targets->sigma;
+    p.normalization = targets->normalization;
+    p.reports = true;
     p.is_last_chunk = true;
-    p.base = job->label_smoothing / (double)job->classes;
-    p.peak = 1 - job->label_smoothing;
-    p.grad_scale = job->grad_scale;
-    p.sigma = job->sigma;
-    p.normalization = job->normalization;
     p.state = plb_cuda_of(call)->state;
     return p;
+}
+
+void plb_loss_weigh_first(plb_loss_parameters *p)
+{
+    const bool has_weights = p->mask.data || p->weights.data || p->ids.data; /* a bad id has weight 0 */
+    p->weigh_first = p->filter || (has_weights && p->grad.data && p->reduction == POSLABEL_REDUCTION_MEAN &&
+                                   !p->normalizer.at);
+    p->reports = !p->weigh_first;
 }
 
 typedef poslabel_status loss_rows_of_dtype(plb_loss_launch *launch, bool only_blocks, int *blocks);
@@ -118,10 +121,14 @@ poslabel_status plb_cuda_row_loss(const plb_call *call, const plb_loss_job *job)
                                               : job->logits.dtype == PLB_BF16 ? plb_loss_rows_bf16
                                                                               : plb_loss_rows_f64;
     const bool is_double = job->logits.dtype == PLB_F64;
-    plb_loss_launch launch = {call, plb_loss_parameters_of(call, job), job->target == PLB_TARGET_GAUSSIAN, false,
-                              false};
+    plb_loss_launch launch = {call, plb_loss_parameters_of(call, &job->targets, &job->reduction),
+                              job->targets.kind == PLB_TARGET_GAUSSIAN, false, false};
     plb_loss_parameters *const p = &launch.parameters;
-    poslabel_grid grid = job->grid;
+    p->logits = plb_view_of(&job->logits);
+    p->grad = plb_view_of(&job->grad_logits);
+    p->filter = job->confidence_filter;
+    plb_loss_weigh_first(p);
+    poslabel_grid grid = job->targets.grid;
     size_t table = 0, scratch = 0;
     if (launch.is_soft) {
         if (grid.width == 1) { /* the same positions; slots may then count on two columns at least */
@@ -147,7 +154,7 @@ poslabel_status plb_cuda_row_loss(const plb_call *call, const plb_loss_job *job)
     const size_t norms = has_table ? scratch / 2 : 0;
     const size_t sums = (size_t)blocks * (sizeof(plb_loss_sums) + sizeof(double));
     const size_t tables = has_table ? (table + 15) / 16 * 16 : 0;
-    const size_t counts = p->filter ? (size_t)job->rows : 0;
+    const size_t counts = p->filter ? (size_t)p->rows : 0;
     void *memory;
     status = plb_cuda_workspace(call, sums + norms + tables + counts, &memory);
     if (status != POSLABEL_OK)

@@ -71,7 +71,11 @@ poslabel_status plb_loss_rows_f16(plb_loss_launch *launch, bool only_blocks, int
 poslabel_status plb_loss_rows_bf16(plb_loss_launch *launch, bool only_blocks, int *blocks);
 poslabel_status plb_loss_rows_f64(plb_loss_launch *launch, bool only_blocks, int *blocks);
 
-/* What a job's tensors and settings are to the kernels; logits and workspace are the caller's to add. */
-plb_loss_parameters plb_loss_parameters_of(const plb_call *call, const plb_loss_job *job);
+/* The parameters that follow from targets and reduction; logits, filter and workspace are the caller's to add. */
+plb_loss_parameters plb_loss_parameters_of(const plb_call *call, const plb_targets *targets,
+                                           const plb_reduction *reduction);
+
+/* Once those are there: whether the weight sum is needed before the first gradient, and which pass reports bad rows. */
+void plb_loss_weigh_first(plb_loss_parameters *parameters);
 
 #endif

@@ -89,8 +89,9 @@ poslabel_status plb_check_ids(const plb_call *call, const plb_rows *ids, int64_t
     if (image == INT64_MAX)
         return POSLABEL_OK;
     const int64_t r = find_outside(ids, image, low, high);
-    return plb_fail(call, POSLABEL_ERROR_INVALID, "%s[%lld, %lld] = %lld, must be in [%lld, %lld)", ids->name,
-                    (long long)image, (long long)r, (long long)id_at(ids, image, r), (long long)low, (long long)high);
+    return plb_fail(call, POSLABEL_ERROR_INVALID, "%s[%s] = %lld, must be in [%lld, %lld)", ids->name,
+                    plb_index_text(ids, image, r).data, (long long)id_at(ids, image, r), (long long)low,
+                    (long long)high);
 }
 
 poslabel_status plb_check_places(const plb_call *call, const plb_rows *places, int32_t *inverse, size_t pitch)
@@ -103,8 +104,8 @@ poslabel_status plb_check_places(const plb_call *call, const plb_rows *places, i
         return POSLABEL_OK;
     const int64_t r = plb_invert_places(places, image, inverse), place = id_at(places, image, r);
     if (place < 0 || place >= places->length)
-        return plb_fail(call, POSLABEL_ERROR_INVALID, "%s[%lld, %lld] = %lld, must be in [0, %lld)", places->name,
-                        (long long)image, (long long)r, (long long)place, (long long)places->length);
-    return plb_fail(call, POSLABEL_ERROR_INVALID, "%s[%lld, %lld] = %lld a second time, must be a permutation",
-                    places->name, (long long)image, (long long)r, (long long)place);
+        return plb_fail(call, POSLABEL_ERROR_INVALID, "%s[%s] = %lld, must be in [0, %lld)", places->name,
+                        plb_index_text(places, image, r).data, (long long)place, (long long)places->length);
+    return plb_fail(call, POSLABEL_ERROR_INVALID, "%s[%s] = %lld a second time, must be a permutation",
+                    places->name, plb_index_text(places, image, r).data, (long long)place);
 }

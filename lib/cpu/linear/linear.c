@@ -11,12 +11,15 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "cpu/core/numbers.h"
+#include "cpu/core/parallel.h"
 #include "cpu/linear/gemm.h"
-#include "cpu/loss/engine.h"
+#include "cpu/loss/cross_entropy.h"
 #include "cpu/operations.h"
 #include "linear.h"
 
 #include <poslabel/linear.h>
+#include <string.h>
 
 enum { DEFAULT_LIMIT = 64 << 20, DEFAULT_ROWS = 256, MOST_THREADS = 64 };
 
@@ -29,8 +32,8 @@ typedef struct workspace {
 typedef struct linear_run {
     const plb_call *call;
     const plb_linear_job *job;
-    plb_loss_job loss; /* with the logits of a chunk */
-    plb_loss_run rows;
+    plb_cross_entropy_plan plan;
+    plb_cross_entropy cross_entropy;
     plb_dtype dtype; /* of the arithmetic */
     size_t element;
     int64_t classes, channels, logits_stride, copy_stride;
@@ -73,7 +76,7 @@ static workspace lay_out(const linear_run *run, int64_t chunk)
     const size_t matrix = plb_size_mul((size_t)run->classes, (size_t)run->copy_stride);
     const size_t classes = (size_t)run->classes, rows = (size_t)chunk;
     workspace at = {.size = 0};
-    at.loss = claim(&at, plb_loss_memory(&run->loss, run->threads), 1);
+    at.loss = claim(&at, plb_cross_entropy_memory(&run->plan, run->threads), 1);
     at.weight = claim(&at, run->weight_stride ? 0 : matrix, run->element);
     at.grad_weight = claim(&at, job->grad_weight.data && !run->grad_weight_stride ? matrix : 0, run->element);
     at.bias = claim(&at, job->bias.data ? classes : 0, run->element);
@@ -87,7 +90,7 @@ static workspace lay_out(const linear_run *run, int64_t chunk)
 /* The most rows, at least 1, whose chunk fits; or 1 if none does. */
 static int64_t rows_that_fit(const linear_run *run, size_t limit)
 {
-    int64_t fits = 1, beyond = (run->loss.rows < INT32_MAX ? run->loss.rows : INT32_MAX - 1) + 1;
+    int64_t fits = 1, beyond = (run->job->reduction.rows < INT32_MAX ? run->job->reduction.rows : INT32_MAX - 1) + 1;
     while (beyond - fits > 1) {
         const int64_t middle = fits + (beyond - fits) / 2;
         if (lay_out(run, middle).size <= limit)
@@ -106,8 +109,8 @@ static poslabel_status choose_chunk(linear_run *run)
 {
     const uint64_t given = run->job->workspace_limit;
     const size_t limit = !given ? DEFAULT_LIMIT : given < SIZE_MAX ? (size_t)given : SIZE_MAX - 1;
-    const int64_t rows = run->loss.rows;
-    const size_t scratch = plb_loss_memory(&run->loss, 2) - plb_loss_memory(&run->loss, 1);
+    const int64_t rows = run->job->reduction.rows;
+    const size_t scratch = plb_cross_entropy_memory(&run->plan, 2) - plb_cross_entropy_memory(&run->plan, 1);
     run->threads = 1;
     const size_t least = lay_out(run, 1).size;
     if (given && least > limit)
@@ -127,7 +130,7 @@ static poslabel_status choose_chunk(linear_run *run)
         const int64_t whole = (even + PLB_ROW_BATCH - 1) / PLB_ROW_BATCH * PLB_ROW_BATCH;
         run->chunk = whole <= most ? whole : even;
     }
-    const int useful = plb_loss_threads(run->call, &run->loss, run->chunk);
+    const int useful = plb_cross_entropy_threads(run->call, &run->plan, run->chunk);
     run->threads = useful < run->threads ? useful : run->threads;
     run->at = lay_out(run, run->chunk);
     return POSLABEL_OK;
@@ -263,25 +266,33 @@ static void store_grad_bias(const linear_run *run)
     }
 }
 
+static bool counts(const linear_run *run, int64_t r)
+{
+    const plb_row_list row = {r, NULL};
+    double weight;
+    plb_reduction_weigh(&run->cross_entropy.reduction, &row, 1, &weight);
+    return weight != 0;
+}
+
 /* Takes up to a chunk of rows that count, from row `begin` on. */
 static void pick_rows(linear_run *run, int64_t begin)
 {
-    const plb_rows *const loss = &run->loss.loss;
+    const plb_rows *const loss = &run->job->reduction.loss;
     int64_t r = begin, count = 0;
     run->begin = begin;
     run->picks = NULL;
     run->picked = false;
     if (run->may_pick) {
         int64_t *const picks = (int64_t *)(void *)(run->memory + run->at.picks);
-        for (; r < run->loss.rows && count < run->chunk; r++)
-            if (plb_loss_weight(&run->rows, r) != 0)
+        for (; r < run->job->reduction.rows && count < run->chunk; r++)
+            if (counts(run, r))
                 picks[count++] = r;
-            else if (loss->data && run->loss.reduction == POSLABEL_REDUCTION_NONE)
+            else if (loss->data && run->job->reduction.kind == POSLABEL_REDUCTION_NONE)
                 plb_store_number(plb_row(loss, r), loss->dtype, 0);
         run->picks = picks;
         run->picked = count && picks[count - 1] - picks[0] != count - 1;
     } else {
-        r = run->loss.rows - begin < run->chunk ? run->loss.rows : begin + run->chunk;
+        r = run->job->reduction.rows - begin < run->chunk ? run->job->reduction.rows : begin + run->chunk;
         count = r - begin;
     }
     run->end = r;
@@ -321,7 +332,16 @@ static void do_chunk(linear_run *run, int64_t done)
     forward.start = job->bias.data ? run->memory + run->at.bias : NULL;
     plb_multiply(context, &forward);
 
-    plb_loss_pass(&run->rows, done, run->count, run->picks);
+    const plb_rows rows = {
+        .data = logits,
+        .dtype = run->dtype,
+        .count = run->count,
+        .inner = run->count,
+        .inner_stride = run->logits_stride,
+        .length = run->classes,
+    };
+    const plb_rows none = {.data = NULL};
+    plb_cross_entropy_pass(&run->cross_entropy, &rows, run->has_gradient ? &rows : &none, done, run->count, run->picks);
     if (job->grad_bias.data)
         plb_parallel(context, (size_t)run->count * (size_t)run->classes * run->element, sum_columns, run);
 
@@ -370,7 +390,7 @@ static void do_chunks(linear_run *run)
 {
     const plb_linear_job *job = run->job;
     const poslabel_context *context = run->call->context;
-    const int64_t rows = run->loss.rows;
+    const int64_t rows = run->job->reduction.rows;
     const size_t matrix_bytes = 2 * (size_t)run->classes * (size_t)run->channels * run->element;
     if (!run->weight_stride)
         plb_parallel(context, matrix_bytes, widen_weight, run);
@@ -381,7 +401,7 @@ static void do_chunks(linear_run *run)
 
     int64_t done = 0;
     for (int64_t begin = 0; begin < rows; begin = run->end) {
-        if (run->rows.nothing) {
+        if (run->cross_entropy.reduction.nothing) {
             run->begin = 0;
             run->end = rows;
             run->count = 0;
@@ -410,12 +430,11 @@ poslabel_status plb_cpu_linear_loss(const plb_call *call, const plb_linear_job *
     linear_run run = {
         .call = call,
         .job = job,
-        .loss = job->loss,
         .dtype = job->features.dtype == PLB_F64 ? PLB_F64 : PLB_F32,
-        .classes = job->loss.classes,
+        .classes = job->targets.classes,
         .channels = job->channels,
         .has_gradient = job->grad_features.data || job->grad_weight.data || job->grad_bias.data,
-        .may_pick = job->loss.mask.data || job->loss.weights.data || job->loss.has_ignore_index,
+        .may_pick = job->reduction.mask.data || job->reduction.weights.data || job->targets.has_ignore_index,
     };
     run.element = plb_dtype_size[run.dtype];
     run.logits_stride = (run.classes + 15) / 16 * 16;
@@ -425,30 +444,22 @@ poslabel_status plb_cpu_linear_loss(const plb_call *call, const plb_linear_job *
     run.grad_features_stride = blas_stride(&job->grad_features, run.dtype);
     run.grad_weight_stride = blas_stride(&job->grad_weight, run.dtype);
     run.copies = run.may_pick || !run.features_stride || (job->grad_features.data && !run.grad_features_stride);
-    run.loss.logits =
-        (plb_rows){.name = "logits", .dtype = run.dtype, .inner_stride = run.logits_stride, .length = run.classes};
-    run.loss.in_place = run.has_gradient;
-    if (run.has_gradient) {
-        run.loss.grad_logits = run.loss.logits;
-        run.loss.grad_logits.data = (char *)&run; /* there will be one: the engine plans for it */
-    }
-
-    poslabel_status status = choose_chunk(&run);
+    run.plan = (plb_cross_entropy_plan){
+        .targets = &job->targets,
+        .reduction = &job->reduction,
+        .dtype = run.dtype,
+        .has_gradient = run.has_gradient,
+        .in_place = run.has_gradient,
+    };
+    PLB_TRY(choose_chunk(&run));
     void *memory;
-    if (status != POSLABEL_OK || (status = plb_workspace(call, run.at.size, &memory)) != POSLABEL_OK)
-        return status;
+    PLB_TRY(plb_workspace(call, run.at.size, &memory));
     run.memory = memory;
-    run.loss.logits.data = run.memory + run.at.logits;
-    run.loss.logits.count = run.loss.logits.inner = run.chunk;
-    if (run.has_gradient)
-        run.loss.grad_logits = run.loss.logits;
-    status = plb_loss_begin(&run.rows, call, &run.loss, run.threads, run.memory + run.at.loss);
-    if (status != POSLABEL_OK)
-        return status;
+    PLB_TRY(plb_cross_entropy_begin(&run.cross_entropy, call, &run.plan, run.threads, run.memory + run.at.loss));
 
     const int before = plb_parallel_alone();
     do_chunks(&run);
     plb_parallel_restore(before);
-    plb_loss_end(&run.rows);
+    plb_cross_entropy_end(&run.cross_entropy);
     return POSLABEL_OK;
 }

@@ -6,13 +6,12 @@
 #ifndef PLB_CPU_LOSS_KERNELS_H
 #define PLB_CPU_LOSS_KERNELS_H
 
+#include "cpu/loss/batch.h"
 #include "cpu/loss/gaussian.h"
 #include "dtype.h"
 #include "size.h"
 
 #include <stdbool.h>
-
-enum { PLB_ROW_BATCH = 64 };
 
 /* Up to PLB_ROW_BATCH rows of a loss. */
 typedef struct plb_loss_rows {

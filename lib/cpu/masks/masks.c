@@ -276,7 +276,8 @@ static poslabel_status check_noise(const plb_call *call, const plb_mask_kernels 
     int64_t n = 0;
     while (!kernels->has_nan(plb_row(noise, image) + n * size, noise->dtype, 1))
         n++;
-    return plb_fail(call, POSLABEL_ERROR_INVALID, "%s[%lld, %lld] is NaN", noise->name, (long long)image, (long long)n);
+    return plb_fail(call, POSLABEL_ERROR_INVALID, "%s[%s] is NaN", noise->name,
+                    plb_index_text(noise, image, n).data);
 }
 
 poslabel_status plb_cpu_masks(const plb_call *call, const plb_masks_job *job)

@@ -1,0 +1,265 @@
+/*
+ * Cross-entropy of rows of logits: batches and threads around the kernels.
+ *
+ * A call makes up to three passes: a check of ids and weights that also sums the weights (without logits, and skipped
+ * when both are implied); for the confidence filter, the losses; and the losses with their gradients.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "cpu/loss/cross_entropy.h"
+
+#include "cpu/core/kernels.h"
+#include "cpu/core/parallel.h"
+#include "cpu/operations.h"
+
+#include <poslabel/labels.h>
+#include <string.h>
+
+/*
+ * Bytes between what one thread writes and another writes or reads all the time.  Prefetchers run that far ahead, and
+ * take lines from the thread that they belong to: a line or four between them are not enough.
+ */
+enum { GAP = 2048 };
+
+/* The bytes of `rows` rows of logits. */
+static size_t logits_bytes(const plb_cross_entropy_plan *plan, int64_t rows)
+{
+    return (size_t)rows * (size_t)plan->targets->classes * plb_dtype_size[plan->dtype];
+}
+
+/* Whether targets are kept as rows of numbers: of all positions at once, or in tables. */
+static bool has_rows(const plb_cross_entropy_plan *plan, int normalization)
+{
+    const plb_targets *const targets = plan->targets;
+    return targets->kind == PLB_TARGET_GAUSSIAN && plan->dtype != PLB_F64 &&
+           targets->classes <= PLB_MOST_TABLE_CLASSES && targets->normalization == normalization;
+}
+
+static bool has_table(const plb_cross_entropy_plan *plan)
+{
+    return has_rows(plan, POSLABEL_NORMALIZATION_REFERENCE);
+}
+
+/* A batch, in whole lines, and what the kernel keeps of it. */
+static size_t batch_size(void)
+{
+    return (sizeof(plb_loss_rows) + 63) / 64 * 64 + PLB_LOSS_WORK;
+}
+
+/*
+ * A thread's scratch: its batch, exponentials, table, and which rows the table has.  The batch is not on the stack, for
+ * there are processors that find a line in the L1 cache by a hash of its address: of two lines far apart, each may put
+ * the other out.
+ */
+static plb_loss_rows *cut_scratch(const plb_cross_entropy *run, int thread)
+{
+    const int64_t classes = run->plan.targets->classes;
+    char *const scratch = run->scratch + (size_t)thread * run->scratch_size;
+    char *const table = scratch + batch_size() + plb_loss_scratch(classes);
+    plb_loss_rows *const batch = (plb_loss_rows *)(void *)scratch;
+    batch->work = scratch + batch_size() - PLB_LOSS_WORK;
+    batch->scratch = (float *)(void *)(scratch + batch_size());
+    batch->table = NULL;
+    if (has_table(&run->plan)) {
+        batch->table = (float *)(void *)table;
+        batch->has_row = (uint8_t *)(batch->table + plb_loss_table_floats(classes));
+    }
+    return batch;
+}
+
+/* Weighs the rows that the model is already sure of with 0. */
+static void filter_batch(const plb_cross_entropy *run, const plb_loss_rows *batch, double *weight, int64_t first)
+{
+    for (int k = 0; k < batch->count; k++) {
+        run->counts[first + k] = !batch->confident[k];
+        weight[k] *= run->counts[first + k];
+    }
+}
+
+/* The addresses of `count` rows from `first` on. */
+static void fill_addresses(const plb_rows *rows, int64_t first, int count, char **to)
+{
+    char *at;
+    int64_t step;
+    if (plb_even_rows(rows, first, count, &at, &step))
+        for (int k = 0; k < count; k++)
+            to[k] = at + k * step;
+    else
+        for (int k = 0; k < count; k++)
+            to[k] = plb_row(rows, first + k);
+}
+
+/* Fills a batch, and its weights, with the rows of `list`; row 0 is row `at` of the logits of this pass. */
+static void fill_batch(const plb_cross_entropy *run, plb_loss_rows *batch, double *weight, const plb_row_list *list,
+                       int64_t at, int count)
+{
+    batch->count = count;
+    fill_addresses(&run->logits, at, count, (char **)(void *)batch->logits);
+    if (run->grad_logits.data)
+        fill_addresses(&run->grad_logits, at, count, (char **)(void *)batch->grad);
+    else
+        memset(batch->grad, 0, sizeof batch->grad);
+    plb_targets_labels(run->plan.targets, list, count, batch->label);
+    plb_reduction_weigh(&run->reduction, list, count, weight);
+    for (int k = 0; run->counts && !run->filter && k < count; k++)
+        weight[k] *= run->counts[plb_row_at(list, k)];
+    for (int k = 0; k < count; k++)
+        batch->label[k] = weight[k] == 0 ? -1 : batch->label[k];
+    plb_reduction_scale(&run->reduction, list, count, weight, batch->scale);
+}
+
+static void loss_blocks(void *argument, int thread, int threads)
+{
+    const plb_cross_entropy *const run = argument;
+    const plb_targets *const targets = run->plan.targets;
+    const plb_reduction_run *const reduction = &run->reduction;
+    if (thread >= run->threads)
+        return;
+    threads = threads < run->threads ? threads : run->threads;
+    const int64_t block_rows = reduction->block_rows, end_row = run->first + run->count;
+    const int64_t first_block = run->first / block_rows;
+    double weight[PLB_ROW_BATCH];
+    plb_loss_rows *const batch = cut_scratch(run, thread);
+    batch->classes = targets->classes;
+    batch->gaussian = targets->kind == PLB_TARGET_GAUSSIAN ? &run->gaussian : NULL;
+    batch->base = targets->label_smoothing / (double)targets->classes;
+    batch->peak = 1 - targets->label_smoothing;
+    batch->stream = run->grad_logits.data && !run->plan.in_place &&
+                    logits_bytes(&run->plan, run->count) > run->call->context->stream_bytes;
+    batch->filter = run->filter;
+    batch->accuracy = reduction->reduction->accuracy.data != NULL;
+
+    int64_t begin, end;
+    plb_share((end_row + block_rows - 1) / block_rows - first_block, thread, threads, &begin, &end);
+    for (int64_t b = first_block + begin; b < first_block + end; b++) {
+        const int64_t first = b * block_rows > run->first ? b * block_rows : run->first;
+        const int64_t last = (b + 1) * block_rows < end_row ? (b + 1) * block_rows : end_row;
+        plb_block_sums sums = reduction->sums[b]; /* of its rows in the pass before */
+        for (int64_t at = first; at < last; at += PLB_ROW_BATCH) {
+            const int count = (int)(last - at < PLB_ROW_BATCH ? last - at : PLB_ROW_BATCH);
+            const plb_row_list list = {at, run->rows ? run->rows + (at - run->first) : NULL};
+            fill_batch(run, batch, weight, &list, at - run->first, count);
+            run->kernel(batch);
+            if (run->filter)
+                filter_batch(run, batch, weight, at);
+            plb_reduction_add(reduction, &sums, &list, count, weight, batch->loss, batch->correct);
+        }
+        reduction->sums[b] = sums;
+    }
+}
+
+static size_t pass_traffic(const plb_cross_entropy_plan *plan, int64_t rows)
+{
+    return plan->has_gradient ? 2 * logits_bytes(plan, rows) : logits_bytes(plan, rows);
+}
+
+/* Cuts the memory up, unless it is NULL, and gives its size: what must be aligned to a line comes first. */
+static size_t cut_memory(plb_cross_entropy *run, int threads, char *memory, char **sums)
+{
+    const plb_cross_entropy_plan *const plan = &run->plan;
+    const plb_targets *const targets = plan->targets;
+    const bool is_soft = targets->kind == PLB_TARGET_GAUSSIAN;
+    run->scratch_size = plb_size_add(batch_size(), plb_loss_scratch(targets->classes));
+    if (has_table(plan))
+        run->scratch_size += plb_loss_table_floats(targets->classes) * sizeof(float) + (size_t)targets->classes;
+    run->scratch_size = plb_size_add(run->scratch_size, 63 + GAP) / 64 * 64;
+    const size_t scratch = plb_size_mul((size_t)threads, run->scratch_size);
+    run->threads = threads;
+    const size_t blocks = plb_reduction_memory(plan->reduction);
+    const size_t ready =
+        has_rows(plan, POSLABEL_NORMALIZATION_ROW) ? (plb_gaussian_rows_size(targets->grid) + 63) / 64 * 64 : 0;
+    const size_t factors = is_soft ? ready + plb_size_add(plb_gaussian_size(targets->grid), 63 + GAP) / 64 * 64 : 0;
+    const size_t counts = plan->confidence_filter ? (size_t)plan->reduction->rows : 0;
+    if (memory) {
+        if (is_soft)
+            plb_gaussian_fill(&run->gaussian, targets->grid, targets->sigma, targets->normalization, memory + ready);
+        if (ready)
+            plb_gaussian_fill_rows(&run->gaussian, memory);
+        run->scratch = memory + factors;
+        *sums = run->scratch + scratch;
+        run->counts = plan->confidence_filter ? (uint8_t *)(*sums + blocks) : NULL;
+    }
+    return plb_size_add(plb_size_add(scratch, blocks), plb_size_add(factors, counts));
+}
+
+size_t plb_cross_entropy_memory(const plb_cross_entropy_plan *plan, int threads)
+{
+    plb_cross_entropy run = {.plan = *plan};
+    return cut_memory(&run, threads, NULL, NULL);
+}
+
+int plb_cross_entropy_threads(const plb_call *call, const plb_cross_entropy_plan *plan, int64_t rows)
+{
+    return plb_parallel_threads(call->context, pass_traffic(plan, rows));
+}
+
+poslabel_status plb_cross_entropy_begin(plb_cross_entropy *run, const plb_call *call,
+                                        const plb_cross_entropy_plan *plan, int threads, void *memory)
+{
+    *run = (plb_cross_entropy){
+        .call = call,
+        .plan = *plan,
+        .check = plb_targets_check(plan->targets),
+        .kernel = plb_kernels_of(call->context)->loss->rows[plan->dtype],
+    };
+    char *sums;
+    cut_memory(run, threads, memory, &sums);
+    for (int t = 0; has_table(plan) && t < threads; t++)
+        memset(cut_scratch(run, t)->has_row, 0, (size_t)plan->targets->classes);
+    return plb_reduction_begin(&run->reduction, call, plan->reduction, plan->targets->ids.data ? &run->check : NULL,
+                               sums);
+}
+
+void plb_cross_entropy_pass(plb_cross_entropy *run, const plb_rows *logits, const plb_rows *grad_logits, int64_t first,
+                            int64_t count, const int64_t *rows)
+{
+    run->logits = *logits;
+    run->grad_logits = *grad_logits;
+    run->first = first;
+    run->count = count;
+    run->rows = rows;
+    const size_t bytes = logits_bytes(&run->plan, count);
+    if (count)
+        plb_parallel(run->call->context, grad_logits->data ? 2 * bytes : bytes, loss_blocks, run);
+}
+
+void plb_cross_entropy_end(const plb_cross_entropy *run)
+{
+    plb_reduction_end(&run->reduction);
+}
+
+/* Leaves the losses of rows that the model is not yet sure of. */
+static void filter_rows(plb_cross_entropy *run, const plb_loss_job *job)
+{
+    const plb_rows no_gradient = {.data = NULL};
+    run->filter = true;
+    run->reduction.nothing = false; /* the filter judges a row by its logits */
+    plb_cross_entropy_pass(run, &job->logits, &no_gradient, 0, job->reduction.rows, NULL);
+    run->filter = false;
+    plb_reduction_recount(&run->reduction);
+}
+
+poslabel_status plb_cpu_row_loss(const plb_call *call, const plb_loss_job *job)
+{
+    const plb_cross_entropy_plan plan = {
+        .targets = &job->targets,
+        .reduction = &job->reduction,
+        .dtype = job->logits.dtype,
+        .has_gradient = job->grad_logits.data != NULL,
+        .in_place = job->in_place,
+        .confidence_filter = job->confidence_filter,
+    };
+    plb_cross_entropy run;
+    void *memory;
+    const int threads = plb_cross_entropy_threads(call, &plan, job->reduction.rows);
+    PLB_TRY(plb_workspace(call, plb_cross_entropy_memory(&plan, threads), &memory));
+    PLB_TRY(plb_cross_entropy_begin(&run, call, &plan, threads, memory));
+    if (plan.confidence_filter)
+        filter_rows(&run, job);
+    if (plan.has_gradient || !plan.confidence_filter) { /* else the filter's pass has made the losses */
+        plb_reduction_forget(&run.reduction);
+        plb_cross_entropy_pass(&run, &job->logits, &job->grad_logits, 0, job->reduction.rows, NULL);
+    }
+    plb_cross_entropy_end(&run);
+    return POSLABEL_OK;
+}
