@@ -10,6 +10,7 @@
 
 #ifdef PLB_HAVE_CBLAS
 #include <cblas.h>
+#include <string.h>
 
 const char *const plb_gemm_missing = NULL;
 
