@@ -1,6 +1,9 @@
 /*
- * graph.c: a loss and its gradient on a GPU, captured in a CUDA graph.  SPDX-License-Identifier: Apache-2.0
+ * graph.c: a loss and its gradient on a GPU, captured in a CUDA graph.
+ *
  *     cc graph.c $(pkg-config --cflags --libs poslabel) -I/usr/local/cuda/include -L/usr/local/cuda/lib64 -lcudart
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #include <cuda_runtime_api.h>
 #include <poslabel.h>

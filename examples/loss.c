@@ -1,7 +1,9 @@
 /*
- * loss.c: the DropPos loss, its gradient and its accuracy, in one call.  SPDX-License-Identifier: Apache-2.0
+ * loss.c: the DropPos loss, its gradient and its accuracy, in one call.
  *
  *     cc loss.c $(pkg-config --cflags --libs poslabel) && ./a.out
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #include <poslabel.h>
 #include <stdio.h>

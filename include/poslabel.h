@@ -1,7 +1,6 @@
 /*
  * poslabel.h: all of libposlabel.
  *
- * SPDX-License-Identifier: Apache-2.0
  *
  * libposlabel computes labels, masks, targets, losses and gradients of positional pretext tasks for vision
  * transformers, on tensors that the caller owns.  The headers below are the manual.  Read poslabel/tensor.h and
@@ -19,6 +18,8 @@
  * New versions only append fields.  An older caller may pass a struct that is shorter than the library's; the missing
  * fields then get their defaults.  A newer caller may pass a longer struct as long as the fields that the library does
  * not know are zero; otherwise the call returns POSLABEL_ERROR_UNSUPPORTED.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #ifndef POSLABEL_H
 #define POSLABEL_H

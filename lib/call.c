@@ -51,9 +51,7 @@ poslabel_status plb_workspace(const plb_call *call, size_t size, void **data)
     poslabel_context *context = call->context;
     if (size > context->workspace_size) {
         void *larger;
-        const poslabel_status status = context->backend->allocate(call, size, &larger);
-        if (status != POSLABEL_OK)
-            return status;
+        PLB_TRY(context->backend->allocate(call, size, &larger));
         poslabel_context_trim(context);
         context->workspace = larger;
         context->workspace_size = size;

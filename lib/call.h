@@ -23,6 +23,14 @@ typedef struct plb_call {
 poslabel_status plb_fail(const plb_call *call, poslabel_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* Returns from a function with the status of a call that failed. */
+#define PLB_TRY(expression)                                                                                            \
+    do {                                                                                                               \
+        const poslabel_status plb_tried = (expression);                                                                \
+        if (plb_tried != POSLABEL_OK)                                                                                  \
+            return plb_tried;                                                                                          \
+    } while (0)
+
 /*
  * Starts a call: checks the context and copies the caller's args over the defaults that `copy` holds, by the rules of
  * poslabel.h for older and newer callers.  `size` is the size of the struct that this library knows.

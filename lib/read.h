@@ -76,14 +76,6 @@ bool plb_has_output(const plb_argument *arguments, int count);
 
 #define PLB_COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
 
-/* Returns from a function with the status of a call that failed. */
-#define PLB_TRY(expression)                                                                                            \
-    do {                                                                                                               \
-        const poslabel_status plb_tried = (expression);                                                                \
-        if (plb_tried != POSLABEL_OK)                                                                                  \
-            return plb_tried;                                                                                          \
-    } while (0)
-
 /* Checks of arguments that are no tensors. */
 poslabel_status plb_check_flag(const plb_call *call, const char *name, int32_t value); /* 0 or 1 */
 poslabel_status plb_check_grid(const plb_call *call, poslabel_grid grid);              /* sides >= 1, h w < 2^31 */

@@ -216,17 +216,11 @@ poslabel_status plb_view(const plb_call *call, const char *name, const poslabel_
 
     dimension dim[PLB_MAX_RANK];
     int64_t elements, last;
-    poslabel_status status = check_rank(call, name, tensor);
-    if (status == POSLABEL_OK)
-        status = match_dtype(call, name, tensor, dtypes, &rows->dtype);
-    if (status == POSLABEL_OK)
-        status = match_device(call, name, tensor);
-    if (status == POSLABEL_OK)
-        status = match_shape(call, name, tensor, shape, rule);
-    if (status == POSLABEL_OK)
-        status = read_dimensions(call, name, tensor, dim, &elements, &last);
-    if (status != POSLABEL_OK)
-        return status;
+    PLB_TRY(check_rank(call, name, tensor));
+    PLB_TRY(match_dtype(call, name, tensor, dtypes, &rows->dtype));
+    PLB_TRY(match_device(call, name, tensor));
+    PLB_TRY(match_shape(call, name, tensor, shape, rule));
+    PLB_TRY(read_dimensions(call, name, tensor, dim, &elements, &last));
 
     rows->shape = tensor->shape;
     rows->rank = tensor->ndim;

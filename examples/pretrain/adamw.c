@@ -1,10 +1,12 @@
 /*
- * adamw.c: the optimizer and its schedule.  SPDX-License-Identifier: Apache-2.0
+ * adamw.c: the optimizer and its schedule.
  *
  * For each weight w with gradient g, at step t:
  *
  *     m = beta1 m + (1 - beta1) g,   v = beta2 v + (1 - beta2) g^2
  *     w -= rate * (m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + epsilon) + weight_decay * w)
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #include "adamw.h"
 

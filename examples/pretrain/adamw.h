@@ -1,4 +1,8 @@
-/* adamw.h: the optimizer and its schedule.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * adamw.h: the optimizer and its schedule.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #ifndef PRETRAIN_ADAMW_H
 #define PRETRAIN_ADAMW_H
 

@@ -1,9 +1,11 @@
 /*
- * assignment.c: gives every patch a place of its own.  SPDX-License-Identifier: Apache-2.0
+ * assignment.c: gives every patch a place of its own.
  *
  * The model scores each place for each patch on its own, so two patches may want the same place.  Here each place is
  * taken once, such that the sum of the scores is the largest possible: the assignment problem, by the Hungarian method
  * (Kuhn, 1955) in the form with potentials, in O(count^3).
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #include "pictures.h"
 

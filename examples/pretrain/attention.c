@@ -1,5 +1,5 @@
 /*
- * attention.c: multi-head self-attention, forward and backward.  SPDX-License-Identifier: Apache-2.0
+ * attention.c: multi-head self-attention, forward and backward.
  *
  * For one head of one image, with T tokens of d = dim / heads channels:
  *
@@ -11,6 +11,8 @@
  *     grad_Q = grad_S K / sqrt(d),   grad_K = grad_S^T Q / sqrt(d)
  *
  * Q, K and V of a head are column ranges of qkv, so CBLAS reads them in place by their row stride.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #include "layers.h"
 

@@ -1,7 +1,9 @@
 /*
- * canvas.c: a picture to draw on.  SPDX-License-Identifier: Apache-2.0
+ * canvas.c: a picture to draw on.
  *
  * Text is drawn with stb_easy_font, which turns a line into small rectangles.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #include "canvas.h"
 

@@ -1,4 +1,8 @@
-/* canvas.h: a picture to draw on.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * canvas.h: a picture to draw on.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #ifndef PRETRAIN_CANVAS_H
 #define PRETRAIN_CANVAS_H
 

@@ -1,7 +1,9 @@
 /*
- * curve.c: accuracy over the steps of training, as SVG.  SPDX-License-Identifier: Apache-2.0
+ * curve.c: accuracy over the steps of training, as SVG.
  *
  * The axis of the accuracy is logarithmic, so that equal distances above the line of chance are equal multiples of it.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #include "pictures.h"
 

@@ -1,9 +1,11 @@
 /*
- * encoder.c: the vision transformer, forward and backward.  SPDX-License-Identifier: Apache-2.0
+ * encoder.c: the vision transformer, forward and backward.
  *
  * Threads share nothing but the weights: the batch is cut into shards, and one thread takes a shard through all layers.
  * So threads wait for each other a few times in a step and not after every layer, and a shard's activations stay in the
  * cache from one layer to the next.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #include "vit.h"
 

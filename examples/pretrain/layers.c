@@ -1,8 +1,10 @@
 /*
- * layers.c: linear layers, layer norm and GELU.  SPDX-License-Identifier: Apache-2.0
+ * layers.c: linear layers, layer norm and GELU.
  *
  * The matrix products go to CBLAS; all else is a plain loop.  No function here starts a thread: encoder.c runs several
  * parts of the batch at the same time, each on one thread.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #include "layers.h"
 

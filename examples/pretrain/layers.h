@@ -1,4 +1,8 @@
-/* layers.h: the parts of a vision transformer, forward and backward.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * layers.h: the parts of a vision transformer, forward and backward.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #ifndef PRETRAIN_LAYERS_H
 #define PRETRAIN_LAYERS_H
 

@@ -1,8 +1,10 @@
 /*
- * main.c: pre-trains a small vision transformer with DropPos on photographs.  SPDX-License-Identifier: Apache-2.0
+ * main.c: pre-trains a small vision transformer with DropPos on photographs.
  *
  * The trainer is plain C: its own model (vit.c, layers.c, attention.c), its own optimizer (adamw.c), matrix products by
  * CBLAS.  What the model has to learn, and the gradient that makes it learn, come from libposlabel (pretext.c).
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #include "memory.h"
 #include "pictures.h"

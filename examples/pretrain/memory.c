@@ -1,4 +1,8 @@
-/* memory.c: how the trainer gives up.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * memory.c: how the trainer gives up.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "memory.h"
 
 #include <stdarg.h>

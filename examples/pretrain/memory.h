@@ -1,4 +1,8 @@
-/* memory.h: how the trainer gives up.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * memory.h: how the trainer gives up.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #ifndef PRETRAIN_MEMORY_H
 #define PRETRAIN_MEMORY_H
 

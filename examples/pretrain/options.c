@@ -1,8 +1,10 @@
 /*
- * options.c: the command line.  SPDX-License-Identifier: Apache-2.0
+ * options.c: the command line.
  *
  * One table holds what each option is called, what it means, where its value goes and what values are allowed; the
  * help is printed from it.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #include "options.h"
 

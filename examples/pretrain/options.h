@@ -1,4 +1,8 @@
-/* options.h: the command line.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * options.h: the command line.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #ifndef PRETRAIN_OPTIONS_H
 #define PRETRAIN_OPTIONS_H
 

@@ -1,8 +1,10 @@
 /*
- * photographs.c: the folder of photographs, and crops of them.  SPDX-License-Identifier: Apache-2.0
+ * photographs.c: the folder of photographs, and crops of them.
  *
  * Photographs are large and crops are small, so each is shrunk once when it is read: to a coarse copy from which the
  * training crops are sampled, and to a fine copy, of three times the resolution, for the pictures of the result.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #include "photographs.h"
 

@@ -1,4 +1,8 @@
-/* photographs.h: the folder of photographs, and crops of them.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * photographs.h: the folder of photographs, and crops of them.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #ifndef PRETRAIN_PHOTOGRAPHS_H
 #define PRETRAIN_PHOTOGRAPHS_H
 

@@ -1,4 +1,8 @@
-/* pictures.h: what the trainer leaves behind.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pictures.h: what the trainer leaves behind.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #ifndef PRETRAIN_PICTURES_H
 #define PRETRAIN_PICTURES_H
 

@@ -1,8 +1,10 @@
 /*
- * pretext.c: DropPos, the task that the model learns, by libposlabel.  SPDX-License-Identifier: Apache-2.0
+ * pretext.c: DropPos, the task that the model learns, by libposlabel.
  *
  * Every call into the library is in this file (only random numbers are drawn elsewhere too).  A tensor is described
  * where it is used: the library keeps no descriptor and owns no data.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #include "pretext.h"
 

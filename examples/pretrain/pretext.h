@@ -1,4 +1,8 @@
-/* pretext.h: DropPos, the task that the model learns, by libposlabel.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pretext.h: DropPos, the task that the model learns, by libposlabel.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #ifndef PRETRAIN_PRETEXT_H
 #define PRETRAIN_PRETEXT_H
 

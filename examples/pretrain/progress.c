@@ -1,5 +1,7 @@
 /*
- * progress.c: the progress bar, and Ctrl-C.  SPDX-License-Identifier: Apache-2.0
+ * progress.c: the progress bar, and Ctrl-C.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #include "progress.h"
 

@@ -1,4 +1,8 @@
-/* progress.h: the progress bar, and Ctrl-C.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * progress.h: the progress bar, and Ctrl-C.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #ifndef PRETRAIN_PROGRESS_H
 #define PRETRAIN_PROGRESS_H
 

@@ -1,8 +1,10 @@
 /*
- * reassemble.c: photographs taken apart and put back together by the model.  SPDX-License-Identifier: Apache-2.0
+ * reassemble.c: photographs taken apart and put back together by the model.
  *
  * The model gets all patches of a crop at once, and the position of none.  From its logits each patch gets a place of
  * its own (assignment.c), so every place is filled, rightly or wrongly.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #include "pictures.h"
 

@@ -1,7 +1,9 @@
 /*
- * stb.c: the one place where stb's single-file libraries are compiled.  SPDX-License-Identifier: Apache-2.0
+ * stb.c: the one place where stb's single-file libraries are compiled.
  *
  * stb_image reads JPEG and PNG, stb_image_write writes PNG.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #define STBI_ONLY_JPEG
 #define STBI_ONLY_PNG

@@ -1,5 +1,5 @@
 /*
- * test_gradient.c: holds the model's way back against numerical derivatives.  SPDX-License-Identifier: Apache-2.0
+ * test_gradient.c: holds the model's way back against numerical derivatives.
  *
  * Compiled, with vit.c, layers.c and attention.c, for double.  The whole of a training step runs as in the trainer -
  * patch embedding, token assembly, encoder, head, DropPos loss - except that the assembly is written out here, because
@@ -7,6 +7,8 @@
  *
  * For each tensor of weights w with gradient g, and two directions d (the gradient itself, and random signs), the
  * derivative <g, d> must be (loss(w + h d) - loss(w - h d)) / 2 h.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #include "memory.h"
 #include "vit.h"

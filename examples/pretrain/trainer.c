@@ -1,5 +1,7 @@
 /*
- * trainer.c: one training step after another.  SPDX-License-Identifier: Apache-2.0
+ * trainer.c: one training step after another.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #include "trainer.h"
 

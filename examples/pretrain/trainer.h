@@ -1,4 +1,8 @@
-/* trainer.h: one training step after another.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * trainer.h: one training step after another.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #ifndef PRETRAIN_TRAINER_H
 #define PRETRAIN_TRAINER_H
 

@@ -1,8 +1,10 @@
 /*
- * vit.c: the weights of the vision transformer.  SPDX-License-Identifier: Apache-2.0
+ * vit.c: the weights of the vision transformer.
  *
  * They lie in one array and their gradients in another of the same layout, with a table that names each tensor.  So the
  * optimizer is one loop, and a gradient check can go through the tensors by name.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #include "vit.h"
 

@@ -1,4 +1,8 @@
-/* vit.h: a small vision transformer with a position head.  SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vit.h: a small vision transformer with a position head.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #ifndef PRETRAIN_VIT_H
 #define PRETRAIN_VIT_H
 

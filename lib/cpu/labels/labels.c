@@ -114,9 +114,7 @@ poslabel_status plb_cpu_smoothing_map(const plb_call *call, const plb_smoothing_
 {
     map_run run = {.job = job};
     void *memory;
-    poslabel_status status = plb_workspace(call, plb_gaussian_size(job->grid), &memory);
-    if (status != POSLABEL_OK)
-        return status;
+    PLB_TRY(plb_workspace(call, plb_gaussian_size(job->grid), &memory));
     /* where the neighbours' share rounds to nothing the map is the identity, also where sigma^2 does */
     const double nearest = exp(-1 / (job->sigma * job->sigma));
     plb_gaussian_fill(&run.gaussian, job->grid, nearest > 0 ? job->sigma : 0, job->normalization, memory);

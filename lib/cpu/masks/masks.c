@@ -290,15 +290,10 @@ poslabel_status plb_cpu_masks(const plb_call *call, const plb_masks_job *job)
         return POSLABEL_OK;
     void *workspace;
     const size_t threads = (size_t)plb_parallel_threads(call->context, work);
-    poslabel_status status = plb_workspace(call, plb_size_mul(threads, run.desk_size), &workspace);
-    if (status == POSLABEL_OK)
-        status = check_noise(call, kernels, &job->patch_noise);
-    if (status == POSLABEL_OK)
-        status = check_noise(call, kernels, &job->pos_noise);
-    if (status == POSLABEL_OK)
-        status = check_noise(call, kernels, &job->shuffle_noise);
-    if (status != POSLABEL_OK)
-        return status;
+    PLB_TRY(plb_workspace(call, plb_size_mul(threads, run.desk_size), &workspace));
+    PLB_TRY(check_noise(call, kernels, &job->patch_noise));
+    PLB_TRY(check_noise(call, kernels, &job->pos_noise));
+    PLB_TRY(check_noise(call, kernels, &job->shuffle_noise));
     run.workspace = workspace;
     plb_parallel(call->context, work, make_masks, &run);
     return POSLABEL_OK;

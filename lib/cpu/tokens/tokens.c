@@ -24,10 +24,9 @@ typedef struct assemble_run {
 poslabel_status plb_check_token_layout(const plb_call *call, const plb_token_layout *layout, int32_t *inverse,
                                        size_t pitch)
 {
-    poslabel_status status = plb_check_ids(call, &layout->ids_keep, 0, layout->tokens);
-    if (status == POSLABEL_OK)
-        status = plb_check_ids(call, &layout->positions, -1, layout->tokens);
-    return status == POSLABEL_OK ? plb_check_places(call, &layout->places, inverse, pitch) : status;
+    PLB_TRY(plb_check_ids(call, &layout->ids_keep, 0, layout->tokens));
+    PLB_TRY(plb_check_ids(call, &layout->positions, -1, layout->tokens));
+    return plb_check_places(call, &layout->places, inverse, pitch);
 }
 
 /* Row k of x: what is added up there. */
@@ -95,11 +94,10 @@ poslabel_status plb_cpu_assemble_tokens(const plb_call *call, const plb_assemble
     /* a line of its own for each thread */
     const size_t pitch = layout->places.data ? ((size_t)layout->visible + 15) / 16 * 16 : 0;
     void *workspace;
-    poslabel_status status = plb_workspace(call, plb_size_mul(threads, pitch * sizeof(int32_t)), &workspace);
-    if (status == POSLABEL_OK)
-        status = plb_check_token_layout(call, layout, workspace, pitch);
-    if (status != POSLABEL_OK || bytes == 0)
-        return status;
+    PLB_TRY(plb_workspace(call, plb_size_mul(threads, pitch * sizeof(int32_t)), &workspace));
+    PLB_TRY(plb_check_token_layout(call, layout, workspace, pitch));
+    if (bytes == 0)
+        return POSLABEL_OK;
 
     assemble_run run = {
         .job = job,

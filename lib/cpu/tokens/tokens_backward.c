@@ -261,9 +261,7 @@ static poslabel_status prepare(const plb_call *call, backward_run *run, size_t t
     const size_t inverses = layout->places.data ? plb_size_mul(threads, inverse_pitch * sizeof(int32_t)) : 0;
 
     void *workspace;
-    poslabel_status status = plb_workspace(call, plb_size_add(sums, lists > inverses ? lists : inverses), &workspace);
-    if (status != POSLABEL_OK)
-        return status;
+    PLB_TRY(plb_workspace(call, plb_size_add(sums, lists > inverses ? lists : inverses), &workspace));
     run->sums = workspace;
     run->spare = run->sums + (size_t)run->sum_rows * run->pitch;
     run->mask_sums = mask_rows ? run->spare + threads * run->pitch : NULL;
@@ -305,9 +303,9 @@ poslabel_status plb_cpu_assemble_tokens_backward(const plb_call *call, const plb
     const size_t index_bytes = plb_token_index_bytes(layout);
     const size_t most_bytes = (size_t)run.chunk * image_bytes;
     const int threads = plb_parallel_threads(context, index_bytes > most_bytes ? index_bytes : most_bytes);
-    poslabel_status status = prepare(call, &run, (size_t)threads);
-    if (status != POSLABEL_OK || row_bytes == 0)
-        return status;
+    PLB_TRY(prepare(call, &run, (size_t)threads));
+    if (row_bytes == 0)
+        return POSLABEL_OK;
 
     do { /* once at least: sums over an empty batch are 0 */
         const int64_t left = layout->images - run.first_image;
