@@ -81,12 +81,15 @@ extern "C" {
  * On CUDA the host does not see ids and weights.  A row whose id or weight is not allowed counts as a row of weight 0
  * and sets POSLABEL_LOSS_INVALID.  Such rows are counted, and poslabel_context_synchronize() reports them.
  */
+
+/* How the losses of rows become the loss. */
 typedef enum poslabel_reduction {
     POSLABEL_REDUCTION_MEAN = 0,
     POSLABEL_REDUCTION_SUM = 1,
     POSLABEL_REDUCTION_NONE = 2
 } poslabel_reduction;
 
+/* What a loss says about its rows in `flags`. */
 typedef enum poslabel_loss_flag {
     POSLABEL_LOSS_EMPTY = 1,  /* the weight sum, or the normalizer, is 0: loss, gradient and accuracy are 0        */
     POSLABEL_LOSS_INVALID = 2 /* on CUDA: rows had an id out of range or a weight that is not allowed; see above   */

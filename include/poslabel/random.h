@@ -24,6 +24,8 @@ extern "C" {
  * ranks.  One evaluation gives four 32-bit words.  Word n of a stream is word n % 4 of the evaluation with
  * counter[1] = n / 4.  All of this is part of the ABI, together with the stream numbers and the two conversions below.
  */
+
+/* Which random numbers an operation draws. */
 typedef enum poslabel_stream {
     POSLABEL_STREAM_PATCH_MASK = 1,    /* word n: the noise of token n                                    */
     POSLABEL_STREAM_POSITION_MASK = 2, /* word r: the noise of visible token r                            */

@@ -53,7 +53,7 @@ class Normalization(enum.IntEnum):
 
 
 class Reduction(enum.IntEnum):
-    """poslabel_reduction of poslabel/loss.h."""
+    """poslabel_reduction: How the losses of rows become the loss."""
 
     MEAN = 0
     SUM = 1
@@ -61,7 +61,7 @@ class Reduction(enum.IntEnum):
 
 
 class LossFlag(enum.IntFlag):
-    """poslabel_loss_flag of poslabel/loss.h."""
+    """poslabel_loss_flag: What a loss says about its rows in `flags`."""
 
     EMPTY = 1
     INVALID = 2
@@ -84,7 +84,7 @@ class LabelKind(enum.IntEnum):
 
 
 class Stream(enum.IntEnum):
-    """poslabel_stream of poslabel/random.h."""
+    """poslabel_stream: Which random numbers an operation draws."""
 
     PATCH_MASK = 1
     POSITION_MASK = 2
