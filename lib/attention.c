@@ -29,7 +29,8 @@ poslabel_status poslabel_attentive_weights(poslabel_context *context, const posl
     enum { B = 1, N, D, KEPT };
     const int v = args.ids_keep ? KEPT : N, parameter = PLB_IN | PLB_PARAMETER | PLB_REQUIRED;
     plb_attention_job job = {.temperature = args.temperature};
-    plb_reader reader = plb_reader_of(&call);
+    plb_reader reader;
+    plb_reader_begin(&reader, &call);
     const plb_argument tokens = {
         "tokens", args.tokens, &job.features, PLB_LOGITS, PLB_IN | PLB_REQUIRED, {B, N, D}};
     PLB_TRY(plb_read(&reader, &tokens, 1));

@@ -23,7 +23,8 @@ poslabel_status poslabel_droppos_loss(poslabel_context *context, const poslabel_
     PLB_TRY(plb_check_reduction(&call, args.reduction, args.grad_scale, &job.reduction));
 
     enum { C = 1 };
-    plb_reader reader = plb_reader_of(&call);
+    plb_reader reader;
+    plb_reader_begin(&reader, &call);
     const plb_argument arguments[] = {
         {"logits", args.logits, &job.logits, PLB_LOGITS, PLB_IN | PLB_REQUIRED, {PLB_DOTS, C}},
         {"grad_logits", args.grad_logits, &job.grad_logits, PLB_LIKE_FIRST, PLB_OUT | PLB_MAY_BE_FIRST, {PLB_DOTS, C}},

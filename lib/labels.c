@@ -19,7 +19,8 @@ poslabel_status poslabel_absolute_labels(poslabel_context *context, const poslab
 
     enum { N = 1 };
     plb_labels_job job = {.grid = args.grid};
-    plb_reader reader = plb_reader_of(&call);
+    plb_reader reader;
+    plb_reader_begin(&reader, &call);
     reader.size[N] = (int64_t)args.grid.height * args.grid.width;
     const plb_argument labels = {"labels", args.labels, &job.labels, PLB_IDS, PLB_OUT | PLB_REQUIRED, {PLB_DOTS, N}};
     PLB_TRY(plb_read(&reader, &labels, 1));
@@ -35,7 +36,8 @@ poslabel_status poslabel_relative_labels(poslabel_context *context, const poslab
 
     enum { N = 1 };
     plb_labels_job job = {.grid = args.grid};
-    plb_reader reader = plb_reader_of(&call);
+    plb_reader reader;
+    plb_reader_begin(&reader, &call);
     reader.size[N] = (int64_t)args.grid.height * args.grid.width;
     const plb_argument labels = {"labels", args.labels, &job.labels, PLB_IDS, PLB_OUT | PLB_REQUIRED, {PLB_DOTS, N, N}};
     PLB_TRY(plb_read(&reader, &labels, 1));
@@ -52,7 +54,8 @@ poslabel_status poslabel_smoothing_map(poslabel_context *context, const poslabel
 
     enum { N = 1 };
     plb_smoothing_map_job job = {.grid = args.grid, .sigma = args.sigma, .normalization = args.normalization};
-    plb_reader reader = plb_reader_of(&call);
+    plb_reader reader;
+    plb_reader_begin(&reader, &call);
     reader.size[N] = (int64_t)args.grid.height * args.grid.width;
     const plb_argument map = {"map", args.map, &job.map, PLB_LOGITS, PLB_OUT | PLB_REQUIRED, {N, N}};
     PLB_TRY(plb_read(&reader, &map, 1));

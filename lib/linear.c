@@ -22,7 +22,8 @@ poslabel_status poslabel_linear_position_loss(poslabel_context *context,
     PLB_TRY(plb_check_reduction(&call, args.reduction, args.grad_scale, &job.reduction));
 
     enum { C = 1, D };
-    plb_reader reader = plb_reader_of(&call);
+    plb_reader reader;
+    plb_reader_begin(&reader, &call);
     const int parameter = PLB_IN | PLB_PARAMETER, gradient = PLB_OUT | PLB_PARAMETER;
     const plb_argument head[] = {
         {"features", args.features, &job.features, PLB_LOGITS, PLB_IN | PLB_REQUIRED, {PLB_DOTS, D}},

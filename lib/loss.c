@@ -50,8 +50,9 @@ poslabel_status poslabel_scale_gradient(poslabel_context *context, const poslabe
     enum { C = 1 };
     const bool has_rows = args.grad && args.grad->ndim > 0;
     const bool per_row = has_rows && plb_is_per_row(args.scale, args.grad, 1);
-    plb_scale_job job;
-    plb_reader reader = plb_reader_of(&call);
+    plb_scale_job job = {.grad = {.data = NULL}};
+    plb_reader reader;
+    plb_reader_begin(&reader, &call);
     const plb_argument arguments[] = {
         {"grad", args.grad, &job.grad, PLB_LOGITS, PLB_OUT | PLB_REQUIRED, {has_rows ? PLB_DOTS : 0, has_rows ? C : 0}},
         {"scale", args.scale, &job.scale, PLB_SCALARS, PLB_IN | PLB_REQUIRED, {per_row ? PLB_DOTS : 0}},

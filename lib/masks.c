@@ -74,7 +74,8 @@ static poslabel_status run(const plb_call *call, plb_masks_job *job, const plb_a
     if (!plb_has_output(arguments, count))
         return plb_fail(call, POSLABEL_ERROR_INVALID, "no output is given, at least one of %s to %s must be",
                         "ids_keep", arguments[count - 1].name);
-    plb_reader reader = plb_reader_of(call);
+    plb_reader reader;
+    plb_reader_begin(&reader, call);
     reader.size[N] = job->tokens;
     reader.size[K] = job->keep;
     reader.size[REMOVED] = job->tokens - job->keep;

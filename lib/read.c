@@ -7,12 +7,13 @@
 
 #include "tensor.h"
 
-plb_reader plb_reader_of(const plb_call *call)
+void plb_reader_begin(plb_reader *reader, const plb_call *call)
 {
-    plb_reader reader = {.call = call};
+    reader->call = call;
+    reader->dots = NULL;
+    reader->count = 0;
     for (int i = 0; i < PLB_SYMBOLS; i++)
-        reader.size[i] = PLB_UNKNOWN;
-    return reader;
+        reader->size[i] = PLB_UNKNOWN;
 }
 
 static int64_t size_of(const plb_reader *reader, int symbol)
@@ -34,7 +35,7 @@ static unsigned dtypes_of(const plb_reader *reader, unsigned dtypes)
 /* The shape that an argument must have, as far as it is known. */
 static void expect(const plb_reader *reader, const plb_argument *argument, plb_shape *shape, plb_rank_rule *rule)
 {
-    const int *symbol = argument->shape;
+    const int16_t *symbol = argument->shape;
     const poslabel_tensor *const tensor = argument->tensor;
     shape->rank = 0;
     *rule = argument->rules & PLB_PARAMETER ? PLB_RANK_LEADING_ONES : PLB_RANK_EXACT;
@@ -53,7 +54,7 @@ static void expect(const plb_reader *reader, const plb_argument *argument, plb_s
 /* Takes the sizes of symbols from a tensor that has the shape which was expected. */
 static void learn(plb_reader *reader, const plb_argument *argument)
 {
-    const int *symbol = argument->shape;
+    const int16_t *symbol = argument->shape;
     const poslabel_tensor *const tensor = argument->tensor;
     int rank = 0;
     if (*symbol == PLB_DOTS)
@@ -71,18 +72,12 @@ static void learn(plb_reader *reader, const plb_argument *argument)
 
 static poslabel_status read_one(plb_reader *reader, const plb_argument *argument)
 {
-    plb_rows *const rows = argument->rows;
-    const bool is_output = argument->rules & PLB_OUT;
-    if (!argument->tensor) {
-        *rows = (plb_rows){.name = argument->name, .is_output = is_output};
-        return POSLABEL_OK;
-    }
     plb_shape shape;
     plb_rank_rule rule;
     expect(reader, argument, &shape, &rule);
     const int row_rank = argument->shape[*argument->shape == PLB_DOTS] != 0;
     PLB_TRY(plb_view(reader->call, argument->name, argument->tensor, dtypes_of(reader, argument->dtypes), &shape, rule,
-                     row_rank, is_output, rows));
+                     row_rank, argument->rules & PLB_OUT, argument->rows));
     learn(reader, argument);
     return POSLABEL_OK;
 }
@@ -93,17 +88,17 @@ poslabel_status plb_read(plb_reader *reader, const plb_argument *arguments, int 
         if (arguments[i].rules & PLB_REQUIRED && !arguments[i].tensor)
             return plb_fail(reader->call, POSLABEL_ERROR_INVALID, "%s is NULL, must be given", arguments[i].name);
     const int before = reader->count;
-    bool may_be_first[PLB_MOST_ARGUMENTS] = {false};
+    const plb_rows *in_place = NULL; /* an output that is the first argument, and overlaps it alone */
     for (int i = 0; i < count; i++) {
-        PLB_TRY(read_one(reader, &arguments[i]));
         if (!arguments[i].tensor)
             continue;
-        may_be_first[reader->count] = arguments[i].rules & PLB_MAY_BE_FIRST;
+        PLB_TRY(read_one(reader, &arguments[i]));
         reader->seen[reader->count++] = arguments[i].rows;
+        if (arguments[i].rules & PLB_MAY_BE_FIRST && plb_same_rows(reader->seen[0], arguments[i].rows))
+            in_place = arguments[i].rows;
     }
     for (int i = before; i < reader->count; i++) {
-        /* an output that is the first argument overlaps it alone */
-        const int from = may_be_first[i] && plb_same_rows(reader->seen[0], reader->seen[i]);
+        const int from = reader->seen[i] == in_place;
         PLB_TRY(plb_no_overlap(reader->call, reader->seen + from, i - from, reader->seen[i]));
     }
     return POSLABEL_OK;

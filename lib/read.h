@@ -49,13 +49,13 @@ enum {
 typedef struct plb_argument {
     const char *name;
     const poslabel_tensor *tensor; /* NULL: not given */
-    plb_rows *rows;                /* where its view goes */
+    plb_rows *rows;                /* where its view goes: zeros, which stay if it is not given */
     unsigned dtypes;
     int rules;
-    int shape[PLB_SHAPE];
+    int16_t shape[PLB_SHAPE];
 } plb_argument;
 
-enum { PLB_MOST_ARGUMENTS = 32 };
+enum { PLB_MOST_ARGUMENTS = 32 }; /* of one function */
 
 typedef struct plb_reader {
     const plb_call *call;
@@ -67,7 +67,7 @@ typedef struct plb_reader {
 } plb_reader;
 
 /* A reader that knows no size yet. */
-plb_reader plb_reader_of(const plb_call *call);
+void plb_reader_begin(plb_reader *reader, const plb_call *call);
 
 poslabel_status plb_read(plb_reader *reader, const plb_argument *arguments, int count);
 

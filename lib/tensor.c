@@ -246,7 +246,7 @@ poslabel_status plb_view(const plb_call *call, const char *name, const poslabel_
         return plb_fail(call, POSLABEL_ERROR_INVALID, "%s is at address %p, must be aligned to its elements of %d bytes",
                         name, (void *)rows->data, size);
     rows->end = rows->data + (last + 1) * size;
-    if (rows->is_output && !is_injective(dim, tensor->ndim))
+    if (rows->is_output && tensor->strides && !is_injective(dim, tensor->ndim))
         return plb_fail(call, POSLABEL_ERROR_INVALID, "%s has strides by which its elements share memory", name);
     if (row_rank && dim[leading].size > 1 && dim[leading].stride != 1)
         return plb_fail(call, POSLABEL_ERROR_UNSUPPORTED,

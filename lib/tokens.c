@@ -62,7 +62,8 @@ poslabel_status poslabel_assemble_tokens(poslabel_context *context, const poslab
     const int v = args.ids_keep ? V : N, parameter = PLB_IN | PLB_PARAMETER;
     plb_assemble_job job = {.layout = {.images = 0}};
     plb_token_layout *const layout = &job.layout;
-    plb_reader reader = plb_reader_of(&call);
+    plb_reader reader;
+    plb_reader_begin(&reader, &call);
     if (!args.prefix_tokens)
         reader.size[P] = 0;
     const plb_argument arguments[] = {
@@ -117,7 +118,8 @@ poslabel_status poslabel_assemble_tokens_backward(poslabel_context *context,
     enum { ROWS = D + 1 }; /* P + V */
     plb_assemble_backward_job job = {.layout = {.images = 0}};
     plb_token_layout *const layout = &job.layout;
-    plb_reader reader = plb_reader_of(&call);
+    plb_reader reader;
+    plb_reader_begin(&reader, &call);
     const plb_argument grad_x = {
         "grad_x", args.grad_x, &job.grad_x, PLB_FEATURES, PLB_IN | PLB_REQUIRED, {B, ROWS, D}};
     PLB_TRY(plb_read(&reader, &grad_x, 1));
