@@ -4,7 +4,7 @@
  * These numbers are the ABI: they are written down, not computed.  A field may be added at the end of an args struct or
  * of the options; then its line is added here and the SIZE above changes.  Nothing else may ever change.
  *
- * Whoever includes this defines SIZE(type, bytes) and FIELD(type, name, offset).
+ * Whoever includes this defines SIZE(type, bytes) and FIELD(type, name, offset), which it undefines.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -158,3 +158,6 @@ SIZE(poslabel_smoothing_map_args, 40)
 FIELD(poslabel_smoothing_map_args, struct_size, 0) FIELD(poslabel_smoothing_map_args, grid, 8)
 FIELD(poslabel_smoothing_map_args, sigma, 16) FIELD(poslabel_smoothing_map_args, normalization, 24)
 FIELD(poslabel_smoothing_map_args, map, 32)
+
+#undef SIZE
+#undef FIELD

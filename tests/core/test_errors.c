@@ -1,5 +1,5 @@
 /*
- * Every documented error of the losses, the labels and the schedule.
+ * Every documented error of the losses, the labels and the schedule, and those that every operation has.
  *
  * Each case changes one thing in arguments that are right.  The status must be the documented one, the message must
  * name the operation, the argument and the value, no output may be touched, and the context must work afterwards.  What
@@ -7,6 +7,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "backend.h"
 #include "support/test.h"
 
 static poslabel_context *context;
@@ -145,25 +146,64 @@ static void position_parameters(void **state)
     end();
 }
 
+/* "droppos_loss: ", as its messages begin. */
+static const char *start_of(const operation *op)
+{
+    static char text[64];
+    snprintf(text, sizeof text, "%s: ", op->name);
+    return text;
+}
+
 static void null_context_and_args(void **state)
 {
     (void)state;
     context = context_default();
-    assert_int_equal(poslabel_droppos_loss(NULL, NULL), INVALID);
-    assert_int_equal(poslabel_position_cross_entropy(NULL, NULL), INVALID);
-    assert_int_equal(poslabel_scale_gradient(NULL, NULL), INVALID);
-    assert_int_equal(poslabel_sigma_schedule(NULL, NULL), INVALID);
-    assert_int_equal(poslabel_absolute_labels(NULL, NULL), INVALID);
-    assert_int_equal(poslabel_relative_labels(NULL, NULL), INVALID);
-    assert_int_equal(poslabel_smoothing_map(NULL, NULL), INVALID);
-    expect_error(context, poslabel_droppos_loss(context, NULL), INVALID, "droppos_loss: args is NULL");
-    expect_error(context, poslabel_position_cross_entropy(context, NULL), INVALID,
-                 "position_cross_entropy: args is NULL");
-    expect_error(context, poslabel_scale_gradient(context, NULL), INVALID, "scale_gradient: args is NULL");
-    expect_error(context, poslabel_sigma_schedule(context, NULL), INVALID, "sigma_schedule: args is NULL");
-    expect_error(context, poslabel_absolute_labels(context, NULL), INVALID, "absolute_labels: args is NULL");
-    expect_error(context, poslabel_relative_labels(context, NULL), INVALID, "relative_labels: args is NULL");
-    expect_error(context, poslabel_smoothing_map(context, NULL), INVALID, "smoothing_map: args is NULL");
+    for (int number = 0; number < operation_count(); number++) {
+        operation op;
+        operation_new(&op, number, 1);
+        test_case_is("%s", op.name);
+        assert_int_equal(op.call(NULL, NULL), INVALID);
+        assert_int_equal(op.call(NULL, &op.args), INVALID);
+        expect_error(context, op.call(context, NULL), INVALID, start_of(&op), "args is NULL");
+        assert_true(operation_is_untouched(&op));
+        operation_free(&op);
+    }
+    test_case_is("%s", "");
+    poslabel_context_destroy(context);
+}
+
+/*
+ * A backend need not have every operation.  This one has none, and each call says so; an operation that needs no backend
+ * works all the same.
+ */
+static void operations_that_a_backend_lacks(void **state)
+{
+    (void)state;
+    context = context_default();
+    const plb_backend *const backend = context->backend;
+    plb_backend empty = *backend;
+#define PLB_JOB(name, job, backends) empty.name = NULL;
+#include "operations.def"
+    const int supported = operation_count(), all = supported + operation_count_unsupported();
+    for (int number = 0; number < all; number++) {
+        operation op;
+        operation_new(&op, number, 2);
+        test_case_is("%s, %s", op.name, op.variant);
+        context->backend = number < supported ? &empty : backend;
+        if (op.backends) {
+            expect_error(context, operation_call(context, &op), UNSUPPORTED, start_of(&op), backend->name,
+                         "does not have it");
+            assert_true(operation_is_untouched(&op));
+        } else {
+            expect_ok(context, operation_call(context, &op));
+        }
+        context->backend = backend;
+        operation_reset(&op);
+        if (number < supported)
+            expect_ok(context, operation_call(context, &op));
+        operation_free(&op);
+    }
+    test_case_is("%s", "");
     poslabel_context_destroy(context);
 }
 
@@ -499,6 +539,7 @@ int main(void)
         cmocka_unit_test(droppos_parameters),
         cmocka_unit_test(position_parameters),
         cmocka_unit_test(null_context_and_args),
+        cmocka_unit_test(operations_that_a_backend_lacks),
         cmocka_unit_test(values_in_tensors),
         cmocka_unit_test(in_place_calls_that_fail),
         cmocka_unit_test(tensors_of_a_loss),

@@ -25,6 +25,11 @@ bool one_in(fuzz *f, uint64_t n)
     return draw(f, n) == n - 1; /* zeros, which come when the bytes have run out, mean no */
 }
 
+int64_t draw_size(fuzz *f, int64_t least, int64_t most)
+{
+    return least + (int64_t)draw(f, (uint64_t)(most - least) + 1);
+}
+
 poslabel_dtype a_float(fuzz *f)
 {
     const poslabel_dtype all[] = {dtype_f32, dtype_f16, dtype_bf16, dtype_f64};
@@ -51,4 +56,19 @@ poslabel_dtype a_mask(fuzz *f)
 poslabel_grid a_grid(fuzz *f)
 {
     return (poslabel_grid){1 + (int32_t)draw(f, 4), 1 + (int32_t)draw(f, 4)};
+}
+
+poslabel_grid a_small_grid(fuzz *f)
+{
+    return (poslabel_grid){1 + (int32_t)draw(f, 2), 1 + (int32_t)draw(f, 3)};
+}
+
+int64_t grid_tokens(poslabel_grid grid)
+{
+    return (int64_t)grid.height * grid.width;
+}
+
+int64_t grid_offsets(poslabel_grid grid)
+{
+    return (2 * (int64_t)grid.height - 1) * (2 * (int64_t)grid.width - 1);
 }

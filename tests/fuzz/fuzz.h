@@ -1,13 +1,13 @@
 /*
  * What the parts of the fuzzer share.
  *
- *   draw.c         where everything random comes from
- *   arena.c        the memory that all tensors lie in: tensors are given there, kept inside, filled and marked
- *   operations.c   arguments that could be right, of all operations but the losses
- *   losses.c       those of the losses
- *   spoil.c        what is changed in them
+ *   draw.c     where everything random comes from
+ *   arena.c    the memory that all tensors lie in: tensors are given there, kept inside, filled and marked
+ *   labels.c, masks.c, tokens.c, attention.c, loss.c, linear.c
+ *              arguments that could be right
+ *   spoil.c    what is changed in them
  *
- * and ../fuzz_args.c, which makes the calls and looks at what they did.
+ * and fuzz_args.c, which makes the calls and looks at what they did.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 #include "support/numbers.h"
+#include "support/tensors.h"
 
 enum { ARENA = 32768, MOST = 16, RANK = 8 };
 
@@ -57,7 +58,8 @@ typedef struct fuzz {
     size_t args_size;
     const char *name;
     poslabel_status (*call)(poslabel_context *, const void *);
-    double number;
+    double number;    /* where sigma_schedule writes                              */
+    const void *kept; /* a field that holds such an address, which is not spoilt */
 } fuzz;
 
 /* ---- draw.c ---- */
@@ -69,11 +71,19 @@ uint64_t draw(fuzz *f, uint64_t below);
 bool one_in(fuzz *f, uint64_t n);
 #define MAYBE if (!one_in(f, 3))
 
+/* A number in [least, most]. */
+int64_t draw_size(fuzz *f, int64_t least, int64_t most);
+
 poslabel_dtype a_float(fuzz *f);
 poslabel_dtype a_scalar(fuzz *f);
 poslabel_dtype an_id(fuzz *f);
 poslabel_dtype a_mask(fuzz *f);
 poslabel_grid a_grid(fuzz *f);
+poslabel_grid a_small_grid(fuzz *f); /* for relative labels */
+
+/* How many tokens a grid has, and how many offsets between two of them. */
+int64_t grid_tokens(poslabel_grid grid);
+int64_t grid_offsets(poslabel_grid grid);
 
 /* ---- arena.c ---- */
 
@@ -83,10 +93,6 @@ void open_arena(void);
 /* Adds a tensor to the field `at`; its data follow those of the one before. */
 void give(fuzz *f, const poslabel_tensor **at, role what, poslabel_dtype dtype, int64_t limit, int rank,
           const int64_t *shape);
-
-/* clang-format off */
-#define SHAPE(...) (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__}
-/* clang-format on */
 
 /*
  * That a tensor reaches only where it may: what the library must refuse stays as it is, what it would read or write
@@ -98,31 +104,14 @@ void keep_inside(slot *s);
 void fill_elements(fuzz *f, const slot *s);
 void mark_elements(const slot *s, unsigned char *marks);
 
-/* ---- operations.c and losses.c ---- */
+/* ---- labels.c and so on ---- */
 
-/* Begins a function that makes the arguments `a` of an operation. */
-#define START(name_, MACRO)                                                                                            \
-    static poslabel_##name_##_args storage, *const a = &storage;                                                       \
-    static const poslabel_##name_##_args init = MACRO;                                                                 \
-    storage = init;                                                                                                    \
-    f->name = #name_;                                                                                                  \
-    f->args = (char *)a;                                                                                               \
-    f->args_size = sizeof storage;                                                                                     \
-    f->call = call_##name_
-
-/* What START() takes the operation from: one of these for each, in the file that makes its arguments. */
-#define CALL(name)                                                                                                     \
-    static poslabel_status call_##name(poslabel_context *context, const void *args)                                    \
-    {                                                                                                                  \
-        return poslabel_##name(context, args);                                                                         \
-    }
-
-void make_labels(fuzz *f, int which);
-void make_masks(fuzz *f, int which);
-void make_tokens(fuzz *f, int which);
-void make_losses(fuzz *f, int which);
-void make_linear(fuzz *f);
-void make_scale(fuzz *f);
+/*
+ * For each operation of operations.def: sets args, which are as the init macro makes them, so that the call could be
+ * right.  One that no file has does not link: fuzz_<name> is missing.
+ */
+#define PLB_OPERATION(name, NAME, job) void fuzz_##name(fuzz *f, poslabel_##name##_args *a);
+#include "operations.def"
 
 /* ---- spoil.c ---- */
 

@@ -19,6 +19,7 @@
 #include "fuzz/fuzz.h"
 
 enum { LARGEST_BLOCK = 64 << 20 };
+static const double untouched_number = -42;
 
 static unsigned char before[ARENA], may_change[ARENA];
 static poslabel_context *contexts[8];
@@ -73,6 +74,30 @@ static void die(const fuzz *f, const char *what, long detail)
     abort();
 }
 
+/* One function for each operation: a call that could be right. */
+#define PLB_OPERATION(name_, NAME, job)                                                                                \
+    static poslabel_status call_##name_(poslabel_context *context, const void *args)                                   \
+    {                                                                                                                  \
+        return poslabel_##name_(context, args);                                                                        \
+    }                                                                                                                  \
+    static void make_##name_(fuzz *f)                                                                                  \
+    {                                                                                                                  \
+        static const poslabel_##name_##_args init = POSLABEL_##NAME##_ARGS_INIT;                                       \
+        static poslabel_##name_##_args args;                                                                           \
+        args = init;                                                                                                   \
+        f->name = #name_;                                                                                              \
+        f->args = (char *)&args;                                                                                       \
+        f->args_size = sizeof args;                                                                                    \
+        f->call = call_##name_;                                                                                        \
+        fuzz_##name_(f, &args);                                                                                        \
+    }
+#include "operations.def"
+
+static void (*const makers[])(fuzz *) = {
+#define PLB_OPERATION(name, NAME, job) make_##name,
+#include "operations.def"
+};
+
 /* Makes one call; gives its status. */
 static poslabel_status fuzz_call(source from)
 {
@@ -80,19 +105,7 @@ static poslabel_status fuzz_call(source from)
     fuzz *const f = &storage;
     memset(f, 0, sizeof *f);
     f->from = from;
-    const int which = (int)draw(f, 17);
-    if (which < 3)
-        make_labels(f, which);
-    else if (which < 7)
-        make_masks(f, which - 3);
-    else if (which < 10)
-        make_tokens(f, which - 7);
-    else if (which < 14)
-        make_losses(f, which - 10);
-    else if (which < 16)
-        make_linear(f);
-    else
-        make_scale(f);
+    makers[draw(f, COUNT(makers))](f);
     for (uint64_t spoils = draw(f, 4); spoils > 0; spoils--)
         if (f->count && draw(f, 4))
             spoil_tensor(f);
@@ -107,6 +120,7 @@ static poslabel_status fuzz_call(source from)
         fill_elements(f, &f->slots[i]);
 
     memcpy(before, arena, ARENA);
+    f->number = untouched_number;
     poslabel_context *const context = contexts[draw(f, (uint64_t)context_count)];
     const poslabel_status status = f->call(context, f->args);
     memset(may_change, 0, ARENA);
@@ -122,6 +136,8 @@ static poslabel_status fuzz_call(source from)
         if (strncmp(message, f->name, strlen(f->name)) || strncmp(message + strlen(f->name), ": ", 2) ||
             strlen(message) < strlen(f->name) + 10)
             die(f, message, status);
+        if (f->number != untouched_number)
+            die(f, "a call that failed wrote its number", status);
     }
     if (memcmp(before, arena, ARENA))
         for (size_t i = 0; i < ARENA; i++)

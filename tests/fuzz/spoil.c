@@ -87,6 +87,8 @@ void spoil_number(fuzz *f)
         if (at - at % 8 == pointer)
             return;
     }
+    if (f->kept == f->args + at - at % 8)
+        return;
     void *word;
     memcpy(&word, f->args + at - at % 8, sizeof word);
     const int64_t value = a_strange_number(f);

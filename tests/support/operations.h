@@ -1,5 +1,5 @@
 /*
- * operations.h: one ready call of every operation.
+ * operations.h: ready calls of every operation.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -12,38 +12,33 @@ enum { OPERATION_TENSORS = 12 };
 
 /*
  * Tests that do the same to every operation (make its allocations fail, call it in a forked child, hand it an older
- * struct) take them from here.  An operation added to the library is added to the table in operations.c.
+ * struct) take them from here.  The operations are those of lib/operations.def, and cases/ has the calls of each.
  */
 typedef struct operation {
-    const char *name;    /* as in messages: "droppos_loss"  */
-    const char *variant; /* which of several calls of it    */
+    const char *name;    /* as in messages: "droppos_loss"   */
+    const char *variant; /* which of several calls of it     */
+    int backends;        /* which have it; 0: none takes part */
     size_t args_size;
     const void *init; /* what the init macro makes */
     union {
         size_t struct_size;
-        poslabel_absolute_labels_args absolute_labels;
-        poslabel_relative_labels_args relative_labels;
-        poslabel_smoothing_map_args smoothing_map;
-        poslabel_random_mask_args random_mask;
-        poslabel_regular_mask_args regular_mask;
-        poslabel_block_mask_args block_mask;
-        poslabel_droppos_masks_args droppos_masks;
-        poslabel_assemble_tokens_args assemble_tokens;
-        poslabel_assemble_tokens_backward_args assemble_tokens_backward;
-        poslabel_attentive_weights_args attentive_weights;
-        poslabel_position_cross_entropy_args position_cross_entropy;
-        poslabel_linear_position_loss_args linear_position_loss;
-        poslabel_droppos_loss_args droppos_loss;
-        poslabel_scale_gradient_args scale_gradient;
-        poslabel_sigma_schedule_args sigma_schedule;
+#define PLB_OPERATION(name, NAME, job) poslabel_##name##_args name;
+#include "operations.def"
     } args;
     poslabel_status (*call)(poslabel_context *context, const void *args);
     tensor *inputs[OPERATION_TENSORS], *outputs[OPERATION_TENSORS]; /* the given ones, then NULL */
     double number;                                                  /* where sigma_schedule writes */
 } operation;
 
-/* How many calls there are. */
+/*
+ * How many calls there are of operations that the backend under test has (device.h), and of those that it does not
+ * have, whose numbers follow.  Neither counts the linear head where this build does not test it.
+ */
 int operation_count(void);
+int operation_count_unsupported(void);
+
+/* The number of the first call of an operation that the backend under test has. */
+int operation_number(const char *name);
 
 /*
  * Makes call `number` with random inputs; with `many` images or rows about that many, so that a large number puts every

@@ -24,6 +24,11 @@ typedef struct tensor {
     guard memory;
 } tensor;
 
+/* Rank and shape of a new tensor: SHAPE(3, 4). */
+/* clang-format off */
+#define SHAPE(...) (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__}
+/* clang-format on */
+
 /* How a tensor lies in memory.  All zero: compact, and ending at the guard page. */
 typedef struct layout {
     int64_t row_padding; /* elements between the end of one row (the last dimension) and the next                   */
