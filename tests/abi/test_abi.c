@@ -297,9 +297,12 @@ static void defaults(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(layouts),       cmocka_unit_test(pinned_numbers),
-        cmocka_unit_test(older_callers), cmocka_unit_test(newer_callers),
-        cmocka_unit_test(older_and_newer_options), cmocka_unit_test(defaults),
+        cmocka_unit_test(layouts),
+        cmocka_unit_test(pinned_numbers),
+        cmocka_unit_test(older_callers),
+        cmocka_unit_test(newer_callers),
+        cmocka_unit_test(older_and_newer_options),
+        cmocka_unit_test(defaults),
     };
     return cmocka_run_group_tests_name("abi", tests, NULL, NULL);
 }

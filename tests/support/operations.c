@@ -6,7 +6,7 @@
 #include "backend.h"
 #include "support/cases/cases.h"
 
-/* Which backends have an operation, by its function of a backend; host: none takes part. */
+/* Which backends have an operation, by the function of a backend that it ends in; host: no backend takes part. */
 enum {
     backends_of_host = 0,
 #define PLB_JOB(name, job, backends) backends_of_##name = backends,
@@ -43,8 +43,10 @@ typedef struct kind {
 
 static const kind kinds[] = {
 #define PLB_OPERATION(name, NAME, job)                                                                                 \
-    {#name,       backends_of_##job, sizeof(poslabel_##name##_args), &init_##name, call_##name, variant_##name,        \
-     make_##name},
+    {                                                                                                                  \
+        #name,       backends_of_##job, sizeof(poslabel_##name##_args), &init_##name, call_##name, variant_##name,     \
+        make_##name,                                                                                                   \
+    },
 #include "operations.def"
 };
 

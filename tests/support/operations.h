@@ -15,9 +15,9 @@ enum { OPERATION_TENSORS = 12 };
  * struct) take them from here.  The operations are those of lib/operations.def, and cases/ has the calls of each.
  */
 typedef struct operation {
-    const char *name;    /* as in messages: "droppos_loss"   */
-    const char *variant; /* which of several calls of it     */
-    int backends;        /* which have it; 0: none takes part */
+    const char *name;    /* as in messages: "droppos_loss" */
+    const char *variant; /* which of several calls of it */
+    int backends;        /* PLB_ON_CPU | PLB_ON_CUDA; 0: no backend takes part */
     size_t args_size;
     const void *init; /* what the init macro makes */
     union {
