@@ -21,6 +21,7 @@ poslabel_status poslabel_attentive_weights(poslabel_context *context, const posl
     poslabel_attentive_weights_args args = POSLABEL_ATTENTIVE_WEIGHTS_ARGS_INIT;
     plb_call call;
     PLB_TRY(plb_begin(&call, context, "attentive_weights", given, &args, sizeof args));
+    call.lent = args.workspace;
     if (!args.attention && !args.weights)
         return plb_fail(&call, POSLABEL_ERROR_INVALID, "attention and weights are both NULL, one must be given");
     if (!(args.temperature > 0) || isinf(args.temperature))

@@ -70,9 +70,15 @@ const plb_backend *plb_backend_for(poslabel_device_type type, char *reason, size
  * that the backend does not have is unsupported.
  */
 #define PLB_RUN(call, name, job)                                                                                       \
-    ((call)->context->backend->name ? (call)->context->backend->name(call, job) : plb_not_there(call))
+    plb_end((call)->context->backend->name ? (call)->context->backend->name(call, job) : plb_not_there(call))
 
 poslabel_status plb_not_there(const plb_call *call);
+
+/* The status of a public function, from that of the backend's. */
+static inline poslabel_status plb_end(poslabel_status status)
+{
+    return status == PLB_ASKED ? POSLABEL_OK : status;
+}
 
 #ifdef __cplusplus
 }

@@ -29,6 +29,7 @@ poslabel_status plb_begin(plb_call *call, poslabel_context *context, const char 
         return POSLABEL_ERROR_INVALID;
     call->context = context;
     call->operation = operation;
+    call->lent = NULL;
     if (!args)
         return plb_fail(call, POSLABEL_ERROR_INVALID, "args is NULL");
 
@@ -46,9 +47,28 @@ poslabel_status plb_begin(plb_call *call, poslabel_context *context, const char 
     return POSLABEL_OK;
 }
 
+static poslabel_status borrow(const plb_call *call, size_t size, void **data)
+{
+    poslabel_workspace *const lent = call->lent;
+    const unsigned alignment = call->context->device.type == POSLABEL_DEVICE_CPU ? 64 : 256;
+    if (!lent->data) {
+        lent->size = size;
+        return PLB_ASKED;
+    }
+    if (lent->size < size)
+        return plb_fail(call, POSLABEL_ERROR_INVALID, "workspace.size = %zu, must be at least %zu", lent->size, size);
+    if ((uintptr_t)lent->data % alignment)
+        return plb_fail(call, POSLABEL_ERROR_INVALID, "workspace.data is at address %p, must be aligned to %u",
+                        lent->data, alignment);
+    *data = lent->data;
+    return POSLABEL_OK;
+}
+
 poslabel_status plb_workspace(const plb_call *call, size_t size, void **data)
 {
     poslabel_context *context = call->context;
+    if (call->lent)
+        return borrow(call, size, data);
     if (size > context->workspace_size) {
         void *larger;
         PLB_TRY(context->backend->allocate(call, size, &larger));
@@ -77,6 +97,6 @@ size_t poslabel_context_workspace(const poslabel_context *context)
 poslabel_status poslabel_context_reserve(poslabel_context *context, size_t size)
 {
     void *data;
-    const plb_call call = {context, "context_reserve"};
+    const plb_call call = {context, "context_reserve", NULL};
     return context ? plb_workspace(&call, size, &data) : POSLABEL_ERROR_INVALID;
 }

@@ -17,7 +17,17 @@ extern "C" {
 typedef struct plb_call {
     poslabel_context *context;
     const char *operation; /* "droppos_loss" */
+    poslabel_workspace *lent; /* by the caller, or NULL */
 } plb_call;
+
+/* Whether the caller only asks how much workspace the call needs.  The data of its tensors may be NULL then. */
+static inline bool plb_only_asks(const plb_call *call)
+{
+    return call->lent && !call->lent->data;
+}
+
+/* The status of plb_workspace() when the caller only asks: the call ends there.  No public function returns it. */
+#define PLB_ASKED ((poslabel_status)-1)
 
 /* Stores "operation: text" as the context's message, logs it, and returns the status. */
 poslabel_status plb_fail(const plb_call *call, poslabel_status status, const char *format, ...)
@@ -38,7 +48,10 @@ poslabel_status plb_fail(const plb_call *call, poslabel_status status, const cha
 poslabel_status plb_begin(plb_call *call, poslabel_context *context, const char *operation, const void *args,
                           void *copy, size_t size);
 
-/* At least `size` bytes, aligned to 64, that stay valid until the next call of plb_workspace() on the context. */
+/*
+ * At least `size` bytes, aligned to 64, that stay valid until the next call of plb_workspace() on the context.  Every
+ * operation of a backend takes its workspace first of all and at once, even if it needs none, and returns what fails.
+ */
 poslabel_status plb_workspace(const plb_call *call, size_t size, void **data);
 
 #ifdef __cplusplus

@@ -174,12 +174,12 @@ poslabel_isa poslabel_context_isa(const poslabel_context *context)
 
 poslabel_status poslabel_context_set_stream(poslabel_context *context, void *stream)
 {
-    const plb_call call = {context, "context_set_stream"};
+    const plb_call call = {context, "context_set_stream", NULL};
     return context ? context->backend->set_stream(&call, stream) : POSLABEL_ERROR_INVALID;
 }
 
 poslabel_status poslabel_context_synchronize(poslabel_context *context)
 {
-    const plb_call call = {context, "context_synchronize"};
+    const plb_call call = {context, "context_synchronize", NULL};
     return context ? context->backend->synchronize(&call) : POSLABEL_ERROR_INVALID;
 }

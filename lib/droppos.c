@@ -17,6 +17,7 @@ poslabel_status poslabel_droppos_loss(poslabel_context *context, const poslabel_
     plb_loss_job job = {.confidence_filter = false};
     plb_call call;
     PLB_TRY(plb_begin(&call, context, "droppos_loss", given, &args, sizeof args));
+    call.lent = args.workspace;
     PLB_TRY(plb_check_grid(&call, args.grid));
     PLB_TRY(plb_check_sigma(&call, args.sigma, args.normalization));
     PLB_TRY(plb_check_flag(&call, "confidence_filter", args.confidence_filter));
@@ -29,6 +30,7 @@ poslabel_status poslabel_droppos_loss(poslabel_context *context, const poslabel_
         {"logits", args.logits, &job.logits, PLB_LOGITS, PLB_IN | PLB_REQUIRED, {PLB_DOTS, C}},
         {"grad_logits", args.grad_logits, &job.grad_logits, PLB_LIKE_FIRST, PLB_OUT | PLB_MAY_BE_FIRST, {PLB_DOTS, C}},
         {"positions", args.positions, &job.targets.ids, PLB_IDS, PLB_IN | PLB_REQUIRED, {PLB_DOTS}},
+        {"sigma_scalar", args.sigma_scalar, &job.targets.sigma_scalar, PLB_SCALARS, PLB_IN, {0}},
         PLB_REDUCTION_ARGUMENTS(args, args.logits, job.reduction),
     };
     PLB_TRY(plb_read(&reader, arguments, PLB_COUNT(arguments)));
@@ -38,9 +40,8 @@ poslabel_status poslabel_droppos_loss(poslabel_context *context, const poslabel_
         return plb_fail(&call, POSLABEL_ERROR_INVALID, "logits have %lld classes, must have %lld on a %d x %d grid",
                         (long long)reader.size[C], (long long)n, (int)args.grid.height, (int)args.grid.width);
 
-    /* sigma 0 is one-hot; so is any sigma so small that its neighbours' share rounds to nothing */
-    const bool is_gaussian = args.sigma > 0 && exp(-1 / (args.sigma * args.sigma)) > 0;
-    job.targets.kind = is_gaussian ? PLB_TARGET_GAUSSIAN : PLB_TARGET_EXPLICIT;
+    job.targets.kind =
+        args.sigma_scalar || plb_has_neighbours(args.sigma) ? PLB_TARGET_GAUSSIAN : PLB_TARGET_EXPLICIT;
     job.targets.grid = args.grid;
     job.targets.sigma = args.sigma;
     job.targets.normalization = args.normalization;

@@ -15,6 +15,7 @@ poslabel_status poslabel_absolute_labels(poslabel_context *context, const poslab
     poslabel_absolute_labels_args args = POSLABEL_ABSOLUTE_LABELS_ARGS_INIT;
     plb_call call;
     PLB_TRY(plb_begin(&call, context, "absolute_labels", given, &args, sizeof args));
+    call.lent = args.workspace;
     PLB_TRY(plb_check_grid(&call, args.grid));
 
     enum { N = 1 };
@@ -32,6 +33,7 @@ poslabel_status poslabel_relative_labels(poslabel_context *context, const poslab
     poslabel_relative_labels_args args = POSLABEL_RELATIVE_LABELS_ARGS_INIT;
     plb_call call;
     PLB_TRY(plb_begin(&call, context, "relative_labels", given, &args, sizeof args));
+    call.lent = args.workspace;
     PLB_TRY(plb_check_relative_grid(&call, args.grid));
 
     enum { N = 1 };
@@ -49,6 +51,7 @@ poslabel_status poslabel_smoothing_map(poslabel_context *context, const poslabel
     poslabel_smoothing_map_args args = POSLABEL_SMOOTHING_MAP_ARGS_INIT;
     plb_call call;
     PLB_TRY(plb_begin(&call, context, "smoothing_map", given, &args, sizeof args));
+    call.lent = args.workspace;
     PLB_TRY(plb_check_grid(&call, args.grid));
     PLB_TRY(plb_check_sigma(&call, args.sigma, args.normalization));
 
@@ -57,8 +60,11 @@ poslabel_status poslabel_smoothing_map(poslabel_context *context, const poslabel
     plb_reader reader;
     plb_reader_begin(&reader, &call);
     reader.size[N] = (int64_t)args.grid.height * args.grid.width;
-    const plb_argument map = {"map", args.map, &job.map, PLB_LOGITS, PLB_OUT | PLB_REQUIRED, {N, N}};
-    PLB_TRY(plb_read(&reader, &map, 1));
+    const plb_argument arguments[] = {
+        {"map", args.map, &job.map, PLB_LOGITS, PLB_OUT | PLB_REQUIRED, {N, N}},
+        {"sigma_scalar", args.sigma_scalar, &job.sigma_scalar, PLB_SCALARS, PLB_IN, {0}},
+    };
+    PLB_TRY(plb_read(&reader, arguments, PLB_COUNT(arguments)));
     return PLB_RUN(&call, smoothing_map, &job);
 }
 
@@ -80,4 +86,9 @@ poslabel_status plb_check_sigma(const plb_call *call, double sigma, int normaliz
         return plb_fail(call, POSLABEL_ERROR_INVALID,
                         "normalization = %d, must be POSLABEL_NORMALIZATION_ROW (0) or _REFERENCE (1)", normalization);
     return POSLABEL_OK;
+}
+
+bool plb_has_neighbours(double sigma)
+{
+    return sigma > 0 && exp(-1 / (sigma * sigma)) > 0;
 }

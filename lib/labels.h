@@ -20,6 +20,7 @@ typedef struct plb_labels_job {
 typedef struct plb_smoothing_map_job {
     poslabel_grid grid;
     double sigma;
+    plb_rows sigma_scalar; /* in place of sigma */
     int normalization;
     plb_rows map;
 } plb_smoothing_map_job;
@@ -27,6 +28,9 @@ typedef struct plb_smoothing_map_job {
 /* Checks that several operations share: a grid whose relative labels fit, and the arguments of a Gaussian target. */
 poslabel_status plb_check_relative_grid(const plb_call *call, poslabel_grid grid);
 poslabel_status plb_check_sigma(const plb_call *call, double sigma, int normalization);
+
+/* Whether a Gaussian of this width has neighbours: their share rounds to nothing where sigma is 0 or so small. */
+bool plb_has_neighbours(double sigma);
 
 #ifdef __cplusplus
 }

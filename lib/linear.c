@@ -18,6 +18,7 @@ poslabel_status poslabel_linear_position_loss(poslabel_context *context,
     plb_linear_job job = {.channels = 0};
     plb_call call;
     PLB_TRY(plb_begin(&call, context, "linear_position_loss", given, &args, sizeof args));
+    call.lent = args.workspace;
     PLB_TRY(plb_check_flag(&call, "accumulate", args.accumulate));
     PLB_TRY(plb_check_reduction(&call, args.reduction, args.grad_scale, &job.reduction));
 

@@ -46,6 +46,7 @@ poslabel_status poslabel_scale_gradient(poslabel_context *context, const poslabe
     poslabel_scale_gradient_args args = POSLABEL_SCALE_GRADIENT_ARGS_INIT;
     plb_call call;
     PLB_TRY(plb_begin(&call, context, "scale_gradient", given, &args, sizeof args));
+    call.lent = args.workspace;
 
     enum { C = 1 };
     const bool has_rows = args.grad && args.grad->ndim > 0;

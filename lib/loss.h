@@ -46,6 +46,7 @@ typedef struct plb_targets {
     int64_t ignore_index;
     double label_smoothing;
     double sigma;
+    plb_rows sigma_scalar; /* in place of sigma: the kind is then PLB_TARGET_GAUSSIAN, and sigma may be 0 */
     int normalization;
 } plb_targets;
 

@@ -82,7 +82,7 @@ static poslabel_status run(const plb_call *call, plb_masks_job *job, const plb_a
     reader.size[KEPT_POSITIONS] = job->keep_pos;
     PLB_TRY(plb_read(&reader, arguments, count));
     job->images = reader.size[B];
-    if (job->images > ((int64_t)1 << 32) - job->first_sample)
+    if (!job->samples.data && job->images > ((int64_t)1 << 32) - job->first_sample)
         return plb_fail(call, POSLABEL_ERROR_INVALID, "first_sample = %lu and %lld images, must end at 2^32 or before",
                         (unsigned long)job->first_sample, (long long)job->images);
     return PLB_RUN(call, masks, job);
@@ -96,7 +96,14 @@ static poslabel_status run(const plb_call *call, plb_masks_job *job, const plb_a
         (job).step = (args).step;                                                                                      \
     } while (0)
 
-/* The outputs that all masks have. */
+/* The tensors of random numbers that all masks take, */
+#define STREAM_ARGUMENTS(args, job)                                                                                    \
+    {"samples", (args).samples, &(job).samples, PLB_IDS, PLB_IN, {B}},                                                 \
+    {                                                                                                                  \
+        "step_scalar", (args).step_scalar, &(job).step_scalar, PLB_IDS, PLB_IN, {0}                                    \
+    }
+
+/* and the outputs that all have. */
 #define PATCH_OUTPUTS(args, job)                                                                                       \
     {"ids_keep", (args).ids_keep, &(job).ids_keep, PLB_IDS, PLB_OUT, {B, K}},                                          \
         {"ids_remove", (args).ids_remove, &(job).ids_remove, PLB_IDS, PLB_OUT, {B, REMOVED}},                          \
@@ -111,6 +118,7 @@ poslabel_status poslabel_random_mask(poslabel_context *context, const poslabel_r
     plb_masks_job job = {.patch_mask = POSLABEL_PATCH_MASK_RANDOM};
     plb_call call;
     PLB_TRY(plb_begin(&call, context, "random_mask", given, &args, sizeof args));
+    call.lent = args.workspace;
     if (args.tokens < 1 || args.tokens > INT32_MAX)
         return plb_fail(&call, POSLABEL_ERROR_INVALID, "tokens = %lld, must be >= 1 and below 2^31",
                         (long long)args.tokens);
@@ -120,6 +128,7 @@ poslabel_status poslabel_random_mask(poslabel_context *context, const poslabel_r
     SET_STREAM(args, job);
     const plb_argument arguments[] = {
         {"noise", args.noise, &job.patch_noise, PLB_LOGITS, PLB_IN, {B, N}},
+        STREAM_ARGUMENTS(args, job),
         PATCH_OUTPUTS(args, job),
     };
     return run(&call, &job, arguments, PLB_COUNT(arguments));
@@ -131,12 +140,13 @@ poslabel_status poslabel_regular_mask(poslabel_context *context, const poslabel_
     plb_masks_job job = {.patch_mask = POSLABEL_PATCH_MASK_REGULAR};
     plb_call call;
     PLB_TRY(plb_begin(&call, context, "regular_mask", given, &args, sizeof args));
+    call.lent = args.workspace;
     PLB_TRY(plb_check_grid(&call, args.grid));
     job.grid = args.grid;
     job.tokens = (int64_t)args.grid.height * args.grid.width;
     job.keep = poslabel_regular_mask_keep(args.grid);
     SET_STREAM(args, job);
-    const plb_argument arguments[] = {PATCH_OUTPUTS(args, job)};
+    const plb_argument arguments[] = {STREAM_ARGUMENTS(args, job), PATCH_OUTPUTS(args, job)};
     return run(&call, &job, arguments, PLB_COUNT(arguments));
 }
 
@@ -146,12 +156,13 @@ poslabel_status poslabel_block_mask(poslabel_context *context, const poslabel_bl
     plb_masks_job job = {.patch_mask = POSLABEL_PATCH_MASK_BLOCK};
     plb_call call;
     PLB_TRY(plb_begin(&call, context, "block_mask", given, &args, sizeof args));
+    call.lent = args.workspace;
     PLB_TRY(plb_check_grid(&call, args.grid));
     PLB_TRY(set_block(&call, args.grid, args.mask_ratio, &job));
     job.grid = args.grid;
     job.tokens = (int64_t)args.grid.height * args.grid.width;
     SET_STREAM(args, job);
-    const plb_argument arguments[] = {PATCH_OUTPUTS(args, job)};
+    const plb_argument arguments[] = {STREAM_ARGUMENTS(args, job), PATCH_OUTPUTS(args, job)};
     return run(&call, &job, arguments, PLB_COUNT(arguments));
 }
 
@@ -179,6 +190,7 @@ poslabel_status poslabel_droppos_masks(poslabel_context *context, const poslabel
     plb_masks_job job = {.images = 0};
     plb_call call;
     PLB_TRY(plb_begin(&call, context, "droppos_masks", given, &args, sizeof args));
+    call.lent = args.workspace;
     PLB_TRY(plb_check_grid(&call, args.grid));
     job.patch_mask = args.patch_mask;
     job.grid = args.grid;
@@ -194,6 +206,7 @@ poslabel_status poslabel_droppos_masks(poslabel_context *context, const poslabel
         {"patch_noise", patch_noise, &job.patch_noise, PLB_LOGITS, PLB_IN, {B, N}},
         {"pos_noise", args.pos_noise, &job.pos_noise, PLB_LOGITS, PLB_IN, {B, K}},
         {"shuffle_noise", args.shuffle_noise, &job.shuffle_noise, PLB_LOGITS, PLB_IN, {B, K}},
+        STREAM_ARGUMENTS(args, job),
         PATCH_OUTPUTS(args, job),
         {"ids_keep_pos", args.ids_keep_pos, &job.ids_keep_pos, PLB_IDS, PLB_OUT, {B, KEPT_POSITIONS}},
         {"ids_restore_pos", args.ids_restore_pos, &job.ids_restore_pos, PLB_IDS, PLB_OUT, {B, K}},

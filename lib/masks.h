@@ -21,6 +21,8 @@ typedef struct plb_masks_job {
     bool wrong_positions;
     uint64_t seed;
     uint32_t first_sample, step;
+    plb_rows samples;                       /* one row of an index for each image, in place of first_sample + b */
+    plb_rows step_scalar;                   /* in place of step */
     plb_rows patch_noise, pos_noise, shuffle_noise;
     plb_rows ids_keep, ids_remove, ids_restore, mask;
     plb_rows ids_keep_pos, ids_restore_pos, mask_pos, positions, places;

@@ -64,6 +64,7 @@ poslabel_status poslabel_position_cross_entropy(poslabel_context *context,
     plb_loss_job job = {.confidence_filter = false};
     plb_call call;
     PLB_TRY(plb_begin(&call, context, "position_cross_entropy", given, &args, sizeof args));
+    call.lent = args.workspace;
     PLB_TRY(plb_check_reduction(&call, args.reduction, args.grad_scale, &job.reduction));
 
     enum { C = 1 };

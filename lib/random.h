@@ -33,6 +33,15 @@ PLB_HOST_DEVICE static inline void plb_philox(uint64_t seed, uint32_t c0, uint32
     words[3] = c3;
 }
 
+/* Indices of images are below this. */
+#define PLB_SAMPLES ((int64_t)1 << 56)
+
+/* counter[2] of the draws that an image takes from a stream; counter[0] is the low half of its index. */
+PLB_HOST_DEVICE static inline uint32_t plb_stream_of(uint32_t task, int64_t sample)
+{
+    return task + ((uint32_t)((uint64_t)sample >> 32) << 8);
+}
+
 PLB_HOST_DEVICE static inline uint32_t plb_random_below(uint32_t word, uint32_t n)
 {
     return (uint32_t)((uint64_t)word * n >> 32);

@@ -185,6 +185,9 @@ static poslabel_status read_dimensions(const plb_call *call, const char *name, c
     return POSLABEL_OK;
 }
 
+/* An address that is not NULL and says "given", of data that nobody will touch. */
+static _Alignas(8) char nowhere[8];
+
 /* Folds the leading dimensions into at most two levels of rows. */
 static bool fold(const dimension *dim, int leading, plb_rows *rows)
 {
@@ -227,8 +230,7 @@ poslabel_status plb_view(const plb_call *call, const char *name, const poslabel_
     const int leading = tensor->ndim - row_rank, size = plb_dtype_size[rows->dtype];
     rows->length = row_rank ? tensor->shape[leading] : 1;
     if (elements == 0) {
-        /* Nothing will be read or written; any address that is not NULL says "given". */
-        rows->data = rows->end = tensor->data ? tensor->data : (char *)rows;
+        rows->data = rows->end = tensor->data ? tensor->data : nowhere;
         rows->count = 1;
         for (int i = 0; i < leading; i++)
             rows->count = tensor->shape[i] ? rows->count : 0;
@@ -239,9 +241,9 @@ poslabel_status plb_view(const plb_call *call, const char *name, const poslabel_
         rows->inner = rows->count;
         return POSLABEL_OK;
     }
-    if (!tensor->data)
+    if (!tensor->data && !plb_only_asks(call))
         return plb_fail(call, POSLABEL_ERROR_INVALID, "%s.data is NULL", name);
-    rows->data = (char *)tensor->data + tensor->byte_offset;
+    rows->data = tensor->data ? (char *)tensor->data + tensor->byte_offset : nowhere;
     if ((uintptr_t)rows->data % (unsigned)size)
         return plb_fail(call, POSLABEL_ERROR_INVALID, "%s is at address %p, must be aligned to its elements of %d bytes",
                         name, (void *)rows->data, size);

@@ -57,6 +57,7 @@ poslabel_status poslabel_assemble_tokens(poslabel_context *context, const poslab
     poslabel_assemble_tokens_args args = POSLABEL_ASSEMBLE_TOKENS_ARGS_INIT;
     plb_call call;
     PLB_TRY(plb_begin(&call, context, "assemble_tokens", given, &args, sizeof args));
+    call.lent = args.workspace;
     PLB_TRY(check_positions(&call, args.mask_pos, args.positions));
 
     const int v = args.ids_keep ? V : N, parameter = PLB_IN | PLB_PARAMETER;
@@ -113,6 +114,7 @@ poslabel_status poslabel_assemble_tokens_backward(poslabel_context *context,
     poslabel_assemble_tokens_backward_args args = POSLABEL_ASSEMBLE_TOKENS_BACKWARD_ARGS_INIT;
     plb_call call;
     PLB_TRY(plb_begin(&call, context, "assemble_tokens_backward", given, &args, sizeof args));
+    call.lent = args.workspace;
     PLB_TRY(check_positions(&call, args.mask_pos, args.positions));
 
     enum { ROWS = D + 1 }; /* P + V */

@@ -53,11 +53,12 @@ typedef struct poslabel_attentive_weights_args {
     double temperature;
     const poslabel_tensor *attention; /* out [B, N] f32 f64, or NULL */
     const poslabel_tensor *weights;   /* out [B, V] f32 f64, or NULL */
+    poslabel_workspace *workspace; /* lent, or NULL */
 } poslabel_attentive_weights_args;
 
 #define POSLABEL_ATTENTIVE_WEIGHTS_ARGS_INIT                                                                           \
     {                                                                                                                  \
-        sizeof(poslabel_attentive_weights_args), NULL, NULL, NULL, NULL, 0.1, NULL, NULL                               \
+        sizeof(poslabel_attentive_weights_args), NULL, NULL, NULL, NULL, 0.1, NULL, NULL, NULL                         \
     }
 
 POSLABEL_API poslabel_status poslabel_attentive_weights(poslabel_context *context,

@@ -193,6 +193,28 @@ POSLABEL_API size_t poslabel_context_workspace(const poslabel_context *context);
 POSLABEL_API void poslabel_context_trim(poslabel_context *context);
 
 /*
+ * Memory that a caller lends to one call, in place of the context's workspace: for a captured graph that owns its
+ * workspace, or for a framework that plans its memory.  The args struct of every operation on tensors has a pointer to
+ * one of these; NULL takes the workspace from the context.
+ *
+ * data NULL asks.  The call checks its arguments as usual, but the data of tensors may be NULL.  It stores the bytes
+ * that it would need in `size` and does nothing else: it reads and writes no tensor.  The answer depends on the context,
+ * on shapes, strides, dtypes, numbers and on which tensors are given.  If a value on the device decides how much is
+ * needed, the answer is the most that it can be.
+ *
+ * Otherwise data points to at least `size` bytes on the device of the context, aligned to 64 (CUDA: 256).  The call uses
+ * them, until it returns (CUDA: until the stream has done its work), and takes nothing from the context or its
+ * allocator.  POSLABEL_ERROR_INVALID: `size` is too small, and the message says how much is needed; or data is not
+ * aligned.
+ *
+ * Since 0.1.
+ */
+typedef struct poslabel_workspace {
+    void *data;  /* NULL: asks for the size       */
+    size_t size; /* bytes at data, or the answer  */
+} poslabel_workspace;
+
+/*
  * Say whether this machine can create contexts of a kind.  POSLABEL_OK: it can.  POSLABEL_ERROR_UNSUPPORTED: it cannot,
  * and `reason` receives the reason as a sentence, cut to reason_size bytes; `reason` may be NULL.
  * POSLABEL_ERROR_INVALID: the number names no device type or instruction set.  Since 0.1.

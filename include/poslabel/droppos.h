@@ -33,6 +33,9 @@ extern "C" {
  *   mask               [B, V]: mask_pos of poslabel_droppos_masks(); only dropped positions count.
  *   weights            [B, V]: attentive weights (poslabel/attention.h).
  *   sigma              in patches, >= 0, finite; the default 0 gives one-hot targets.
+ *   sigma_scalar       a float32 or float64 scalar on the device of the context, in place of sigma.  A captured CUDA
+ *                      graph reads it at each replay.  On CUDA a value that is not allowed counts as 0, sets
+ *                      POSLABEL_LOSS_INVALID, and is reported by poslabel_context_synchronize().  NULL: sigma.
  *   normalization      a poslabel_normalization; the default is the paper's.
  *   confidence_filter  0 or 1.  With 1 a row counts only while p_i < t_ii.  A row that the model already locates as
  *                      well as the target asks gets weight 0, also in W, the accuracy and the gradient (published as
@@ -52,8 +55,8 @@ extern "C" {
  *   - on grids with h + w above 1279 (float64 logits: 852), 24 * (h + w) + 16 bytes (float64: 40 * (h + w) + 32).  Two
  *     more launches fill it.
  *
- * Also POSLABEL_ERROR_INVALID: a bad grid; C other than N; positions NULL or out of range; sigma negative, NaN or
- * infinite; an unknown normalization; confidence_filter other than 0 and 1.
+ * Also POSLABEL_ERROR_INVALID: a bad grid; C other than N; positions NULL or out of range; sigma or sigma_scalar
+ * negative, NaN or infinite; an unknown normalization; confidence_filter other than 0 and 1.
  *
  * A logit of -inf in a class whose target is above 0 makes the loss +inf or a very large finite number.  Since 0.1.
  */
@@ -76,12 +79,14 @@ typedef struct poslabel_droppos_loss_args {
     const poslabel_tensor *accuracy;    /* out [] f32 f64, or NULL */
     const poslabel_tensor *weight_sum;  /* out [] f32 f64, or NULL */
     const poslabel_tensor *flags;       /* out [] i32, or NULL */
+    const poslabel_tensor *sigma_scalar; /* in  [] f32 f64, or NULL */
+    poslabel_workspace *workspace; /* lent, or NULL */
 } poslabel_droppos_loss_args;
 
 #define POSLABEL_DROPPOS_LOSS_ARGS_INIT                                                                                \
     {                                                                                                                  \
         sizeof(poslabel_droppos_loss_args), {0, 0}, POSLABEL_NORMALIZATION_ROW, 0, POSLABEL_REDUCTION_MEAN, NULL,      \
-            NULL, NULL, NULL, 0.0, 1.0, NULL, NULL, NULL, NULL, NULL, NULL, NULL                                       \
+            NULL, NULL, NULL, 0.0, 1.0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL                           \
     }
 
 POSLABEL_API poslabel_status poslabel_droppos_loss(poslabel_context *context, const poslabel_droppos_loss_args *args);

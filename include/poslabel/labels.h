@@ -32,11 +32,12 @@ typedef struct poslabel_absolute_labels_args {
     size_t struct_size;
     poslabel_grid grid;
     const poslabel_tensor *labels; /* out [..., N] i32 i64 */
+    poslabel_workspace *workspace; /* lent, or NULL */
 } poslabel_absolute_labels_args;
 
 #define POSLABEL_ABSOLUTE_LABELS_ARGS_INIT                                                                             \
     {                                                                                                                  \
-        sizeof(poslabel_absolute_labels_args), {0, 0}, NULL                                                            \
+        sizeof(poslabel_absolute_labels_args), {0, 0}, NULL, NULL                                                      \
     }
 
 POSLABEL_API poslabel_status poslabel_absolute_labels(poslabel_context *context,
@@ -59,11 +60,12 @@ typedef struct poslabel_relative_labels_args {
     size_t struct_size;
     poslabel_grid grid;
     const poslabel_tensor *labels; /* out [..., N, N] i32 i64 */
+    poslabel_workspace *workspace; /* lent, or NULL */
 } poslabel_relative_labels_args;
 
 #define POSLABEL_RELATIVE_LABELS_ARGS_INIT                                                                             \
     {                                                                                                                  \
-        sizeof(poslabel_relative_labels_args), {0, 0}, NULL                                                            \
+        sizeof(poslabel_relative_labels_args), {0, 0}, NULL, NULL                                                      \
     }
 
 POSLABEL_API poslabel_status poslabel_relative_labels(poslabel_context *context,
@@ -83,14 +85,16 @@ typedef enum poslabel_normalization {
  *
  *   grid            h x w patches, N = h * w.
  *   sigma           in patches, >= 0, finite; 0 gives the identity.
+ *   sigma_scalar    a float32 or float64 scalar on the device of the context, in place of sigma.  On CUDA a value that
+ *                   is not allowed counts as 0 and is reported by poslabel_context_synchronize().  NULL: sigma.
  *   normalization   a poslabel_normalization.
  *   map             out, [N, N], float16, bfloat16, float32 or float64; rows may be strided.
  *
  * The map is computed in double precision and rounded once.  Workspace: at most 16 * (h * h + w * w + 16 * w) bytes on
  * the CPU, 16 * (h + w) bytes on CUDA.
  *
- * POSLABEL_ERROR_INVALID: context, args or map NULL; a bad grid; sigma negative, NaN or infinite; an unknown
- * normalization; another dtype, shape or device.  POSLABEL_ERROR_UNSUPPORTED: strides that do not fold.
+ * POSLABEL_ERROR_INVALID: context, args or map NULL; a bad grid; sigma or sigma_scalar negative, NaN or
+ * infinite; an unknown normalization; another dtype, shape or device.  POSLABEL_ERROR_UNSUPPORTED: strides that do not fold.
  * POSLABEL_ERROR_MEMORY: no workspace.  Since 0.1.
  */
 typedef struct poslabel_smoothing_map_args {
@@ -99,11 +103,13 @@ typedef struct poslabel_smoothing_map_args {
     double sigma;
     int32_t normalization;
     const poslabel_tensor *map; /* out [N, N] f16 bf16 f32 f64 */
+    const poslabel_tensor *sigma_scalar; /* in  [] f32 f64, or NULL */
+    poslabel_workspace *workspace; /* lent, or NULL */
 } poslabel_smoothing_map_args;
 
 #define POSLABEL_SMOOTHING_MAP_ARGS_INIT                                                                               \
     {                                                                                                                  \
-        sizeof(poslabel_smoothing_map_args), {0, 0}, 0.0, POSLABEL_NORMALIZATION_ROW, NULL                             \
+        sizeof(poslabel_smoothing_map_args), {0, 0}, 0.0, POSLABEL_NORMALIZATION_ROW, NULL, NULL, NULL                 \
     }
 
 POSLABEL_API poslabel_status poslabel_smoothing_map(poslabel_context *context, const poslabel_smoothing_map_args *args);

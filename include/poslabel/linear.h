@@ -130,13 +130,14 @@ typedef struct poslabel_linear_position_loss_args {
     const poslabel_tensor *accuracy;      /* out [] f32 f64, or NULL */
     const poslabel_tensor *weight_sum;    /* out [] f32 f64, or NULL */
     const poslabel_tensor *flags;         /* out [] i32, or NULL */
+    poslabel_workspace *workspace; /* lent, or NULL */
 } poslabel_linear_position_loss_args;
 
 #define POSLABEL_LINEAR_POSITION_LOSS_ARGS_INIT                                                                        \
     {                                                                                                                  \
         sizeof(poslabel_linear_position_loss_args), {0, 0}, POSLABEL_LABELS_ABSOLUTE, POSLABEL_REDUCTION_MEAN, 0,      \
             NULL, NULL, NULL, NULL, NULL, NULL, -100, 0.0, 1.0, NULL, NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL,     \
-            NULL                                                                                                       \
+            NULL, NULL                                                                                                 \
     }
 
 POSLABEL_API poslabel_status poslabel_linear_position_loss(poslabel_context *context,

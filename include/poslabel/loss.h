@@ -111,11 +111,12 @@ typedef struct poslabel_scale_gradient_args {
     size_t struct_size;
     const poslabel_tensor *grad;  /* in out [] or [..., C] f16 bf16 f32 f64 */
     const poslabel_tensor *scale; /* in     [] or [...] f32 f64 */
+    poslabel_workspace *workspace; /* lent, or NULL */
 } poslabel_scale_gradient_args;
 
 #define POSLABEL_SCALE_GRADIENT_ARGS_INIT                                                                              \
     {                                                                                                                  \
-        sizeof(poslabel_scale_gradient_args), NULL, NULL                                                               \
+        sizeof(poslabel_scale_gradient_args), NULL, NULL, NULL                                                         \
     }
 
 POSLABEL_API poslabel_status poslabel_scale_gradient(poslabel_context *context,

@@ -26,9 +26,17 @@ extern "C" {
  * The ids are int32 or int64; mask is bool, uint8, int32, int64 or any float type.  Each output may be NULL, but not
  * all of them.  Rows may be strided.  B is taken from the tensors, which must agree on it.
  *
- * Random numbers come from poslabel/random.h.  `seed` is the key, first_sample + b is the global index of image b, and
- * `step` is the step.  A global index must stay below 2^32.  A batch split over ranks draws the masks of the whole
- * batch if each rank passes the index of its first image as first_sample.
+ * Random numbers come from poslabel/random.h.
+ *
+ *   seed          the key.
+ *   first_sample  The index of image b is first_sample + b, which must stay below 2^32.  A batch split over ranks draws
+ *                 the masks of the whole batch if each rank passes the index of its first image.
+ *   samples       [B], int32 or int64, in [0, 2^56): the index of each image, in place of first_sample + b.  With the
+ *                 indices of a shuffled or strided sampler every image gets the masks that one process would give it,
+ *                 whatever the number of ranks.  NULL: first_sample + b.
+ *   step          the step.
+ *   step_scalar   an int32 or int64 scalar in [0, 2^32) on the device of the context, in place of `step`.  A captured
+ *                 CUDA graph reads it at each replay, and so draws new masks.  NULL: `step`.
  *
  * All results are exact, do not depend on the number of threads, and have the same bits on every device.
  *
@@ -40,11 +48,12 @@ extern "C" {
  * float64 noise) for as many images as fit into 64 MiB, and for at least one.  Memory is the only limit on N.
  *
  * On CUDA poslabel_context_synchronize() reports a NaN in the noise and gives its row-major index.  The outputs that
- * the image gets from that noise are undefined, but every id is in range.
+ * the image gets from that noise are undefined, but every id is in range.  It also reports samples and a step_scalar that
+ * are out of range; their lowest 56 and 32 bits are used.
  *
  * Statuses common to all masks.  POSLABEL_ERROR_INVALID: context or args NULL; no output given; a tensor of the wrong
- * rank, shape, dtype or device; outputs that overlap; first_sample + B above 2^32; a ratio that is NaN or outside
- * [0, 1].  POSLABEL_ERROR_UNSUPPORTED: strides that do not fold.  POSLABEL_ERROR_MEMORY.
+ * rank, shape, dtype or device; outputs that overlap; first_sample + B above 2^32; samples or step_scalar out of range;
+ * a ratio that is NaN or outside [0, 1].  POSLABEL_ERROR_UNSUPPORTED: strides that do not fold.  POSLABEL_ERROR_MEMORY.
  */
 
 /*
@@ -90,11 +99,14 @@ typedef struct poslabel_random_mask_args {
     const poslabel_tensor *ids_remove;  /* out [B, N - K] i32 i64, or NULL */
     const poslabel_tensor *ids_restore; /* out [B, N] i32 i64, or NULL */
     const poslabel_tensor *mask;        /* out [B, N] any, or NULL */
+    const poslabel_tensor *samples;     /* in  [B] i32 i64, or NULL */
+    const poslabel_tensor *step_scalar; /* in  [] i32 i64, or NULL */
+    poslabel_workspace *workspace; /* lent, or NULL */
 } poslabel_random_mask_args;
 
 #define POSLABEL_RANDOM_MASK_ARGS_INIT                                                                                 \
     {                                                                                                                  \
-        sizeof(poslabel_random_mask_args), 0, 0.75, NULL, 0, 0, 0, NULL, NULL, NULL, NULL                              \
+        sizeof(poslabel_random_mask_args), 0, 0.75, NULL, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL            \
     }
 
 POSLABEL_API poslabel_status poslabel_random_mask(poslabel_context *context, const poslabel_random_mask_args *args);
@@ -117,11 +129,14 @@ typedef struct poslabel_regular_mask_args {
     const poslabel_tensor *ids_remove;  /* out [B, N - K] i32 i64, or NULL */
     const poslabel_tensor *ids_restore; /* out [B, N] i32 i64, or NULL */
     const poslabel_tensor *mask;        /* out [B, N] any, or NULL */
+    const poslabel_tensor *samples;     /* in  [B] i32 i64, or NULL */
+    const poslabel_tensor *step_scalar; /* in  [] i32 i64, or NULL */
+    poslabel_workspace *workspace; /* lent, or NULL */
 } poslabel_regular_mask_args;
 
 #define POSLABEL_REGULAR_MASK_ARGS_INIT                                                                                \
     {                                                                                                                  \
-        sizeof(poslabel_regular_mask_args), {0, 0}, 0, 0, 0, NULL, NULL, NULL, NULL                                    \
+        sizeof(poslabel_regular_mask_args), {0, 0}, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL                  \
     }
 
 POSLABEL_API poslabel_status poslabel_regular_mask(poslabel_context *context, const poslabel_regular_mask_args *args);
@@ -145,11 +160,14 @@ typedef struct poslabel_block_mask_args {
     const poslabel_tensor *ids_remove;  /* out [B, N - K] i32 i64, or NULL */
     const poslabel_tensor *ids_restore; /* out [B, N] i32 i64, or NULL */
     const poslabel_tensor *mask;        /* out [B, N] any, or NULL */
+    const poslabel_tensor *samples;     /* in  [B] i32 i64, or NULL */
+    const poslabel_tensor *step_scalar; /* in  [] i32 i64, or NULL */
+    poslabel_workspace *workspace; /* lent, or NULL */
 } poslabel_block_mask_args;
 
 #define POSLABEL_BLOCK_MASK_ARGS_INIT                                                                                  \
     {                                                                                                                  \
-        sizeof(poslabel_block_mask_args), {0, 0}, 0.75, 0, 0, 0, NULL, NULL, NULL, NULL                                \
+        sizeof(poslabel_block_mask_args), {0, 0}, 0.75, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL              \
     }
 
 POSLABEL_API poslabel_status poslabel_block_mask(poslabel_context *context, const poslabel_block_mask_args *args);
@@ -209,12 +227,15 @@ typedef struct poslabel_droppos_masks_args {
     const poslabel_tensor *mask_pos;        /* out [B, V] any, or NULL */
     const poslabel_tensor *positions;       /* out [B, V] i32 i64, or NULL */
     const poslabel_tensor *places;          /* out [B, V] i32 i64, or NULL */
+    const poslabel_tensor *samples;     /* in  [B] i32 i64, or NULL */
+    const poslabel_tensor *step_scalar; /* in  [] i32 i64, or NULL */
+    poslabel_workspace *workspace; /* lent, or NULL */
 } poslabel_droppos_masks_args;
 
 #define POSLABEL_DROPPOS_MASKS_ARGS_INIT                                                                               \
     {                                                                                                                  \
         sizeof(poslabel_droppos_masks_args), {0, 0}, POSLABEL_PATCH_MASK_RANDOM, 0, 0.75, 0.75, NULL, NULL, NULL, 0,   \
-            0, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL                                                 \
+            0, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL                               \
     }
 
 POSLABEL_API poslabel_status poslabel_droppos_masks(poslabel_context *context, const poslabel_droppos_masks_args *args);

@@ -63,12 +63,13 @@ typedef struct poslabel_position_cross_entropy_args {
     const poslabel_tensor *accuracy;    /* out [] f32 f64, or NULL */
     const poslabel_tensor *weight_sum;  /* out [] f32 f64, or NULL */
     const poslabel_tensor *flags;       /* out [] i32, or NULL */
+    poslabel_workspace *workspace; /* lent, or NULL */
 } poslabel_position_cross_entropy_args;
 
 #define POSLABEL_POSITION_CROSS_ENTROPY_ARGS_INIT                                                                      \
     {                                                                                                                  \
-        sizeof(poslabel_position_cross_entropy_args), {0, 0}, POSLABEL_LABELS_ABSOLUTE, POSLABEL_REDUCTION_MEAN, NULL, \
-            NULL, NULL, NULL, -100, 0.0, 1.0, NULL, NULL, NULL, NULL, NULL, NULL, NULL                                 \
+        sizeof(poslabel_position_cross_entropy_args), {0, 0}, POSLABEL_LABELS_ABSOLUTE, POSLABEL_REDUCTION_MEAN,       \
+            NULL, NULL, NULL, NULL, -100, 0.0, 1.0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL                     \
     }
 
 POSLABEL_API poslabel_status poslabel_position_cross_entropy(poslabel_context *context,

@@ -17,8 +17,11 @@ extern "C" {
  * as easy as 1, 2, 3", SC 2011).  A draw is a pure function of
  *
  *     key      the seed: key[0] holds its low, key[1] its high 32 bits
- *     counter  [0] the global index of the image,  [1] the index of the draw within the image,
- *              [2] the stream of the task (below),  [3] the step of the training run
+ *     counter  [0] the low 32 bits of the index of the image,  [1] the index of the draw within the image,
+ *              [2] the stream of the task (below) + 256 * the upper bits of the index of the image,
+ *              [3] the step of the training run
+ *
+ * An index of an image is below 2^56, so no two images share a draw.
  *
  * A draw therefore does not depend on the device, the number of threads, the batch size or how a batch is split over
  * ranks.  One evaluation gives four 32-bit words.  Word n of a stream is word n % 4 of the evaluation with

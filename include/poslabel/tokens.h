@@ -58,11 +58,12 @@ typedef struct poslabel_assemble_tokens_args {
     const poslabel_tensor *pos_embed;     /* in  [P + N, D] or [N, D] like tokens, or NULL */
     const poslabel_tensor *mask_token;    /* in  [D] like tokens, or NULL */
     const poslabel_tensor *x;             /* out [B, P + V, D] like tokens */
+    poslabel_workspace *workspace; /* lent, or NULL */
 } poslabel_assemble_tokens_args;
 
 #define POSLABEL_ASSEMBLE_TOKENS_ARGS_INIT                                                                             \
     {                                                                                                                  \
-        sizeof(poslabel_assemble_tokens_args), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL                    \
+        sizeof(poslabel_assemble_tokens_args), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL              \
     }
 
 POSLABEL_API poslabel_status poslabel_assemble_tokens(poslabel_context *context,
@@ -116,11 +117,13 @@ typedef struct poslabel_assemble_tokens_backward_args {
     const poslabel_tensor *grad_mask_token;    /* out [D] like grad_x, or NULL */
     const poslabel_tensor *grad_prefix_tokens; /* out [P, D] like grad_x, or NULL */
     const poslabel_tensor *grad_pos_embed;     /* out [P + N, D] or [N, D] like grad_x, or NULL */
+    poslabel_workspace *workspace; /* lent, or NULL */
 } poslabel_assemble_tokens_backward_args;
 
 #define POSLABEL_ASSEMBLE_TOKENS_BACKWARD_ARGS_INIT                                                                    \
     {                                                                                                                  \
-        sizeof(poslabel_assemble_tokens_backward_args), NULL, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL     \
+        sizeof(poslabel_assemble_tokens_backward_args), NULL, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,    \
+            NULL                                                                                                       \
     }
 
 POSLABEL_API poslabel_status poslabel_assemble_tokens_backward(poslabel_context *context,

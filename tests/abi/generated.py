@@ -20,7 +20,7 @@ WRONG = [
     (*LABELS, "/* out [N; N] i32 */", "poslabel_relative_labels_args: labels: 'out [N; N] i32' is not"),
     (*LABELS, "/* out [N] i32, or none */", "poslabel_relative_labels_args: labels: 'out [N] i32, or none' is not"),
     (*LABELS, "/* out [N, N] like label */", "poslabel_relative_labels_args: labels: like label, which is no tensor"),
-    (*LABELS, "/* out [N, N] i32 */ int32_t count;", "POSLABEL_RELATIVE_LABELS_ARGS_INIT has 3 values for 4 fields"),
+    (*LABELS, "/* out [N, N] i32 */ int32_t count;", "POSLABEL_RELATIVE_LABELS_ARGS_INIT has 4 values for 5 fields"),
     (LABELS[0], "int32_t normalization;", "long normalization;", "map_args: normalization: unknown type long"),
     (LABELS[0], "POSLABEL_NORMALIZATION_ROW = 0", "POSLABEL_NORMALIZATION_ROW", "labels.h: poslabel_normalization"),
     (LABELS[0], "poslabel_status poslabel_relative_labels(", "int poslabel_relative_labels(", "an operation is"),

@@ -35,9 +35,9 @@ for name, body in re.findall(r"\bstruct\s+(poslabel_\w+_args)\s*\{(.*?)\}", head
     structs[name] = re.findall(r"(\w+)\s*(?:\[[^\]]*\]\s*)?[;,]", body)
 
 operations, jobs = {}, set()
-for macro, parameters in re.findall(r"^PLB_(OPERATION|JOB)\(([^)]*)\)", read(registry), re.MULTILINE):
+for macro, parameters in re.findall(r"^PLB_(OPERATION|HOST_OPERATION|JOB)\(([^)]*)\)", read(registry), re.MULTILINE):
     name, *_, last = (part.strip() for part in parameters.split(","))
-    if macro == "OPERATION":
+    if macro != "JOB":
         operations[name] = last
     else:
         jobs.add(name)

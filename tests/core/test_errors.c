@@ -418,7 +418,7 @@ static void labels(void **state)
     elsewhere.device.type = map_elsewhere.device.type = test_other_device();
 #define LABELS(name, change, status, ...)                                                                              \
     do {                                                                                                               \
-        poslabel_##name##_args args = {sizeof args, {2, 3}, &square->t};                                               \
+        poslabel_##name##_args args = {sizeof args, {2, 3}, &square->t, NULL};                                               \
         change;                                                                                                        \
         expect_error(context, poslabel_##name(context, &args), (status), #name ": ", __VA_ARGS__);                     \
     } while (0)
@@ -504,7 +504,7 @@ static void scale_gradient(void **state)
     const int64_t expanded[] = {4, 0, 1}, apart[] = {24, 8, 2};
 #define SCALE(change, status, ...)                                                                                     \
     do {                                                                                                               \
-        poslabel_scale_gradient_args args = {sizeof args, &grad->t, &factor->t};                                       \
+        poslabel_scale_gradient_args args = {sizeof args, &grad->t, &factor->t, NULL};                                 \
         poslabel_tensor other = grad->t;                                                                               \
         change;                                                                                                        \
         (void)other;                                                                                                   \

@@ -60,6 +60,7 @@ typedef struct fuzz {
     poslabel_status (*call)(poslabel_context *, const void *);
     double number;    /* where sigma_schedule writes                              */
     const void *kept; /* a field that holds such an address, which is not spoilt */
+    bool only_asks;   /* how much workspace the call needs */
 } fuzz;
 
 /* ---- draw.c ---- */

@@ -74,7 +74,33 @@ static void die(const fuzz *f, const char *what, long detail)
     abort();
 }
 
+/* Now and then the call asks for its workspace, or gets it. */
+static void lend(fuzz *f, poslabel_workspace **field)
+{
+    static _Alignas(64) unsigned char memory[1 << 20];
+    static poslabel_workspace lent;
+    if (!one_in(f, 4))
+        return;
+    f->only_asks = one_in(f, 2);
+    lent = (poslabel_workspace){f->only_asks ? NULL : memory, sizeof memory};
+    *field = &lent;
+    f->kept = field;
+}
+
 /* One function for each operation: a call that could be right. */
+#define PLB_HOST_OPERATION(name, NAME)
+#define PLB_OPERATION(name, NAME, job)                                                                                 \
+    static void lend_##name(fuzz *f, poslabel_##name##_args *args)                                                     \
+    {                                                                                                                  \
+        lend(f, &args->workspace);                                                                                     \
+    }
+#include "operations.def"
+#define PLB_HOST_OPERATION(name, NAME)                                                                                 \
+    static void lend_##name(fuzz *f, poslabel_##name##_args *args)                                                     \
+    {                                                                                                                  \
+        (void)f, (void)args;                                                                                           \
+    }
+#include "operations.def"
 #define PLB_OPERATION(name_, NAME, job)                                                                                \
     static poslabel_status call_##name_(poslabel_context *context, const void *args)                                   \
     {                                                                                                                  \
@@ -90,6 +116,7 @@ static void die(const fuzz *f, const char *what, long detail)
         f->args_size = sizeof args;                                                                                    \
         f->call = call_##name_;                                                                                        \
         fuzz_##name_(f, &args);                                                                                        \
+        lend_##name_(f, &args);                                                                                        \
     }
 #include "operations.def"
 
@@ -114,6 +141,8 @@ static poslabel_status fuzz_call(source from)
     const size_t full = f->args_size;
     if (one_in(f, 16))
         *(size_t *)(void *)f->args = 8 * draw(f, full / 8 + 1); /* an older caller */
+    if (f->only_asks && *(size_t *)(void *)f->args <= (size_t)((const char *)f->kept - f->args))
+        f->only_asks = false; /* a caller so old that it cannot */
     for (int i = 0; i < f->count; i++)
         keep_inside(&f->slots[i]);
     for (int i = 0; i < f->count; i++)
@@ -124,12 +153,12 @@ static poslabel_status fuzz_call(source from)
     poslabel_context *const context = contexts[draw(f, (uint64_t)context_count)];
     const poslabel_status status = f->call(context, f->args);
     memset(may_change, 0, ARENA);
-    if (status == POSLABEL_OK) {
+    if (status == POSLABEL_OK && !f->only_asks) {
         for (int i = 0; i < f->count; i++)
             for (int k = 0; k < f->count; k++)
                 if (*f->slots[i].at == &f->slots[k].t && f->slots[i].role == OUTPUT)
                     mark_elements(&f->slots[k], may_change);
-    } else {
+    } else if (status != POSLABEL_OK) {
         if (status != POSLABEL_ERROR_INVALID && status != POSLABEL_ERROR_UNSUPPORTED && status != POSLABEL_ERROR_MEMORY)
             die(f, "an odd status", status);
         const char *message = poslabel_context_message(context);

@@ -27,5 +27,7 @@ void fuzz_smoothing_map(fuzz *f, poslabel_smoothing_map_args *a)
     a->sigma = (double)draw(f, 5) / 2;
     a->normalization = (int32_t)draw(f, 2);
     const int64_t n = grid_tokens(a->grid);
+    if (one_in(f, 3))
+        give(f, &a->sigma_scalar, WEIGHTS, a_scalar(f), 0, 0, NULL);
     give(f, &a->map, OUTPUT, a_float(f), 0, SHAPE(n, n));
 }

@@ -57,6 +57,8 @@ void fuzz_droppos_loss(fuzz *f, poslabel_droppos_loss_args *a)
     a->normalization = (int32_t)draw(f, 2);
     a->confidence_filter = (int32_t)draw(f, 2);
     const int64_t c = grid_tokens(a->grid), b = draw_size(f, 0, 2), rows = draw_size(f, 1, 70 / c + 1);
+    if (one_in(f, 3))
+        give(f, &a->sigma_scalar, WEIGHTS, a_scalar(f), 0, 0, NULL);
     GIVE_LOSS(true)
 }
 

@@ -25,6 +25,10 @@ static int64_t kept(int mask, poslabel_grid grid, double ratio)
 /* Of b images of n tokens, of which k are kept. */
 #define GIVE_MASKS                                                                                                     \
     a->seed = draw(f, UINT64_MAX);                                                                                     \
+    if (one_in(f, 3))                                                                                                  \
+        give(f, &a->samples, IDS, an_id(f), 1000, SHAPE(b));                                                           \
+    if (one_in(f, 3))                                                                                                  \
+        give(f, &a->step_scalar, IDS, an_id(f), 1000, 0, NULL);                                                        \
     MAYBE give(f, &a->ids_keep, OUTPUT, an_id(f), 0, SHAPE(b, k));                                                     \
     MAYBE give(f, &a->ids_remove, OUTPUT, an_id(f), 0, SHAPE(b, n - k));                                               \
     MAYBE give(f, &a->ids_restore, OUTPUT, an_id(f), 0, SHAPE(b, n));                                                  \

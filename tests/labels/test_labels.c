@@ -386,6 +386,37 @@ static void errors(void **state)
     tensor_free(map);
 }
 
+static void map_of_a_sigma_that_is_a_tensor(void **state)
+{
+    (void)state;
+    static const double sigmas[] = {0, 1e-200, 0.3, 2};
+    poslabel_context *const context = context_default();
+    for (int s = 0; s < COUNT(sigmas); s++)
+        for (int normalization = 0; normalization < 2; normalization++) {
+            tensor *const want = tensor_new(dtype_f64, SHAPE(35, 35)), *const got = tensor_new(dtype_f64, SHAPE(35, 35));
+            tensor *const sigma = tensor_scalar(dtype_f64, sigmas[s]);
+            poslabel_smoothing_map_args args = POSLABEL_SMOOTHING_MAP_ARGS_INIT;
+            args.grid = (poslabel_grid){5, 7};
+            args.normalization = normalization;
+            args.sigma = sigmas[s];
+            args.map = &want->t;
+            expect_ok(context, poslabel_smoothing_map(context, &args));
+            args.sigma = 9;
+            args.sigma_scalar = &sigma->t;
+            args.map = &got->t;
+            expect_ok(context, poslabel_smoothing_map(context, &args));
+            for (int64_t i = 0; i < want->count; i++)
+                assert_true(tensor_get(want, i) == tensor_get(got, i));
+            tensor_set(sigma, 0, -0.5);
+            const poslabel_status status = poslabel_smoothing_map(context, &args);
+            expect_error(context, status, POSLABEL_ERROR_INVALID, "sigma_scalar", "");
+            tensor_free(want);
+            tensor_free(got);
+            tensor_free(sigma);
+        }
+    poslabel_context_destroy(context);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -398,6 +429,7 @@ int main(void)
         cmocka_unit_test(sums_of_rows),
         cmocka_unit_test(nothing_to_do),
         cmocka_unit_test(errors),
+        cmocka_unit_test(map_of_a_sigma_that_is_a_tensor),
     };
     return cmocka_run_group_tests_name("labels", tests, open_levels, close_levels);
 }

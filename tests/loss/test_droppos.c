@@ -304,6 +304,63 @@ static void sigma_decays_linearly(void **state)
     poslabel_context_destroy(context);
 }
 
+/* A sigma that is a tensor: what the number gives, with the same bits on the CPU. */
+static void sigma_as_a_tensor(void **state)
+{
+    (void)state;
+    static const poslabel_grid grids[] = {{4, 4}, {5, 3}, {1, 9}, {21, 22}};
+    static const double sigmas[] = {0, 1e-200, 0.25, 1, 3.5};
+    const poslabel_dtype dtypes[] = {dtype_f32, dtype_f64, dtype_bf16};
+    for (int g = 0; g < COUNT(grids); g++)
+        for (int s = 0; s < COUNT(sigmas); s++)
+            for (int k = 0; k < 6; k++) {
+                poslabel_context *const context = context_new(POSLABEL_ISA_AUTO, 2);
+                const poslabel_dtype dtype = dtypes[k % 3];
+                loss_case c = loss_case_new(LOSS_DROPPOS, grids[g], dtype, SHAPE(3, 5), (layout){0},
+                                            POSLABEL_REDUCTION_MEAN, 1);
+                loss_case_add_mask(&c, dtype_bool, 7);
+                c.normalization = k % 2;
+                c.confidence_filter = k >= 4;
+                c.sigma = sigmas[s];
+                test_case_is("%d x %d, sigma %g, %s", (int)grids[g].height, (int)grids[g].width, sigmas[s],
+                             dtype_name(dtype));
+                expect_ok(context, loss_call(context, &c));
+                double *const grad = tensor_doubles(c.grad);
+                const double loss = tensor_get(c.loss, 0), weight_sum = tensor_get(c.weight_sum, 0);
+                loss_case_forget_outputs(&c);
+                c.sigma_scalar = tensor_scalar(k < 3 ? dtype_f64 : dtype_f32, sigmas[s]);
+                expect_ok(context, loss_call(context, &c));
+                const double tolerance = test_on_cuda() ? loss_tolerance(dtype) : 0;
+                expect_number("loss", tensor_get(c.loss, 0), loss, tolerance);
+                expect_number("weight_sum", tensor_get(c.weight_sum, 0), weight_sum, 0);
+                expect_near_doubles("grad", c.grad, grad, test_on_cuda() && k % 3 == 2 ? 8e-3 : tolerance);
+                free(grad);
+                loss_case_free(&c);
+                poslabel_context_destroy(context);
+            }
+    test_case_is("%s", "");
+}
+
+static void bad_sigmas_in_tensors(void **state)
+{
+    (void)state;
+    static const double bad[] = {-1, NAN, INFINITY};
+    poslabel_context *const context = context_default();
+    for (int k = 0; k < COUNT(bad); k++) {
+        loss_case c = loss_case_new(LOSS_DROPPOS, (poslabel_grid){4, 4}, dtype_f32, SHAPE(3, 5), (layout){0},
+                                    POSLABEL_REDUCTION_MEAN, 1);
+        c.sigma_scalar = tensor_scalar(dtype_f64, bad[k]);
+        loss_case_forget_outputs(&c);
+        const poslabel_status status = loss_call(context, &c);
+        expect_error(context, status, POSLABEL_ERROR_INVALID, "sigma_scalar",
+                     test_on_cuda() ? "negative, NaN or infinite" : "must be >= 0 and finite");
+        assert_true(test_on_cuda() ? tensor_get(c.flags, 0) == POSLABEL_LOSS_INVALID
+                                   : loss_case_outputs_untouched(&c));
+        loss_case_free(&c);
+    }
+    poslabel_context_destroy(context);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -315,6 +372,8 @@ int main(void)
         cmocka_unit_test(the_filter_with_one_hot_targets),
         cmocka_unit_test(the_filter_takes_infinite_losses_out),
         cmocka_unit_test(sigma_decays_linearly),
+        cmocka_unit_test(sigma_as_a_tensor),
+        cmocka_unit_test(bad_sigmas_in_tensors),
     };
     return cmocka_run_group_tests_name("droppos", tests, NULL, NULL);
 }

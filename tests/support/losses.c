@@ -72,7 +72,8 @@ void loss_case_free(loss_case *c)
     if (c->grad != c->logits)
         tensor_free(c->grad);
     tensor *const others[] = {c->logits,     c->positions, c->mask,     c->weights,    c->grad_loss,
-                              c->normalizer, c->loss,      c->accuracy, c->weight_sum, c->flags};
+                              c->normalizer, c->loss,      c->accuracy, c->weight_sum, c->flags,
+                              c->sigma_scalar};
     for (int i = 0; i < COUNT(others); i++)
         tensor_free(others[i]);
     *c = (loss_case){0};
@@ -107,7 +108,8 @@ poslabel_droppos_loss_args droppos_args(const loss_case *c)
     args.positions = tensor_of(c->positions);
     args.mask = tensor_of(c->mask);
     args.weights = tensor_of(c->weights);
-    args.sigma = c->sigma;
+    args.sigma = c->sigma_scalar ? 123 : c->sigma;
+    args.sigma_scalar = tensor_of(c->sigma_scalar);
     args.grad_scale = c->grad_scale;
     args.grad_loss = tensor_of(c->grad_loss);
     args.normalizer = tensor_of(c->normalizer);

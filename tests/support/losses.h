@@ -26,6 +26,7 @@ typedef struct loss_case {
     int64_t ignore_index;
     double label_smoothing, sigma, grad_scale;
     tensor *logits, *positions, *mask, *weights, *grad_loss, *normalizer;
+    tensor *sigma_scalar; /* in place of sigma, which the answer goes by */
     tensor *loss, *grad, *accuracy, *weight_sum, *flags; /* grad may be logits */
 } loss_case;
 

@@ -107,6 +107,9 @@ void mask_case_free(mask_case *c)
         tensor_free(c->noise[i]);
     for (int o = 0; o < MASK_OUTPUTS; o++)
         tensor_free(c->output[o]);
+    tensor_free(c->samples);
+    tensor_free(c->step_scalar);
+    c->samples = c->step_scalar = NULL;
     memset(c->noise, 0, sizeof c->noise);
     memset(c->output, 0, sizeof c->output);
 }
@@ -130,6 +133,8 @@ bool mask_case_outputs_untouched(const mask_case *c)
     (args).seed = c->seed;                                                                                             \
     (args).first_sample = c->first_sample;                                                                             \
     (args).step = c->step;                                                                                             \
+    (args).samples = c->samples ? &c->samples->t : NULL;                                                               \
+    (args).step_scalar = c->step_scalar ? &c->step_scalar->t : NULL;                                                   \
     (args).ids_keep = tensor_of(c->output[IDS_KEEP]);                                                                  \
     (args).ids_remove = tensor_of(c->output[IDS_REMOVE]);                                                              \
     (args).ids_restore = tensor_of(c->output[IDS_RESTORE]);                                                            \
@@ -217,7 +222,9 @@ static int compare_entries(const void *a, const void *b)
 
 static uint32_t word(const mask_case *c, int64_t image, uint32_t stream, int64_t n)
 {
-    const uint32_t counter[4] = {c->first_sample + (uint32_t)image, (uint32_t)(n / 4), stream, c->step};
+    const int64_t sample = c->samples ? ((const int64_t *)c->samples->t.data)[image] : c->first_sample + image;
+    const uint32_t step = c->step_scalar ? (uint32_t) * (const int64_t *)c->step_scalar->t.data : c->step;
+    const uint32_t counter[4] = {(uint32_t)sample, (uint32_t)(n / 4), stream + 256 * (uint32_t)(sample >> 32), step};
     uint32_t words[4];
     poslabel_philox(c->seed, counter, words);
     return words[n % 4];

@@ -44,6 +44,7 @@ typedef struct mask_case {
     double mask_ratio, pos_mask_ratio;
     uint64_t seed;
     uint32_t first_sample, step;
+    tensor *samples, *step_scalar; /* NULL: first_sample + b, step; both are int64, in rows of one stride */
     int64_t images;
     tensor *noise[MASK_NOISES]; /* NULL: drawn */
     tensor *output[MASK_OUTPUTS];

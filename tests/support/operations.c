@@ -172,6 +172,16 @@ poslabel_status operation_call(poslabel_context *context, const operation *op)
     return op->call(context, &op->args);
 }
 
+poslabel_workspace **operation_workspace(operation *op)
+{
+#define PLB_HOST_OPERATION(name, NAME)
+#define PLB_OPERATION(name_, NAME, job)                                                                                \
+    if (!strcmp(op->name, #name_))                                                                                     \
+        return &op->args.name_.workspace;
+#include "operations.def"
+    return NULL;
+}
+
 void operation_reset(operation *op)
 {
     for (int i = 0; i < OPERATION_TENSORS && op->outputs[i]; i++)

@@ -49,6 +49,9 @@ void operation_free(operation *op);
 
 poslabel_status operation_call(poslabel_context *context, const operation *op);
 
+/* The field that lends a workspace; NULL: the operation has no tensors. */
+poslabel_workspace **operation_workspace(operation *op);
+
 /* Brings in-place inputs back and fills the outputs with the canary. */
 void operation_reset(operation *op);
 

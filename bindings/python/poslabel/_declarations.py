@@ -146,6 +146,15 @@ class DeviceAllocator(ctypes.Structure):
     ]
 
 
+class Workspace(ctypes.Structure):
+    """poslabel_workspace."""
+
+    _fields_ = [
+        ("data", POINTER),
+        ("size", ctypes.c_size_t),
+    ]
+
+
 class Device(ctypes.Structure):
     """poslabel_device."""
 
@@ -218,6 +227,7 @@ class AttentiveWeightsArgs(ctypes.Structure):
         ("temperature", ctypes.c_double),
         ("attention", POINTER),
         ("weights", POINTER),
+        ("workspace", POINTER),
     ]
 
 
@@ -243,6 +253,8 @@ class DropposLossArgs(ctypes.Structure):
         ("accuracy", POINTER),
         ("weight_sum", POINTER),
         ("flags", POINTER),
+        ("sigma_scalar", POINTER),
+        ("workspace", POINTER),
     ]
 
 
@@ -265,6 +277,7 @@ class AbsoluteLabelsArgs(ctypes.Structure):
         ("struct_size", ctypes.c_size_t),
         ("grid", Grid),
         ("labels", POINTER),
+        ("workspace", POINTER),
     ]
 
 
@@ -275,6 +288,7 @@ class RelativeLabelsArgs(ctypes.Structure):
         ("struct_size", ctypes.c_size_t),
         ("grid", Grid),
         ("labels", POINTER),
+        ("workspace", POINTER),
     ]
 
 
@@ -287,6 +301,8 @@ class SmoothingMapArgs(ctypes.Structure):
         ("sigma", ctypes.c_double),
         ("normalization", ctypes.c_int32),
         ("map", POINTER),
+        ("sigma_scalar", POINTER),
+        ("workspace", POINTER),
     ]
 
 
@@ -318,6 +334,7 @@ class LinearPositionLossArgs(ctypes.Structure):
         ("accuracy", POINTER),
         ("weight_sum", POINTER),
         ("flags", POINTER),
+        ("workspace", POINTER),
     ]
 
 
@@ -328,6 +345,7 @@ class ScaleGradientArgs(ctypes.Structure):
         ("struct_size", ctypes.c_size_t),
         ("grad", POINTER),
         ("scale", POINTER),
+        ("workspace", POINTER),
     ]
 
 
@@ -346,6 +364,9 @@ class RandomMaskArgs(ctypes.Structure):
         ("ids_remove", POINTER),
         ("ids_restore", POINTER),
         ("mask", POINTER),
+        ("samples", POINTER),
+        ("step_scalar", POINTER),
+        ("workspace", POINTER),
     ]
 
 
@@ -362,6 +383,9 @@ class RegularMaskArgs(ctypes.Structure):
         ("ids_remove", POINTER),
         ("ids_restore", POINTER),
         ("mask", POINTER),
+        ("samples", POINTER),
+        ("step_scalar", POINTER),
+        ("workspace", POINTER),
     ]
 
 
@@ -379,6 +403,9 @@ class BlockMaskArgs(ctypes.Structure):
         ("ids_remove", POINTER),
         ("ids_restore", POINTER),
         ("mask", POINTER),
+        ("samples", POINTER),
+        ("step_scalar", POINTER),
+        ("workspace", POINTER),
     ]
 
 
@@ -407,6 +434,9 @@ class DropposMasksArgs(ctypes.Structure):
         ("mask_pos", POINTER),
         ("positions", POINTER),
         ("places", POINTER),
+        ("samples", POINTER),
+        ("step_scalar", POINTER),
+        ("workspace", POINTER),
     ]
 
 
@@ -432,6 +462,7 @@ class PositionCrossEntropyArgs(ctypes.Structure):
         ("accuracy", POINTER),
         ("weight_sum", POINTER),
         ("flags", POINTER),
+        ("workspace", POINTER),
     ]
 
 
@@ -449,6 +480,7 @@ class AssembleTokensArgs(ctypes.Structure):
         ("pos_embed", POINTER),
         ("mask_token", POINTER),
         ("x", POINTER),
+        ("workspace", POINTER),
     ]
 
 
@@ -468,6 +500,7 @@ class AssembleTokensBackwardArgs(ctypes.Structure):
         ("grad_mask_token", POINTER),
         ("grad_prefix_tokens", POINTER),
         ("grad_pos_embed", POINTER),
+        ("workspace", POINTER),
     ]
 
 

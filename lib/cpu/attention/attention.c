@@ -97,8 +97,8 @@ poslabel_status plb_cpu_attentive_weights(const plb_call *call, const plb_attent
     if (job->pos_embed.data) /* for the sake of the embeddings; class tokens of their own need room in the L1 cache */
         run.together = job->cls.count == 1 ? PLB_SIMILARITY_IMAGES : PLB_SIMILARITY_IMAGES / 2;
     void *workspace;
-    PLB_TRY(plb_check_ids(call, &job->ids_keep, 0, job->tokens));
     PLB_TRY(plb_workspace(call, plb_size_mul(threads, run.scratch_size), &workspace));
+    PLB_TRY(plb_check_ids(call, &job->ids_keep, 0, job->tokens));
     run.scratch = workspace;
     plb_parallel(call->context, traffic, weigh_images, &run);
     return POSLABEL_OK;

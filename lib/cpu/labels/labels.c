@@ -5,6 +5,7 @@
  */
 #include "cpu/core/numbers.h"
 #include "cpu/core/parallel.h"
+#include "cpu/core/scalars.h"
 #include "cpu/loss/gaussian.h"
 #include "cpu/operations.h"
 #include "labels.h"
@@ -66,12 +67,16 @@ static size_t label_bytes(const plb_labels_job *job)
 
 poslabel_status plb_cpu_absolute_labels(const plb_call *call, const plb_labels_job *job)
 {
+    void *none;
+    PLB_TRY(plb_workspace(call, 0, &none));
     plb_parallel(call->context, label_bytes(job), absolute_rows, (void *)job);
     return POSLABEL_OK;
 }
 
 poslabel_status plb_cpu_relative_labels(const plb_call *call, const plb_labels_job *job)
 {
+    void *none;
+    PLB_TRY(plb_workspace(call, 0, &none));
     plb_parallel(call->context, label_bytes(job), relative_rows, (void *)job);
     return POSLABEL_OK;
 }
@@ -115,9 +120,9 @@ poslabel_status plb_cpu_smoothing_map(const plb_call *call, const plb_smoothing_
     map_run run = {.job = job};
     void *memory;
     PLB_TRY(plb_workspace(call, plb_gaussian_size(job->grid), &memory));
-    /* where the neighbours' share rounds to nothing the map is the identity, also where sigma^2 does */
-    const double nearest = exp(-1 / (job->sigma * job->sigma));
-    plb_gaussian_fill(&run.gaussian, job->grid, nearest > 0 ? job->sigma : 0, job->normalization, memory);
+    double sigma = job->sigma;
+    PLB_TRY(plb_read_sigma(call, &job->sigma_scalar, &sigma));
+    plb_gaussian_fill(&run.gaussian, job->grid, plb_has_neighbours(sigma) ? sigma : 0, job->normalization, memory);
     plb_parallel(call->context, (size_t)(job->map.count * job->map.length) * sizeof(double), map_rows, &run);
     return POSLABEL_OK;
 }

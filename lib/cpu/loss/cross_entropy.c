@@ -10,7 +10,9 @@
 
 #include "cpu/core/kernels.h"
 #include "cpu/core/parallel.h"
+#include "cpu/core/scalars.h"
 #include "cpu/operations.h"
+#include "labels.h"
 
 #include <poslabel/labels.h>
 #include <string.h>
@@ -241,8 +243,12 @@ static void filter_rows(plb_cross_entropy *run, const plb_loss_job *job)
 
 poslabel_status plb_cpu_row_loss(const plb_call *call, const plb_loss_job *job)
 {
+    plb_targets targets = job->targets;
+    PLB_TRY(plb_read_sigma(call, &targets.sigma_scalar, &targets.sigma));
+    if (targets.kind == PLB_TARGET_GAUSSIAN && !plb_only_asks(call) && !plb_has_neighbours(targets.sigma))
+        targets.kind = PLB_TARGET_EXPLICIT;
     const plb_cross_entropy_plan plan = {
-        .targets = &job->targets,
+        .targets = &targets,
         .reduction = &job->reduction,
         .dtype = job->logits.dtype,
         .has_gradient = job->grad_logits.data != NULL,

@@ -49,6 +49,8 @@ static void scale_rows(void *argument, int thread, int threads)
 poslabel_status plb_cpu_scale_gradient(const plb_call *call, const plb_scale_job *job)
 {
     scale_run run = {job};
+    void *none;
+    PLB_TRY(plb_workspace(call, 0, &none));
     if (job->grad.count == 0 || job->grad.length == 0)
         return POSLABEL_OK;
     if (job->scale.count == 1 && plb_load_number(job->scale.data, job->scale.dtype) == 1)

@@ -6,9 +6,11 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "cpu/core/ids.h"
 #include "cpu/core/kernels.h"
 #include "cpu/core/numbers.h"
 #include "cpu/core/parallel.h"
+#include "cpu/core/scalars.h"
 #include "cpu/masks/ranks.h"
 #include "cpu/operations.h"
 #include "masks.h"
@@ -20,6 +22,7 @@
 typedef struct mask_run {
     const plb_masks_job *job;
     const plb_mask_kernels *kernels;
+    uint32_t step;
     char *workspace;
     size_t desk_size; /* bytes of workspace for each thread */
 } mask_run;
@@ -28,6 +31,7 @@ typedef struct mask_run {
 typedef struct desk {
     const plb_masks_job *job;
     const plb_mask_kernels *kernels;
+    uint32_t step;
     plb_ranking rows[PLB_RANK_ROWS];
     int32_t *visible; /* the visible patches of each, for their positions */
     size_t pitch;
@@ -57,7 +61,7 @@ static desk desk_at(const mask_run *run, int thread)
     const size_t pitch = plb_rank_pitch(run->job->tokens);
     const int images = images_at_a_time(run->kernels, run->job);
     int32_t *const memory = (int32_t *)(run->workspace + (size_t)thread * run->desk_size);
-    desk d = {.job = run->job, .kernels = run->kernels, .pitch = pitch};
+    desk d = {.job = run->job, .kernels = run->kernels, .step = run->step, .pitch = pitch};
     for (int r = 0; r < images; r++) {
         d.rows[r].order = memory + (size_t)(2 * r + 1) * pitch;
         d.rows[r].rank = memory + (size_t)(2 * r + 2) * pitch;
@@ -68,9 +72,18 @@ static desk desk_at(const mask_run *run, int thread)
     return d;
 }
 
-static plb_draw draw_of(const plb_masks_job *job, int64_t image, uint32_t stream)
+static int64_t sample_of(const plb_masks_job *job, int64_t image)
 {
-    return (plb_draw){job->seed, job->first_sample + (uint32_t)image, stream, job->step};
+    const plb_rows *const samples = &job->samples;
+    if (!samples->data)
+        return (int64_t)job->first_sample + image;
+    return plb_load_id(samples->data + image * plb_dtype_size[samples->dtype], samples->dtype);
+}
+
+static plb_draw draw_of(const desk *d, int64_t image, uint32_t stream)
+{
+    const int64_t sample = sample_of(d->job, image);
+    return (plb_draw){d->job->seed, (uint32_t)sample, plb_stream_of(stream, sample), d->step};
 }
 
 static void rank_noise(desk *d, const plb_rows *noise, uint32_t stream, plb_noise_range *range, int64_t image,
@@ -83,7 +96,7 @@ static void rank_noise(desk *d, const plb_rows *noise, uint32_t stream, plb_nois
         row->drawn = !noise->data;
         row->noise = row->drawn ? row->values : plb_row(noise, image + r);
         row->dtype = row->drawn ? PLB_I32 : noise->dtype;
-        row->draw = draw_of(d->job, image + r, stream);
+        row->draw = draw_of(d, image + r, stream);
     }
     if (length > 0)
         plb_rank(d->kernels, d->rows, count, range);
@@ -106,7 +119,7 @@ static void append_removed(plb_ranking *row, int64_t tokens, int64_t keep)
 static void choose_regular(const desk *d, plb_ranking *row, int64_t image)
 {
     const int64_t h = d->job->grid.height, w = d->job->grid.width;
-    const plb_draw draw = draw_of(d->job, image, POSLABEL_STREAM_REGULAR_MASK);
+    const plb_draw draw = draw_of(d, image, POSLABEL_STREAM_REGULAR_MASK);
     const uint32_t *word = row->values;
     int32_t place = 0;
     d->kernels->draw_words(&draw, row->values, d->job->keep);
@@ -123,7 +136,7 @@ static void choose_block(const desk *d, plb_ranking *row, int64_t image)
 {
     const poslabel_grid grid = d->job->grid;
     const int32_t side = d->job->block_side;
-    const plb_draw draw = draw_of(d->job, image, POSLABEL_STREAM_BLOCK_MASK);
+    const plb_draw draw = draw_of(d, image, POSLABEL_STREAM_BLOCK_MASK);
     const uint32_t *const words = row->values;
     int32_t place = 0;
     d->kernels->draw_words(&draw, row->values, 2);
@@ -285,15 +298,17 @@ poslabel_status plb_cpu_masks(const plb_call *call, const plb_masks_job *job)
     /* one number is ranked in the time in which some 32 bytes are copied */
     const size_t work = plb_size_mul(plb_size_mul((size_t)job->images, (size_t)job->tokens), 32);
     const plb_mask_kernels *const kernels = plb_kernels_of(call->context)->masks;
-    mask_run run = {.job = job, .kernels = kernels, .desk_size = desk_size(kernels, job)};
-    if (job->images == 0)
-        return POSLABEL_OK;
+    mask_run run = {.job = job, .kernels = kernels, .step = job->step, .desk_size = desk_size(kernels, job)};
     void *workspace;
-    const size_t threads = (size_t)plb_parallel_threads(call->context, work);
+    const size_t threads = job->images ? (size_t)plb_parallel_threads(call->context, work) : 0;
     PLB_TRY(plb_workspace(call, plb_size_mul(threads, run.desk_size), &workspace));
     PLB_TRY(check_noise(call, kernels, &job->patch_noise));
     PLB_TRY(check_noise(call, kernels, &job->pos_noise));
     PLB_TRY(check_noise(call, kernels, &job->shuffle_noise));
+    PLB_TRY(plb_check_ids(call, &job->samples, 0, PLB_SAMPLES));
+    PLB_TRY(plb_read_step(call, &job->step_scalar, &run.step));
+    if (job->images == 0)
+        return POSLABEL_OK;
     run.workspace = workspace;
     plb_parallel(call->context, work, make_masks, &run);
     return POSLABEL_OK;

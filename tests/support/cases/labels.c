@@ -26,4 +26,10 @@ static void smoothing(operation *op, poslabel_smoothing_map_args *args, int64_t 
     args->sigma = 1.5;
     args->map = add_output(op, dtype_f32, SHAPE(n, n));
 }
-CASES(smoothing_map, {"", smoothing});
+
+static void smoothing_with_a_scalar(operation *op, poslabel_smoothing_map_args *args, int64_t many)
+{
+    smoothing(op, args, many);
+    args->sigma_scalar = add_input(op, tensor_scalar(dtype_f64, 0.8));
+}
+CASES(smoothing_map, {"", smoothing}, {"sigma scalar", smoothing_with_a_scalar});

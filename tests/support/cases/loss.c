@@ -56,7 +56,13 @@ static void droppos_filtered(operation *op, poslabel_droppos_loss_args *args, in
     droppos(op, args, many);
     args->confidence_filter = 1;
 }
-CASES(droppos_loss, {"", droppos}, {"filter", droppos_filtered});
+
+static void droppos_with_a_scalar(operation *op, poslabel_droppos_loss_args *args, int64_t many)
+{
+    droppos(op, args, many);
+    args->sigma_scalar = add_input(op, tensor_scalar(dtype_f32, 1.5));
+}
+CASES(droppos_loss, {"", droppos}, {"filter", droppos_filtered}, {"sigma scalar", droppos_with_a_scalar});
 
 static void scale(operation *op, poslabel_scale_gradient_args *args, int64_t many)
 {

@@ -57,4 +57,11 @@ static void droppos_noisy(operation *op, poslabel_droppos_masks_args *args, int6
     args->pos_noise = add_floats(op, 2, SHAPE(many, V));
     args->shuffle_noise = add_floats(op, 3, SHAPE(many, V));
 }
-CASES(droppos_masks, {"", droppos_seeded}, {"noise", droppos_noisy});
+
+static void droppos_keyed(operation *op, poslabel_droppos_masks_args *args, int64_t many)
+{
+    droppos_seeded(op, args, many);
+    args->samples = add_ids(op, 1000000, 4, SHAPE(many));
+    args->step_scalar = add_input(op, tensor_scalar(dtype_i64, 17));
+}
+CASES(droppos_masks, {"", droppos_seeded}, {"noise", droppos_noisy}, {"samples and step", droppos_keyed});
