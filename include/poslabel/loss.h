@@ -50,7 +50,8 @@ extern "C" {
  * If W (or the normalizer) is 0 - the mask selects no row, all rows are ignored, the batch is empty - loss, gradient
  * and accuracy are 0 and POSLABEL_LOSS_EMPTY is set.
  *
- * Rows of weight 0 are not read.  Whatever they hold, their loss and gradient are 0.  In any other row a NaN logit
+ * Rows of weight 0 are not read.  Whatever they hold, their loss and gradient are 0.  Where the mask is 0, or an id is
+ * ignored, the weight may hold anything; where the mask or the weight is 0, so may the id.  In any other row a NaN logit
  * makes the loss and gradient of the row NaN, and so the whole loss.  A row whose largest logit is infinite has the
  * same effect.  Otherwise every finite logit is handled without overflow, and -inf is a class of probability 0.
  *

@@ -221,23 +221,21 @@ static void values_in_tensors(void **state)
                {3, (int64_t)1 << 32, "positions[1, 0] = 4294967296"}};
     begin(LOSS_DROPPOS, (poslabel_grid){3, 4}, 2, leading, POSLABEL_REDUCTION_MEAN);
     int64_t *const positions = good.positions->memory.data;
-    for (int i = 0; i < COUNT(ids); i++)
-        for (int masked = 0; masked < 2; masked++) {
-            const int64_t was = positions[ids[i].row];
-            positions[ids[i].row] = ids[i].value;
-            tensor_set(good.mask, ids[i].row, !masked); /* checked in rows that do not count, too */
-            for (int reduction = 0; reduction < 3; reduction += 2) {
-                tensor *rows = tensor_new(dtype_f32, 2, leading);
-                DROPPOS((args.reduction = reduction, args.loss = reduction ? &rows->t : args.loss), INVALID,
-                        ids[i].text, "[0, 12)");
-                assert_true(error_came_later() || tensor_is_untouched(rows));
-                tensor_free(rows);
-            }
-            DROPPOS(args.sigma = 0, INVALID, ids[i].text);
-            DROPPOS(args.confidence_filter = 1, INVALID, ids[i].text);
-            tensor_set(good.mask, ids[i].row, 1);
-            positions[ids[i].row] = was;
+    for (int i = 0; i < COUNT(ids); i++) {
+        const int64_t was = positions[ids[i].row];
+        positions[ids[i].row] = ids[i].value;
+        tensor_set(good.weights, ids[i].row, 1); /* a row that does not count may hold anything */
+        for (int reduction = 0; reduction < 3; reduction += 2) {
+            tensor *rows = tensor_new(dtype_f32, 2, leading);
+            DROPPOS((args.reduction = reduction, args.loss = reduction ? &rows->t : args.loss), INVALID, ids[i].text,
+                    "[0, 12)");
+            assert_true(error_came_later() || tensor_is_untouched(rows));
+            tensor_free(rows);
         }
+        DROPPOS(args.sigma = 0, INVALID, ids[i].text);
+        DROPPOS(args.confidence_filter = 1, INVALID, ids[i].text);
+        positions[ids[i].row] = was;
+    }
     static const struct {
         double value;
         const char *text;
@@ -256,6 +254,7 @@ static void values_in_tensors(void **state)
 
     begin(LOSS_EXPLICIT, (poslabel_grid){1, 7}, 1, (int64_t[]){300}, POSLABEL_REDUCTION_MEAN);
     tensor_set(good.positions, 299, 7);
+    tensor_set(good.weights, 299, 1);
     POSITION((void)0, INVALID, "positions[299] = 7", "[0, 7)");
     tensor_set(good.positions, 299, -99); /* next to the ignore_index */
     POSITION((void)0, INVALID, "positions[299] = -99");

@@ -107,6 +107,7 @@ static void errors(void **state)
     REFUSED(args.workspace_limit = 100, "workspace_limit = 100, must be at least ");
     const double was = tensor_get(good.loss.positions, 4);
     tensor_set(good.loss.positions, 4, 12);
+    tensor_set(good.loss.weights, 4, 1);
     REFUSED(args.accumulate = 0, "positions[1, 1] = 12, must be in [0, 12)");
     tensor_set(good.loss.positions, 4, was);
     tensor_set(good.loss.weights, 2, -0.5);

@@ -524,6 +524,48 @@ static void offsets_beyond_32_bits(void **state)
     munmap(room, 2 * size);
 }
 
+/* An id and a weight where the mask is 0, a weight where the id is ignored, an id where the weight is 0. */
+static void rows_that_do_not_count_may_hold_anything(void **state)
+{
+    (void)state;
+    static const int64_t bad_ids[] = {-1, 20, INT64_MIN, INT64_MAX, -100};
+    static const double bad_weights[] = {NAN, -1, INFINITY};
+    poslabel_isa levels[ISA_LEVELS];
+    const int count = isa_levels(levels);
+    for (int i = 0; i < count; i++)
+        for (int kind = LOSS_EXPLICIT; kind <= LOSS_DROPPOS; kind++)
+            for (int reduction = 0; reduction < 3; reduction++)
+                for (int filter = 0; filter < (kind == LOSS_DROPPOS ? 2 : 1); filter++) {
+                    poslabel_context *const context = context_new(levels[i], 2);
+                    loss_case c = loss_case_new((loss_kind)kind, (poslabel_grid){4, 5}, dtype_f32, SHAPE(7, 30),
+                                                (layout){0}, reduction, 3);
+                    loss_case_add_mask(&c, dtype_bool, 4);
+                    loss_case_add_weights(&c, dtype_f32, 5);
+                    c.confidence_filter = filter;
+                    c.sigma = 1;
+                    int64_t *const ids = c.positions->t.data;
+                    for (int64_t r = 0; r < loss_rows(&c); r++)
+                        ids[r] = kind == LOSS_EXPLICIT && r % 9 == 0 ? c.ignore_index : ids[r];
+                    loss_answer answer = loss_solve(&c);
+                    for (int64_t r = 0; r < loss_rows(&c); r++) {
+                        const bool masked = tensor_get(c.mask, r) == 0, ignored = ids[r] == c.ignore_index;
+                        const bool weightless = tensor_get(c.weights, r) == 0;
+                        if (masked || (weightless && !ignored))
+                            ids[r] = bad_ids[r % COUNT(bad_ids)];
+                        if (masked || ignored)
+                            tensor_set(c.weights, r, bad_weights[r % COUNT(bad_weights)]);
+                    }
+                    test_case_is("%s, %s, reduction %d, filter %d", poslabel_isa_name(levels[i]),
+                                 loss_kind_names[kind], reduction, filter);
+                    expect_ok(context, loss_call(context, &c));
+                    expect_answer(&c, &answer, loss_tolerance(dtype_f32));
+                    loss_answer_free(&answer);
+                    loss_case_free(&c);
+                    poslabel_context_destroy(context);
+                }
+    test_case_is("%s", "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -547,6 +589,7 @@ int main(void)
         cmocka_unit_test(zeros_tie),
         cmocka_unit_test(rows_of_weight_zero_are_not_read),
         cmocka_unit_test(offsets_beyond_32_bits),
+        cmocka_unit_test(rows_that_do_not_count_may_hold_anything),
     };
     return cmocka_run_group_tests_name("loss", tests, NULL, NULL);
 }

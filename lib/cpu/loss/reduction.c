@@ -43,7 +43,7 @@ static void mask_weights(const plb_rows *mask, int64_t first, int count, double 
             weight[k] = plb_load_number(plb_row(mask, first + k), mask->dtype) == 0 ? 0 : 1;
 }
 
-/* The weights of `count` rows of the arguments, which are known to be allowed. */
+/* The weights of `count` rows of the arguments, whether they are allowed or not. */
 static void weigh(const plb_reduction_run *run, int64_t first, int count, double *weight)
 {
     const plb_rows *const mask = &run->reduction->mask, *const weights = &run->reduction->weights;
@@ -58,22 +58,22 @@ static void weigh(const plb_reduction_run *run, int64_t first, int count, double
             weight[k] = plb_load_number(plb_row(weights, first + k), weights->dtype);
 }
 
-static bool is_bad_weight(const plb_rows *weights, int64_t r)
+/* The first of the rows that counts and has a weight that is not allowed, or -1. */
+static int64_t find_bad_weight(const plb_rows *weights, int64_t first, int count, const double *weight)
 {
-    const double weight = plb_load_number(plb_row(weights, r), weights->dtype);
-    return !(weight >= 0 && weight <= DBL_MAX);
+    for (int k = 0; weights->data && k < count; k++)
+        if (!(weight[k] >= 0 && weight[k] <= DBL_MAX))
+            return first + k;
+    return -1;
 }
 
-/* The first of the rows that is not allowed, or -1. */
-static int64_t find_bad(const plb_reduction_run *run, int64_t first, int count)
+/* The first of the rows that counts and is not allowed, or -1.  A row that does not count may hold anything. */
+static int64_t find_bad(const plb_reduction_run *run, int64_t first, int count, const double *weight)
 {
-    const plb_rows *const weights = &run->reduction->weights;
-    int64_t bad = run->check ? run->check->first_bad(run->check->loss, first, count) : -1;
-    const int64_t last = bad < 0 ? first + count : bad;
-    for (int64_t r = first; weights->data && r < last; r++)
-        if (is_bad_weight(weights, r))
-            return r;
-    return bad;
+    const int64_t bad = find_bad_weight(&run->reduction->weights, first, count, weight);
+    const int before = bad < 0 ? count : (int)(bad - first);
+    const int64_t bad_row = run->check ? run->check->first_bad(run->check->loss, first, before, weight) : -1;
+    return bad_row >= 0 ? bad_row : bad;
 }
 
 /* The sums of one block, of which only the weights are known. */
@@ -83,15 +83,14 @@ static plb_block_sums weigh_block(const plb_reduction_run *run, int64_t first, i
     double weight[PLB_ROW_BATCH];
     for (; first < last; first += PLB_ROW_BATCH) {
         const int count = (int)(last - first < PLB_ROW_BATCH ? last - first : PLB_ROW_BATCH);
-        sums.first_bad = find_bad(run, first, count);
-        if (sums.first_bad >= 0)
-            break;
         if (run->has_weights)
             weigh(run, first, count, weight);
-        else
-            sums.weight += count;
+        sums.first_bad = find_bad(run, first, count, run->has_weights ? weight : NULL);
+        if (sums.first_bad >= 0)
+            break;
         for (int k = 0; run->has_weights && k < count; k++)
             sums.weight += weight[k];
+        sums.weight += run->has_weights ? 0 : count;
     }
     return sums;
 }
@@ -130,10 +129,13 @@ void plb_reduction_forget(const plb_reduction_run *run)
 static poslabel_status report(const plb_reduction_run *run, int64_t r)
 {
     const plb_rows *const weights = &run->reduction->weights;
-    if (run->check)
-        PLB_TRY(run->check->report(run->call, run->check->loss, r));
+    double weight = 1;
+    if (weights->data)
+        weight = plb_load_number(plb_row(weights, r), weights->dtype);
+    if (weight >= 0 && weight <= DBL_MAX)
+        return run->check->report(run->call, run->check->loss, r);
     return plb_fail(run->call, POSLABEL_ERROR_INVALID, "weights[%s] = %g, must be >= 0 and finite",
-                    plb_index_text(weights, r, 0).data, plb_load_number(plb_row(weights, r), weights->dtype));
+                    plb_index_text(weights, r, 0).data, weight);
 }
 
 /* The normaliser, and the factor of all gradients, from the sum of the weights. */

@@ -26,12 +26,12 @@ typedef struct plb_block_sums {
     int64_t first_bad; /* the first row that is not allowed, or -1 */
 } plb_block_sums;
 
-/* The rows that a loss does not allow and those that it ignores, whatever their mask and weights say. */
+/* The rows that a loss does not allow, and those that it ignores whatever their mask and weights say. */
 typedef struct plb_row_check {
     const void *loss; /* for the functions */
-    /* The first of the rows that is not allowed, or -1. */
-    int64_t (*first_bad)(const void *loss, int64_t first, int count);
-    /* Fails with the reason why row r is not allowed; gives POSLABEL_OK if it is. */
+    /* The first of the rows that counts and is not allowed, or -1.  Rows of weight 0 do not count; NULL: all do. */
+    int64_t (*first_bad)(const void *loss, int64_t first, int count, const double *weight);
+    /* Fails with the reason why row r is not allowed. */
     poslabel_status (*report)(const plb_call *call, const void *loss, int64_t r);
     /* Sets the weights of ignored rows to 0.  NULL: none is ignored. */
     void (*ignore)(const void *loss, int64_t first, int count, double *weight);

@@ -30,43 +30,40 @@ static int64_t id_at(const plb_rows *ids, int64_t r)
     return plb_load_id(plb_row(ids, r), ids->dtype);
 }
 
-static bool is_bad(const plb_targets *targets, int64_t id)
-{
-    return (id < 0 || id >= targets->classes) && !(targets->has_ignore_index && id == targets->ignore_index);
-}
-
 /* Whether all ids are seen to be allowed by a loop without branches. */
-static bool are_allowed(const plb_targets *targets, int64_t first, int count)
+static bool are_allowed(const plb_targets *targets, int64_t first, int count, const double *weight)
 {
     even_ids ids;
     uint64_t outside = 0;
     if (!are_even(&targets->ids, first, count, &ids))
         return false;
-    for (int k = 0; k < count; k++) {
-        const int64_t id = even_id(&ids, k);
-        const bool ignored = targets->has_ignore_index && id == targets->ignore_index;
-        outside |= (uint64_t)(ignored ? 0 : id) >= (uint64_t)targets->classes;
-    }
+    if (weight)
+        for (int k = 0; k < count; k++)
+            outside |= (weight[k] != 0) & ((uint64_t)even_id(&ids, k) >= (uint64_t)targets->classes);
+    else
+        for (int k = 0; k < count; k++)
+            outside |= (uint64_t)even_id(&ids, k) >= (uint64_t)targets->classes;
     return !outside;
 }
 
-static int64_t first_bad(const void *loss, int64_t first, int count)
+/* Ignored rows have weight 0. */
+static int64_t first_bad(const void *loss, int64_t first, int count, const double *weight)
 {
     const plb_targets *const targets = loss;
-    for (int k = are_allowed(targets, first, count) ? count : 0; k < count; k++)
-        if (is_bad(targets, id_at(&targets->ids, first + k)))
+    for (int k = are_allowed(targets, first, count, weight) ? count : 0; k < count; k++) {
+        const int64_t id = id_at(&targets->ids, first + k);
+        if ((!weight || weight[k] != 0) && (id < 0 || id >= targets->classes))
             return first + k;
+    }
     return -1;
 }
 
 static poslabel_status report(const plb_call *call, const void *loss, int64_t r)
 {
     const plb_targets *const targets = loss;
-    const int64_t id = id_at(&targets->ids, r);
-    if (is_bad(targets, id))
-        return plb_fail(call, POSLABEL_ERROR_INVALID, "positions[%s] = %lld, must be in [0, %lld)",
-                        plb_index_text(&targets->ids, r, 0).data, (long long)id, (long long)targets->classes);
-    return POSLABEL_OK;
+    return plb_fail(call, POSLABEL_ERROR_INVALID, "positions[%s] = %lld, must be in [0, %lld)",
+                    plb_index_text(&targets->ids, r, 0).data, (long long)id_at(&targets->ids, r),
+                    (long long)targets->classes);
 }
 
 static void ignore(const void *loss, int64_t first, int count, double *weight)
