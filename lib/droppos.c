@@ -28,17 +28,20 @@ poslabel_status poslabel_droppos_loss(poslabel_context *context, const poslabel_
     plb_reader_begin(&reader, &call);
     const plb_argument arguments[] = {
         {"logits", args.logits, &job.logits, PLB_LOGITS, PLB_IN | PLB_REQUIRED, {PLB_DOTS, C}},
-        {"grad_logits", args.grad_logits, &job.grad_logits, PLB_LIKE_FIRST, PLB_OUT | PLB_MAY_BE_FIRST, {PLB_DOTS, C}},
+        {"grad_logits", args.grad_logits, &job.grad_logits, PLB_LIKE_FIRST, PLB_OUT | PLB_IN_PLACE, {PLB_DOTS, C}},
         {"positions", args.positions, &job.targets.ids, PLB_IDS, PLB_IN | PLB_REQUIRED, {PLB_DOTS}},
         {"sigma_scalar", args.sigma_scalar, &job.targets.sigma_scalar, PLB_SCALARS, PLB_IN, {0}},
         PLB_REDUCTION_ARGUMENTS(args, args.logits, job.reduction),
+        PLB_ACCURACY_ARGUMENT(args, job.reduction),
     };
     PLB_TRY(plb_read(&reader, arguments, PLB_COUNT(arguments)));
-    PLB_TRY(plb_settle_loss(&call, reader.size[C], &job));
+    PLB_TRY(plb_settle_loss(&call, &job.logits, &job.grad_logits, &job.reduction));
+    job.targets.classes = job.logits.length;
+    job.in_place = plb_is_in_place(&reader, &job.grad_logits);
     const int64_t n = (int64_t)args.grid.height * args.grid.width;
-    if (reader.size[C] != n)
+    if (job.targets.classes != n)
         return plb_fail(&call, POSLABEL_ERROR_INVALID, "logits have %lld classes, must have %lld on a %d x %d grid",
-                        (long long)reader.size[C], (long long)n, (int)args.grid.height, (int)args.grid.width);
+                        (long long)job.targets.classes, (long long)n, (int)args.grid.height, (int)args.grid.width);
 
     job.targets.kind =
         args.sigma_scalar || plb_has_neighbours(args.sigma) ? PLB_TARGET_GAUSSIAN : PLB_TARGET_EXPLICIT;

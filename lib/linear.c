@@ -45,6 +45,7 @@ poslabel_status poslabel_linear_position_loss(poslabel_context *context,
         {"grad_bias", args.grad_bias, &job.grad_bias, PLB_LIKE_FIRST_OR_F32, gradient, {C}},
         {"positions", args.positions, &job.targets.ids, PLB_IDS, PLB_IN, {PLB_DOTS}},
         PLB_REDUCTION_ARGUMENTS(args, args.features, job.reduction),
+        PLB_ACCURACY_ARGUMENT(args, job.reduction),
     };
     PLB_TRY(plb_read(&reader, others, PLB_COUNT(others)));
 

@@ -6,7 +6,6 @@
 #include "loss.h"
 
 #include "backend.h"
-#include "tensor.h"
 
 #include <math.h>
 
@@ -28,16 +27,15 @@ bool plb_is_per_row(const poslabel_tensor *tensor, const poslabel_tensor *rows, 
     return tensor && rank > 0 && tensor->ndim == rank && !(rank == 1 && tensor->shape && tensor->shape[0] == 1);
 }
 
-poslabel_status plb_settle_loss(const plb_call *call, int64_t classes, plb_loss_job *job)
+poslabel_status plb_settle_loss(const plb_call *call, const plb_rows *logits, const plb_rows *grad_logits,
+                                plb_reduction *job)
 {
-    if (classes < 1 || classes > INT32_MAX)
+    if (logits->length < 1 || logits->length > INT32_MAX)
         return plb_fail(call, POSLABEL_ERROR_INVALID, "logits have %lld classes, must be 1 to 2^31 - 1",
-                        (long long)classes);
-    job->targets.classes = classes;
-    job->reduction.rows = job->logits.count;
-    job->in_place = job->grad_logits.data && plb_same_rows(&job->logits, &job->grad_logits);
-    if (!job->reduction.loss.data && !job->grad_logits.data)
+                        (long long)logits->length);
+    if (!job->loss.data && !grad_logits->data)
         return plb_fail(call, POSLABEL_ERROR_INVALID, "loss and grad_logits are both NULL, one must be given");
+    job->rows = logits->count;
     return POSLABEL_OK;
 }
 

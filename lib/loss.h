@@ -77,15 +77,24 @@ bool plb_is_per_row(const poslabel_tensor *tensor, const poslabel_tensor *rows, 
          {PLB_NO_REDUCTION(job) && plb_is_per_row((args).grad_loss, first, 1) ? PLB_DOTS : 0}},                        \
         {"normalizer", (args).normalizer, &(job).normalizer, PLB_SCALARS, PLB_IN, {0}},                                \
         {"loss", (args).loss, &(job).loss, PLB_SCALARS, PLB_OUT, {PLB_NO_REDUCTION(job) ? PLB_DOTS : 0}},              \
-        {"accuracy", (args).accuracy, &(job).accuracy, PLB_SCALARS, PLB_OUT, {0}},                                     \
         {"weight_sum", (args).weight_sum, &(job).weight_sum, PLB_SCALARS, PLB_OUT, {0}},                               \
     {                                                                                                                  \
         "flags", (args).flags, &(job).flags, PLB_FLAGS, PLB_OUT, {0}                                                   \
     }
 #define PLB_NO_REDUCTION(job) ((job).kind == POSLABEL_REDUCTION_NONE)
 
-/* A loss on logits that has been read: checks the number of classes, C, and settles what follows from the tensors. */
-poslabel_status plb_settle_loss(const plb_call *call, int64_t classes, plb_loss_job *job);
+/* The entry of a loss whose rows have a right class. */
+#define PLB_ACCURACY_ARGUMENT(args, job)                                                                               \
+    {                                                                                                                  \
+        "accuracy", (args).accuracy, &(job).accuracy, PLB_SCALARS, PLB_OUT, {0}                                        \
+    }
+
+/*
+ * A loss whose tensors have been read: checks that a row of logits has a class, and at most 2^31 - 1, and that there is
+ * an output; fills in the number of rows.
+ */
+poslabel_status plb_settle_loss(const plb_call *call, const plb_rows *logits, const plb_rows *grad_logits,
+                                plb_reduction *job);
 
 /* The arguments that say which class a row should have been given; the fields have their names. */
 typedef struct plb_position_labels {

@@ -72,13 +72,16 @@ poslabel_status poslabel_position_cross_entropy(poslabel_context *context,
     plb_reader_begin(&reader, &call);
     const plb_argument arguments[] = {
         {"logits", args.logits, &job.logits, PLB_LOGITS, PLB_IN | PLB_REQUIRED, {PLB_DOTS, C}},
-        {"grad_logits", args.grad_logits, &job.grad_logits, PLB_LIKE_FIRST, PLB_OUT | PLB_MAY_BE_FIRST, {PLB_DOTS, C}},
+        {"grad_logits", args.grad_logits, &job.grad_logits, PLB_LIKE_FIRST, PLB_OUT | PLB_IN_PLACE, {PLB_DOTS, C}},
         {"positions", args.positions, &job.targets.ids, PLB_IDS, PLB_IN, {PLB_DOTS}},
         PLB_REDUCTION_ARGUMENTS(args, args.logits, job.reduction),
+        PLB_ACCURACY_ARGUMENT(args, job.reduction),
     };
     const plb_position_labels labels = PLB_POSITION_LABELS(args);
     PLB_TRY(plb_read(&reader, arguments, PLB_COUNT(arguments)));
-    PLB_TRY(plb_settle_loss(&call, reader.size[C], &job));
+    PLB_TRY(plb_settle_loss(&call, &job.logits, &job.grad_logits, &job.reduction));
+    job.targets.classes = job.logits.length;
+    job.in_place = plb_is_in_place(&reader, &job.grad_logits);
     PLB_TRY(plb_check_position_labels(&call, &labels, job.logits.count, "logits have", "logits have", &job.targets));
     return PLB_RUN(&call, row_loss, &job);
 }

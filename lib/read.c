@@ -94,7 +94,7 @@ poslabel_status plb_read(plb_reader *reader, const plb_argument *arguments, int 
             continue;
         PLB_TRY(read_one(reader, &arguments[i]));
         reader->seen[reader->count++] = arguments[i].rows;
-        if (arguments[i].rules & PLB_MAY_BE_FIRST && plb_same_rows(reader->seen[0], arguments[i].rows))
+        if (arguments[i].rules & PLB_IN_PLACE && plb_same_rows(reader->seen[0], arguments[i].rows))
             in_place = arguments[i].rows;
     }
     if (plb_only_asks(reader->call)) /* memory that may not be there yet */
@@ -104,6 +104,11 @@ poslabel_status plb_read(plb_reader *reader, const plb_argument *arguments, int 
         PLB_TRY(plb_no_overlap(reader->call, reader->seen + from, i - from, reader->seen[i]));
     }
     return POSLABEL_OK;
+}
+
+bool plb_is_in_place(const plb_reader *reader, const plb_rows *output)
+{
+    return output->data && plb_same_rows(reader->seen[0], output);
 }
 
 bool plb_has_output(const plb_argument *arguments, int count)

@@ -30,7 +30,7 @@ enum {
     PLB_OUT = 1,
     PLB_REQUIRED = 2,     /* NULL is an error                                                          */
     PLB_PARAMETER = 4,    /* dimensions of size 1 may stand before the shape ([1, N, D] for [N, D])    */
-    PLB_MAY_BE_FIRST = 8  /* an output that may be the first argument itself                           */
+    PLB_IN_PLACE = 8      /* an output that may be the first argument itself                           */
 };
 
 /*
@@ -70,6 +70,9 @@ typedef struct plb_reader {
 void plb_reader_begin(plb_reader *reader, const plb_call *call);
 
 poslabel_status plb_read(plb_reader *reader, const plb_argument *arguments, int count);
+
+/* Whether an output that may be the first argument is. */
+bool plb_is_in_place(const plb_reader *reader, const plb_rows *output);
 
 /* Whether any output among the arguments was given. */
 bool plb_has_output(const plb_argument *arguments, int count);

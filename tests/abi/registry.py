@@ -57,6 +57,12 @@ for name in sorted(structs.keys() & records.keys()):
     if sorted(structs[name]) == sorted(records[name]) and structs[name] != records[name]:
         problems.append(f"{name}: {layout.name} has its fields in another order")
 
+tests = pathlib.Path(__file__).resolve().parents[1]
+listed = "\n".join(read(path) for path in tests.rglob("meson.build"))
+for suite in sorted(tests.rglob("test_*.c")):
+    if f"'{suite.stem.removeprefix('test_')}'" not in listed and suite.name not in listed:
+        problems.append(f"{suite.name}: a suite that no meson.build of the tests names, so nobody runs it")
+
 for problem in problems:
     print(problem)
 print(f"{len(operations)} operations, {len(problems)} problems")

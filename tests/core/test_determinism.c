@@ -64,6 +64,33 @@ static void check_threads(poslabel_isa isa, loss_case *c)
     test_case_is("%s", "");
 }
 
+/* Sums that are stored as float64 tell whether their order does. */
+static void threads_do_not_matter_to_any_operation(void **state)
+{
+    (void)state;
+    for (int number = 0; number < operation_count(); number++) {
+        operation op;
+        unsigned char *want = NULL;
+        operation_new(&op, number, test_is_quick() || test_on_cuda() ? 40 : 400);
+        for (int i = 0; i < COUNT(thread_counts); i++) {
+            size_t size;
+            poslabel_context *const context = context_new(POSLABEL_ISA_AUTO, thread_counts[i]);
+            test_case_is("%s, %s, %d threads", op.name, op.variant, thread_counts[i]);
+            operation_reset(&op);
+            expect_ok(context, operation_call(context, &op));
+            unsigned char *const got = operation_outputs(&op, &size);
+            if (want && memcmp(want, got, size))
+                test_fail("the outputs of %s depend on the number of threads", op.name);
+            free(want);
+            want = got;
+            poslabel_context_destroy(context);
+        }
+        free(want);
+        operation_free(&op);
+    }
+    test_case_is("%s", "");
+}
+
 static void threads_do_not_matter(void **state)
 {
     (void)state;
@@ -243,6 +270,7 @@ static void rows_do_not_see_each_other(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(threads_do_not_matter_to_any_operation),
         cmocka_unit_test(threads_do_not_matter),      cmocka_unit_test(threads_do_not_matter_to_the_filter),
         cmocka_unit_test(splits_do_not_matter),       cmocka_unit_test(what_is_asked_for_does_not_matter),
         cmocka_unit_test(rows_do_not_see_each_other),

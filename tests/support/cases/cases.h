@@ -19,7 +19,8 @@
  *     }
  *     CASES(absolute_labels, {"", absolute});
  *
- * An operation without CASES() does not link: cases_<name> is missing.
+ * An operation without CASES() does not link: cases_<name> is missing.  Scalar outputs are float64, so that a sum whose
+ * order depends on the threads is found.
  */
 #define PLB_OPERATION(name, NAME, job)                                                                                 \
     typedef struct name##_case {                                                                                       \

@@ -14,7 +14,7 @@ static void explicit_labels(operation *op, poslabel_linear_position_loss_args *a
     args->bias = add_floats(op, 3, SHAPE(N));
     args->positions = add_ids(op, N, 4, SHAPE(many));
     args->mask = add_ids(op, 2, 5, SHAPE(many));
-    args->loss = add_output(op, dtype_f32, 0, NULL);
+    args->loss = add_output(op, dtype_f64, 0, NULL);
     args->grad_features = add_output(op, dtype_f32, SHAPE(many, D));
     args->grad_weight = add_output(op, dtype_f32, SHAPE(N, D));
     args->grad_bias = add_output(op, dtype_f32, SHAPE(N));

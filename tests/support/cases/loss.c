@@ -44,7 +44,7 @@ static void droppos(operation *op, poslabel_droppos_loss_args *args, int64_t man
     args->logits = add_floats(op, 1, SHAPE(many, V, N));
     args->positions = add_ids(op, N, 2, SHAPE(many, V));
     args->mask = add_ids(op, 2, 3, SHAPE(many, V));
-    args->loss = add_output(op, dtype_f32, 0, NULL);
+    args->loss = add_output(op, dtype_f64, 0, NULL);
     args->grad_logits = add_output(op, dtype_f32, SHAPE(many, V, N));
     args->accuracy = add_output(op, dtype_f64, 0, NULL);
     args->weight_sum = add_output(op, dtype_f64, 0, NULL);
