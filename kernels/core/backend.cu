@@ -367,7 +367,10 @@ static constexpr plb_backend make_backend()
     made.release = release;
     made.set_stream = set_stream;
     made.synchronize = synchronize;
-#define PLB_JOB(name, job, backends) made.name = (backends) & PLB_ON_CUDA ? with_device<job, plb_cuda_##name> : nullptr;
+    /* a discarded statement needs no plb_cuda_##name, even unoptimised */
+#define PLB_JOB(name, job, backends)                                                                                   \
+    if constexpr (((backends) & PLB_ON_CUDA) != 0)                                                                     \
+        made.name = with_device<job, plb_cuda_##name>;
 #include "operations.def"
     return made;
 }

@@ -82,8 +82,8 @@ struct linear_run {
     /* in the workspace */
     double *weight_sum, *weighed, *bias_sums, *of_slabs;
     float *factors; /* see plb_linear_weigh() */
-    plb_loss_sums *totals, *sums;
-    char *bias, *weight, *weight_sums, *logits, *short_grad, *features, *grad_features, *cublas_workspace;
+    plb_loss_sums *totals;
+    char *reduction, *bias, *weight, *weight_sums, *logits, *short_grad, *features, *grad_features, *cublas_workspace;
     size_t cublas_size;
 };
 
@@ -110,7 +110,7 @@ static size_t cut(linear_run *run, long long rows, char *base)
     run->factors = (float *)take(base, &used, PLB_LINEAR_FACTORS * sizeof(float));
     run->totals = (plb_loss_sums *)take(base, &used, sizeof(plb_loss_sums));
     run->weighed = (double *)take(base, &used, 2 * MOST_WEIGH_BLOCKS * sizeof(double));
-    run->sums = (plb_loss_sums *)take(base, &used, (size_t)run->blocks * (sizeof(plb_loss_sums) + sizeof(double)));
+    run->reduction = take(base, &used, plb_reduction_memory(run->blocks));
     run->bias = job->bias.data ? take(base, &used, classes * real) : NULL;
     run->bias_sums = job->grad_bias.data ? (double *)take(base, &used, classes * sizeof(double)) : NULL;
     run->weight = run->copies_weight ? take(base, &used, plb_size_mul(classes, (size_t)job->channels * size)) : NULL;
@@ -264,7 +264,7 @@ static poslabel_status chunk_features(const linear_run *run, long long first, lo
     if (!run->copies_features)
         return POSLABEL_OK;
     plb_loss_parameters whole = run->parameters;
-    whole.first_row = 0;
+    whole.reduction.first_row = 0;
     return plb_linear_gather(run->call, &whole, from, first, rows, run->features, run->channels_pitch);
 }
 
@@ -315,9 +315,9 @@ static poslabel_status run_chunk(linear_run *run, long long first, long long row
         status =
             multiply(run, false, true, rows, job->targets.classes, job->channels, false, features, features_pitch, weight,
                      weight_pitch, false, run->logits, run->is_double ? CUDA_R_64F : CUDA_R_32F, run->pitch);
-    run->parameters.first_row = first;
-    run->parameters.rows = rows;
-    run->parameters.is_last_chunk = first + rows == job->reduction.rows;
+    run->parameters.reduction.first_row = first;
+    run->parameters.reduction.rows = rows;
+    run->parameters.reduction.is_last_chunk = first + rows == job->reduction.rows;
     if (status == POSLABEL_OK)
         status = chunk_losses(run, false);
     return status == POSLABEL_OK ? chunk_gradients(run, first, rows, features, features_pitch) : status;
@@ -359,13 +359,11 @@ static poslabel_status begin(linear_run *run)
         plb_view_rows{run->logits, 0, 0, run->pitch * (long long)real_size(run), run->is_double ? PLB_F64 : PLB_F32};
     p->grad = job->grad_features.data || job->grad_weight.data || job->grad_bias.data ? p->logits : plb_view_rows{};
     p->bias = run->bias;
-    p->sums = run->sums;
-    p->weights_of = (double *)(run->sums + run->blocks);
-    p->totals = run->totals;
-    p->reports = false;
-    p->weigh_first = false;
-    if (!p->normalizer.at)
-        p->normalizer = plb_scalar{(char *)run->weight_sum, PLB_F64};
+    plb_reduction_use(&p->reduction, run->reduction, run->blocks);
+    p->reduction.totals = run->totals;
+    p->reduction.reports = false;
+    if (!p->reduction.normalizer.at)
+        p->reduction.normalizer = plb_scalar{(char *)run->weight_sum, PLB_F64};
     return status;
 }
 
@@ -407,7 +405,6 @@ poslabel_status plb_cuda_linear_loss(const plb_call *call, const plb_linear_job 
     run.sums_apart = job->grad_weight.data && (job->grad_weight.dtype != (run.is_double ? PLB_F64 : PLB_F32) ||
                                                reduction->rows == 0 || !is_matrix(&job->grad_weight));
     run.copies_weight = !is_matrix(&job->weight);
-    run.parameters.logits.dtype = run.is_double ? PLB_F64 : PLB_F32;
     poslabel_status status = chunk_losses(&run, true);
     if (status != POSLABEL_OK || (status = prepare(&run)) != POSLABEL_OK ||
         (status = open_cublas(&run)) != POSLABEL_OK || (status = begin(&run)) != POSLABEL_OK)

@@ -4,7 +4,7 @@
  * A row of 197 floats begins where the one before it ended, mostly in the middle of an aligned piece of memory.  Memory
  * is read and written in whole aligned pieces, each by one lane.  A slot is cut out of two of them, the lane's own and
  * the next lane's, which comes by a shuffle or, from another warp, by shared memory.  Where the rows of a warp begin
- * equally far from such an address, as is seen to in loss_pass.cuh, how to cut is known when the kernel is compiled.
+ * equally far from such an address, as is seen to in pass.cuh, how to cut is known when the kernel is compiled.
  *
  * The pieces at the ends of a row are read with what else they hold, unless that may lie past the end of all memory
  * that there is, and written element by element.

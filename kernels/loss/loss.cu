@@ -1,7 +1,7 @@
 /*
  * The row losses: from a job to a launch.
  *
- * The kernel and how it works are in loss_rows.cuh.  Here a job becomes its parameters, the workspace is cut up, and the
+ * The kernel and how it works are in cross_entropy.cuh.  Here a job becomes its parameters, the workspace is cut up, and the
  * tables of Gaussian targets that are too large for shared memory are filled.
  *
  * SPDX-License-Identifier: Apache-2.0
@@ -69,25 +69,8 @@ plb_loss_parameters plb_loss_parameters_of(const plb_call *call, const plb_targe
                                            const plb_reduction *reduction)
 {
     plb_loss_parameters p = {};
-    const bool row_gradients = reduction->kind == POSLABEL_REDUCTION_NONE && reduction->grad_loss.count > 1;
+    p.reduction = plb_reduction_parameters_of(call, reduction);
     p.ids = plb_view_of(&targets->ids);
-    p.mask = plb_view_of(&reduction->mask);
-    p.weights = plb_view_of(&reduction->weights);
-    if (row_gradients)
-        p.row_grad_loss = plb_view_of(&reduction->grad_loss);
-    else
-        p.grad_loss = plb_scalar_of(&reduction->grad_loss);
-    if (reduction->kind == POSLABEL_REDUCTION_NONE)
-        p.row_loss = plb_view_of(&reduction->loss);
-    else
-        p.loss = plb_scalar_of(&reduction->loss);
-    p.normalizer = plb_scalar_of(&reduction->normalizer);
-    p.accuracy = plb_scalar_of(&reduction->accuracy);
-    p.weight_sum = plb_scalar_of(&reduction->weight_sum);
-    p.flags = plb_scalar_of(&reduction->flags);
-    p.rows = reduction->rows;
-    p.reduction = reduction->kind;
-    p.grad_scale = reduction->grad_scale;
     p.classes = (int)targets->classes;
     p.target = targets->kind;
     p.height = targets->grid.height;
@@ -98,18 +81,7 @@ plb_loss_parameters plb_loss_parameters_of(const plb_call *call, const plb_targe
     p.peak = 1 - targets->label_smoothing;
     p.sigma = targets->sigma;
     p.normalization = targets->normalization;
-    p.reports = true;
-    p.is_last_chunk = true;
-    p.state = plb_cuda_of(call)->state;
     return p;
-}
-
-void plb_loss_weigh_first(plb_loss_parameters *p)
-{
-    const bool has_weights = p->mask.data || p->weights.data || p->ids.data; /* a bad id has weight 0 */
-    p->weigh_first = p->filter || (has_weights && p->grad.data && p->reduction == POSLABEL_REDUCTION_MEAN &&
-                                   !p->normalizer.at);
-    p->reports = !p->weigh_first;
 }
 
 typedef poslabel_status loss_rows_of_dtype(plb_loss_launch *launch, bool only_blocks, int *blocks);
@@ -127,7 +99,9 @@ poslabel_status plb_cuda_row_loss(const plb_call *call, const plb_loss_job *job)
     p->logits = plb_view_of(&job->logits);
     p->grad = plb_view_of(&job->grad_logits);
     p->filter = job->confidence_filter;
-    plb_loss_weigh_first(p);
+    p->reduction.weigh_first =
+        p->filter || (p->grad.data && plb_reduction_needs_weights(&p->reduction, p->ids.data)); /* a bad id has weight 0 */
+    p->reduction.reports = !p->reduction.weigh_first;
     poslabel_grid grid = job->targets.grid;
     size_t table = 0, scratch = 0;
     if (launch.is_soft) {
@@ -152,16 +126,15 @@ poslabel_status plb_cuda_row_loss(const plb_call *call, const plb_loss_job *job)
         return status;
 
     const size_t norms = has_table ? scratch / 2 : 0;
-    const size_t sums = (size_t)blocks * (sizeof(plb_loss_sums) + sizeof(double));
+    const size_t sums = plb_reduction_memory(blocks);
     const size_t tables = has_table ? (table + 15) / 16 * 16 : 0;
-    const size_t counts = p->filter ? (size_t)p->rows : 0;
+    const size_t counts = p->filter ? (size_t)p->reduction.rows : 0;
     void *memory;
     status = plb_cuda_workspace(call, sums + norms + tables + counts, &memory);
     if (status != POSLABEL_OK)
         return status;
-    p->sums = (plb_loss_sums *)memory;
-    p->weights_of = (double *)(p->sums + blocks);
-    double *const norms_of_axes = p->weights_of + blocks;
+    plb_reduction_use(&p->reduction, memory, blocks);
+    double *const norms_of_axes = (double *)((char *)memory + sums);
     p->counts = (unsigned char *)norms_of_axes + norms + tables;
     if (has_table) {
         p->table = (char *)norms_of_axes + norms;

@@ -12,7 +12,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "masks/mask_outputs.cuh"
+#include "masks/outputs.cuh"
 #include "masks/masks.cuh"
 
 enum {

@@ -1,7 +1,7 @@
 /*
  * The gradient of token assembly.
  *
- * Three launches.  The first lists the visible tokens of each image by position (token_lists.cuh).
+ * Three launches.  The first lists the visible tokens of each image by position (lists.cuh).
  *
  * The second reads grad_x once and makes all of grad_tokens, its zeros included, and the sums.  The work is cut by
  * position: a tile is a few neighbouring rows of [prefix; tokens], and a block walks one through a slice of the images,
@@ -13,7 +13,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "tokens/token_lists.cuh"
+#include "tokens/lists.cuh"
 
 enum { IMAGES_AT_ONCE = 4, MOST_PARTS = 1024, FINISH_THREADS = 1024, LIST_THREADS = 256 };
 

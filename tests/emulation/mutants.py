@@ -24,8 +24,8 @@ MINUTES = 10
 LOSSES = ["droppos", "loss_cuda", "linear"]
 MASKS = ["masks_cuda", "masks"]
 TOKENS = ["tokens"]
-SUITES = {"attention.cu": ["attention"], "linear_round.cu": ["linear"], "linear_rows.cu": ["linear"],
-          "masks.cu": MASKS, "ranks.cuh": MASKS, "token_lists.cuh": TOKENS, "tokens.cuh": TOKENS, "tokens_backward.cu": TOKENS}
+SUITES = {"attention.cu": ["attention"], "round.cu": ["linear"], "rows.cu": ["linear"],
+          "masks.cu": MASKS, "ranks.cuh": MASKS, "lists.cuh": TOKENS, "tokens.cuh": TOKENS, "tokens_backward.cu": TOKENS}
 
 
 def verdict(build, module, suites):

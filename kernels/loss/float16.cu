@@ -2,7 +2,7 @@
  * The row losses of one dtype, a source of its own so that they compile side by side.
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "loss/loss_rows.cuh"
+#include "loss/cross_entropy.cuh"
 
 poslabel_status plb_loss_rows_f16(plb_loss_launch *launch, bool only_blocks, int *blocks)
 {

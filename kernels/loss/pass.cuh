@@ -6,8 +6,8 @@
 #ifndef PLB_CUDA_LOSS_PASS_H
 #define PLB_CUDA_LOSS_PASS_H
 
-#include "loss/loss_row.cuh"
-#include "loss/loss_weights.cuh"
+#include "loss/labels.cuh"
+#include "loss/row.cuh"
 
 /* What a pass over all rows is for. */
 enum plb_loss_purpose {
@@ -100,8 +100,8 @@ template <typename T> PLB_DEVICE void plb_prefetch_rows(const plb_loss_parameter
 {
     enum { LINE = 128, MOST_LINES = 64 };
     const long long first = ((long long)blockIdx.x * PLB_LOSS_WARPS + threadIdx.x / 32) * p.batch;
-    const long long rows = p.rows - first < p.batch ? p.rows - first : p.batch;
-    if (p.mask.data || p.logits.inner || p.logits.inner_stride != p.classes * (long long)sizeof(T))
+    const long long left = p.reduction.rows - first, rows = left < p.batch ? left : p.batch;
+    if (p.reduction.mask.data || p.logits.inner || p.logits.inner_stride != p.classes * (long long)sizeof(T))
         return;
     for (int line = (int)threadIdx.x % 32; line < MOST_LINES && line * LINE < rows * p.logits.inner_stride; line += 32)
         plb_prefetch(p.logits.data + first * p.logits.inner_stride + line * LINE);
@@ -114,7 +114,7 @@ template <typename T> PLB_DEVICE void plb_prefetch_rows(const plb_loss_parameter
  */
 template <typename T, int LANES, int SLOTS, bool PLAIN, typename Targets>
 PLB_DEVICE plb_thread_sums plb_loss_pass(const plb_loss_parameters &p, const plb_real<T> *table,
-                                         const plb_loss_scale &scale, int purpose,
+                                         const plb_upstream &upstream, int purpose,
                                          plb_row_seams<T, LANES, SLOTS, PLAIN> *seams,
                                          plb_team_board<plb_real<T>> *board)
 {
@@ -124,28 +124,25 @@ PLB_DEVICE plb_thread_sums plb_loss_pass(const plb_loss_parameters &p, const plb
     const long long unit = (long long)blockIdx.x * UNITS + (UNITS > 1 ? threadIdx.x / 32 : 0);
     const bool ends = purpose == PLB_TO_END, filters = !PLAIN && purpose == PLB_TO_FILTER;
     const bool writes = p.grad.data && ends, owns = UNITS > 1 || threadIdx.x < 32;
-    const bool reports = owns && (p.reports || !ends);
+    const bool reports = owns && (p.reduction.reports || !ends);
     plb_thread_sums sums = {0, 0, 0, 0};
     int turn = 0;
-    for (long long first = unit / APART * APART * p.batch + unit % APART; first < p.rows;
+    for (long long first = unit / APART * APART * p.batch + unit % APART; first < p.reduction.rows;
          first += (long long)gridDim.x * UNITS * p.batch) {
-        const long long left = (p.rows - first + APART - 1) / APART, r = first + lane * APART;
+        const long long left = (p.reduction.rows - first + APART - 1) / APART, r = first + lane * APART;
         const int rows = left < p.batch ? (int)left : p.batch;
         const bool has_row = owns && lane < rows;
         plb_row_of_batch<real> row = {0, 0, -1, 0, 0, false, false};
         if (lane < rows) {
             const plb_row_use use = plb_use_of_row(p, r, reports);
-            const bool counts = use.weight != 0 && !scale.nothing && (PLAIN || !ends || !p.filter || p.counts[r]);
+            const bool counts = use.weight != 0 && !upstream.nothing && (PLAIN || !ends || !p.filter || p.counts[r]);
             if (counts) {
                 row.weight = use.weight;
                 row.label = use.label;
-                row.scale = (real)scale.upstream * (real)use.weight;
+                row.scale = plb_reduction_scale<real>(p.reduction, upstream, r, use.weight, !PLAIN && writes);
             }
-            if (!PLAIN && counts && writes && p.row_grad_loss.data)
-                row.scale *=
-                    (real)plb_load_number(plb_view_row(p.row_grad_loss, p.first_row + r), p.row_grad_loss.dtype);
             if (has_row && !filters)
-                sums.weight += scale.nothing ? use.weight : row.weight;
+                sums.weight += upstream.nothing ? use.weight : row.weight;
             if (has_row)
                 sums.bad += use.is_bad;
         }
@@ -159,12 +156,8 @@ PLB_DEVICE plb_thread_sums plb_loss_pass(const plb_loss_parameters &p, const plb
             row.weight = row.confident ? 0 : row.weight;
             sums.weight += row.weight;
         }
-        const double loss =
-            row.weight == 0 ? 0 : row.weight * ((double)row.logarithm - 1024.0 * (double)row.differences);
-        sums.loss += loss;
-        sums.correct += row.correct ? row.weight : 0;
-        if (p.row_loss.data && !(filters && p.grad.data))
-            plb_store_number(plb_view_row(p.row_loss, p.first_row + r), p.row_loss.dtype, loss);
+        plb_reduction_add(p.reduction, &sums, r, row.weight, (double)row.logarithm - 1024.0 * (double)row.differences,
+                          row.correct, !(filters && p.grad.data));
     }
     return sums;
 }

@@ -9,7 +9,7 @@
 #ifndef PLB_CUDA_LOSS_ROW_H
 #define PLB_CUDA_LOSS_ROW_H
 
-#include "loss/loss_targets.cuh"
+#include "loss/targets.cuh"
 #include "loss/row_walk.cuh"
 
 #include <float.h>
@@ -161,7 +161,7 @@ plb_loss_of_row(const plb_loss_parameters &p, plb_row_walk<T, LANES, SLOTS, PLAI
     max = plb_team_highest<LANES>(max, board, turn);
 
     plb_row_result<real> result;
-    const bool wants_top = p.accuracy.at != NULL;
+    const bool wants_top = p.reduction.accuracy.at != NULL;
     bool is_beaten = question.z_label != max;
     if (wants_top) { /* of equal maxima the first counts */
         walk.walk([&](int, count from_own, real(&z)[PLB_SLOT]) {

@@ -3,7 +3,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "loss/loss_rows.cuh"
+#include "loss/cross_entropy.cuh"
 
 poslabel_status plb_loss_rows_f64(plb_loss_launch *launch, bool only_blocks, int *blocks)
 {

@@ -4,7 +4,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "linear/linear.cuh"
-#include "loss/loss_weights.cuh"
+#include "loss/labels.cuh"
 
 /*
  * Scales that bring elements of up to `highest` below 2^15, where float16 ends at 65504.  A factor of 2^14 above 1
@@ -25,13 +25,14 @@ __global__ void linear_weigh_kernel(const plb_loss_parameters p, double *sum, do
 {
     PLB_SHARED(double, partial, PLB_LOSS_WARPS);
     PLB_SHARED(int, is_last, 1);
+    const plb_view_rows &row_grad_loss = p.reduction.row_grad_loss;
     const long long step = (long long)gridDim.x * blockDim.x;
     double weight = 0, highest = 0;
-    for (long long r = (long long)blockIdx.x * blockDim.x + threadIdx.x; r < p.rows; r += step) {
+    for (long long r = (long long)blockIdx.x * blockDim.x + threadIdx.x; r < p.reduction.rows; r += step) {
         double of_row = plb_use_of_row(p, r, true).weight;
         weight += of_row;
-        if (scales && of_row != 0 && p.row_grad_loss.data)
-            of_row *= fabs(plb_load_number(plb_view_row(p.row_grad_loss, r), p.row_grad_loss.dtype));
+        if (scales && of_row != 0 && row_grad_loss.data)
+            of_row *= fabs(plb_load_number(plb_view_row(row_grad_loss, r), row_grad_loss.dtype));
         if (of_row <= DBL_MAX) /* what is infinite or NaN stays so at any scale */
             highest = plb_highest(highest, of_row);
     }
@@ -41,7 +42,7 @@ __global__ void linear_weigh_kernel(const plb_loss_parameters p, double *sum, do
         sum_of_block[blockIdx.x] = weight;
         highest_of_block[blockIdx.x] = highest;
     }
-    if (!plb_is_last_block(p.state, is_last))
+    if (!plb_is_last_block(p.reduction.state, is_last))
         return;
     double all[1];
     plb_sums_of_blocks(all, sum_of_block, partial);
@@ -52,7 +53,7 @@ __global__ void linear_weigh_kernel(const plb_loss_parameters p, double *sum, do
         return;
     *sum = all[0];
     if (factors)
-        store_factors(highest * fabs(plb_scale_of(p, all[0]).upstream), scales, factors);
+        store_factors(highest * fabs(plb_reduction_upstream(p.reduction, all[0]).factor), scales, factors);
 }
 
 poslabel_status plb_linear_weigh(const plb_call *call, const plb_loss_parameters *p, double *sum, double *of_blocks,
@@ -86,7 +87,7 @@ PLB_DEVICE void copy_row(char *to, const char *from, bool counts, long long leng
 __global__ void linear_gather_kernel(const plb_loss_parameters p, bool all_count, const plb_view_rows matrix,
                                      long long first, long long rows, long long channels, char *to, long long pitch)
 {
-    const bool none_counts = !all_count && plb_scale_of(p, 1).nothing;
+    const bool none_counts = !all_count && plb_reduction_upstream(p.reduction, 1).nothing;
     const int size = plb_element_size(matrix.dtype);
     const long long step = (long long)gridDim.x * (blockDim.x / 32);
     for (long long r = (long long)blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32; r < rows; r += step) {

@@ -19,8 +19,9 @@
 #ifndef PLB_CUDA_LOSS_ROWS_H
 #define PLB_CUDA_LOSS_ROWS_H
 
-#include "loss/loss_pass.cuh"
+#include "loss/pass.cuh"
 
+enum { PLB_MOST_OF_A_WARP = 1408 }; /* classes of a row that a part of a warp has, or all of it */
 enum { PLB_UNASKED_SHARED = 46 << 10 }; /* of 48 KiB, of which a kernel has some itself */
 
 /* Whether tables are always in shared memory, which instructions of its own address. */
@@ -44,7 +45,7 @@ __global__ void __launch_bounds__(PLB_LOSS_THREADS, plb_loss_blocks<T, SLOTS, PL
 {
     typedef plb_real<T> real;
     PLB_SHARED(plb_team_board<real>, board, 1);
-    PLB_SHARED(double, partial, PLB_LOSS_WARPS * sizeof(plb_loss_sums) / sizeof(double));
+    PLB_SHARED(double, partial, PLB_LOSS_WARPS * PLB_LOSS_SUMS);
     PLB_SHARED(int, is_last, 1);
     typedef plb_row_seams<T, LANES, SLOTS, PLAIN> seams_type;
     PLB_SHARED(seams_type, seams, 1);
@@ -52,10 +53,10 @@ __global__ void __launch_bounds__(PLB_LOSS_THREADS, plb_loss_blocks<T, SLOTS, PL
     const real *table = NULL;
 
     plb_thread_sums sums;
-    double weight = (double)p.rows, bad = 0;
-    plb_loss_scale scale = {1, false};
+    double weight = (double)p.reduction.rows, bad = 0;
+    plb_upstream upstream = {1, false};
     unsigned generation = 0;
-    int purpose = !p.weigh_first ? PLB_TO_END : p.filter ? PLB_TO_FILTER : PLB_TO_WEIGH;
+    int purpose = !p.reduction.weigh_first ? PLB_TO_END : p.filter ? PLB_TO_FILTER : PLB_TO_WEIGH;
 #pragma unroll 1
     for (bool again = false;; again = true) { /* once or twice, but the code is there once */
         if constexpr (LANES <= 32 && SLOTS > 0)
@@ -72,51 +73,20 @@ __global__ void __launch_bounds__(PLB_LOSS_THREADS, plb_loss_blocks<T, SLOTS, PL
                 PLB_BARRIER();
             }
         if (again) {
-            plb_grid_wait(p.state, generation);
-            double of_all[1];
-            plb_sums_of_blocks(of_all, p.weights_of, partial);
-            weight = of_all[0];
+            weight = plb_reduction_wait(p.reduction, generation, partial);
             if (p.filter && !p.grad.data)
                 break;
         }
         if (purpose == PLB_TO_END)
-            scale = plb_scale_of(p, weight);
-        sums = plb_loss_pass<T, LANES, SLOTS, PLAIN, Targets>(p, table, scale, purpose, seams, board);
+            upstream = plb_reduction_upstream(p.reduction, weight);
+        sums = plb_loss_pass<T, LANES, SLOTS, PLAIN, Targets>(p, table, upstream, purpose, seams, board);
         if (purpose == PLB_TO_END)
             break;
-        double of_block[] = {sums.weight, (double)sums.bad};
-        plb_block_sums(of_block, partial);
-        bad = of_block[1];
-        if (threadIdx.x == 0)
-            p.weights_of[blockIdx.x] = of_block[0];
-        /* between the sums of weights and their readers; counts[] is read by the block that wrote it */
-        generation = plb_grid_arrive(p.state);
+        generation = plb_reduction_arrive(p.reduction, sums, partial, &bad); /* counts[] stays within the block */
         purpose = PLB_TO_END;
     }
 
-    double four[] = {sums.weight, sums.loss, sums.correct, (double)sums.bad};
-    plb_block_sums(four, partial);
-    if (threadIdx.x == 0)
-        p.sums[blockIdx.x] = plb_loss_sums{four[0], four[1], four[2], p.weigh_first ? bad : four[3]};
-    if (!plb_is_last_block(p.state, is_last))
-        return;
-
-    plb_sums_of_blocks(four, &p.sums->weight, partial);
-    plb_loss_sums all = {four[0], four[1], four[2], four[3]};
-    if (p.weigh_first)
-        all.weight = weight;
-    if (threadIdx.x != 0)
-        return;
-    if (p.totals) {
-        plb_loss_sums *const totals = p.totals; /* chunks run one after another */
-        all.weight += totals->weight;
-        all.loss += totals->loss;
-        all.correct += totals->correct;
-        all.bad += totals->bad;
-        *totals = all;
-    }
-    if (p.is_last_chunk)
-        plb_store_results(p, all);
+    plb_reduction_end(p.reduction, sums, weight, bad, partial, is_last);
 }
 
 /* Whether the slots of all rows are whole and lie at multiples of their size, in one level of rows. */
@@ -169,15 +139,15 @@ static poslabel_status plb_loss_start(plb_loss_launch *launch, bool only_blocks,
     plb_loss_parameters *const p = &launch->parameters;
     if (only_blocks) {
         const long long resident = plb_loss_resident<T, LANES, SLOTS, PLAIN, Targets>(launch);
-        const long long teams = PLB_LOSS_THREADS / LANES, wanted = (p->rows + teams - 1) / teams;
+        const long long teams = PLB_LOSS_THREADS / LANES, wanted = (p->reduction.rows + teams - 1) / teams;
         *blocks = (int)(wanted < 1 ? 1 : wanted < resident ? wanted : resident);
         return POSLABEL_OK;
     }
     if (!PLAIN && SLOTS > 0)
-        p->inside_end = plb_end_of_inside<T>(p->logits, p->rows);
+        p->inside_end = plb_end_of_inside<T>(p->logits, p->reduction.rows);
     p->batch =
-        plb_loss_batch(p->rows, (long long)*blocks * (LANES <= 32 ? PLB_LOSS_WARPS : 1), LANES < 32 ? 32 / LANES : 1);
-    return plb_launch(launch->call, p->weigh_first ? PLB_COOPERATIVE : PLB_INDEPENDENT,
+        plb_loss_batch(p->reduction.rows, (long long)*blocks * (LANES <= 32 ? PLB_LOSS_WARPS : 1), LANES < 32 ? 32 / LANES : 1);
+    return plb_launch(launch->call, p->reduction.weigh_first ? PLB_COOPERATIVE : PLB_INDEPENDENT,
                       plb_loss_kernel<T, LANES, SLOTS, PLAIN, Targets>, *blocks, PLB_LOSS_THREADS,
                       plb_loss_shared<LANES, SLOTS, T, Targets>(launch), *p);
 }
@@ -212,7 +182,7 @@ static poslabel_status plb_loss_of_size(plb_loss_launch *launch, bool only_block
 static inline bool plb_loss_is_plain(const plb_loss_parameters *p, size_t element)
 {
     return plb_rows_are_plain(p->logits, p->classes, element) && plb_rows_are_plain(p->grad, p->classes, element) &&
-           !p->bias && !p->filter && !p->row_grad_loss.data;
+           !p->bias && !p->filter && !p->reduction.row_grad_loss.data;
 }
 
 template <typename T, int LANES, int SLOTS>
