@@ -289,9 +289,7 @@ poslabel_status plb_cuda_attentive_weights(const plb_call *call, const plb_atten
     const size_t similarities = numbers_fit ? 0 : plb_size_mul(images, numbers);
     const size_t classes = cls_fits ? 0 : plb_size_mul(images, (size_t)run.cls_pitch);
     void *memory;
-    poslabel_status status = plb_cuda_workspace(call, plb_size_add(similarities, classes), &memory);
-    if (status != POSLABEL_OK)
-        return status;
+    PLB_TRY(plb_cuda_workspace(call, plb_size_add(similarities, classes), &memory));
     run.cls_memory = (char *)memory;
     run.similarity = numbers_fit ? NULL : (double *)((char *)memory + classes);
 
@@ -300,9 +298,9 @@ poslabel_status plb_cuda_attentive_weights(const plb_call *call, const plb_atten
     void (*const kernel)(attention_run) = kernels[job->features.dtype][aligned];
     const size_t shared = (size_t)run.cls_bytes + (numbers_fit ? numbers : 0);
     run.phases = run.parts == 1 ? SIMILARITIES | SOFTMAX : SIMILARITIES;
-    status = plb_launch(call, PLB_INDEPENDENT, kernel, job->images * run.parts, ATTENTION_THREADS, shared, run);
-    if (status != POSLABEL_OK || run.parts == 1)
-        return status;
+    PLB_TRY(plb_launch(call, PLB_INDEPENDENT, kernel, job->images * run.parts, ATTENTION_THREADS, shared, run));
+    if (run.parts == 1)
+        return POSLABEL_OK;
     run.phases = SOFTMAX;
     run.parts = 1;
     return plb_launch(call, PLB_INDEPENDENT, kernel, job->images, ATTENTION_THREADS, 0, run);

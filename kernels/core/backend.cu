@@ -109,11 +109,9 @@ template <typename Job, poslabel_status (*operation)(const plb_call *, const Job
 static poslabel_status with_device(const plb_call *call, const Job *job)
 {
     int previous;
-    poslabel_status status = enter(call, &previous);
-    if (status != POSLABEL_OK)
-        return status;
+    PLB_TRY(enter(call, &previous));
     plb_cuda_of(call)->unasked = cudaSuccess;
-    status = operation(call, job);
+    const poslabel_status status = operation(call, job);
     leave(call, previous);
     return status;
 }
@@ -159,10 +157,8 @@ static poslabel_status allocate(const plb_call *call, size_t size, void **data)
     plb_cuda *const cuda = plb_cuda_of(call);
     int previous;
     bool capturing;
-    poslabel_status status = enter(call, &previous);
-    if (status != POSLABEL_OK)
-        return status;
-    status = plb_cuda_is_captured(call, &capturing);
+    PLB_TRY(enter(call, &previous));
+    poslabel_status status = plb_cuda_is_captured(call, &capturing);
     if (status == POSLABEL_OK && capturing)
         status = plb_cuda_fail(call, POSLABEL_ERROR_INVALID,
                                "the workspace would grow while the stream is captured; call poslabel_context_reserve() "
@@ -334,9 +330,7 @@ static poslabel_status synchronize_now(const plb_call *call, const int *)
     const plb_cuda *const cuda = plb_cuda_of(call);
     plb_findings found;
     bool capturing;
-    poslabel_status status = plb_cuda_is_captured(call, &capturing);
-    if (status != POSLABEL_OK)
-        return status;
+    PLB_TRY(plb_cuda_is_captured(call, &capturing));
     if (capturing)
         return plb_cuda_fail(call, POSLABEL_ERROR_INVALID, "the stream is being captured and cannot be waited for");
     memset(&found, 0, sizeof found);
@@ -346,8 +340,8 @@ static poslabel_status synchronize_now(const plb_call *call, const int *)
         error = cudaMemsetAsync(&cuda->state->findings, 0, sizeof found, cuda->stream);
     if (error == cudaSuccess)
         error = cudaStreamSynchronize(cuda->stream);
-    status = plb_cuda_check(call, error, "the work of the stream");
-    return status == POSLABEL_OK ? report(call, &found) : status;
+    PLB_TRY(plb_cuda_check(call, error, "the work of the stream"));
+    return report(call, &found);
 }
 
 static poslabel_status synchronize(const plb_call *call)

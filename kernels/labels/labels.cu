@@ -185,9 +185,7 @@ poslabel_status plb_cuda_smoothing_map(const plb_call *call, const plb_smoothing
                                                           smoothing_map<PLB_BF16>, smoothing_map<PLB_F64>};
     const size_t height = (size_t)job->grid.height, width = (size_t)job->grid.width;
     void *memory;
-    poslabel_status status = plb_cuda_workspace(call, 2 * (height + width) * sizeof(double), &memory);
-    if (status != POSLABEL_OK)
-        return status;
+    PLB_TRY(plb_cuda_workspace(call, 2 * (height + width) * sizeof(double), &memory));
     double *const y = (double *)memory, *const x = y + 2 * height;
     /* where the neighbours' share rounds to nothing the map is the identity, also where sigma^2 does */
     const bool is_identity = !(exp(-1 / (job->sigma * job->sigma)) > 0);
@@ -200,10 +198,8 @@ poslabel_status plb_cuda_smoothing_map(const plb_call *call, const plb_smoothing
                          y + height,
                          x,
                          x + width};
-    status =
-        plb_launch(call, PLB_INDEPENDENT, fill_axes, blocks_for((long long)(height + width)), LABEL_THREADS, 0, run);
-    if (status != POSLABEL_OK)
-        return status;
+    PLB_TRY(
+        plb_launch(call, PLB_INDEPENDENT, fill_axes, blocks_for((long long)(height + width)), LABEL_THREADS, 0, run));
     return plb_launch(call, PLB_INDEPENDENT, kernels[job->map.dtype], blocks_for(run.map.count * run.map.pieces),
                       LABEL_THREADS, 0, run);
 }

@@ -159,34 +159,29 @@ static poslabel_status prepare(linear_run *run)
     while (run->chunk > 1 && cut(run, run->chunk, NULL) > limit)
         run->chunk -= run->chunk / 64 + 1; /* what rounding to lines took */
     void *memory;
-    const poslabel_status status = plb_cuda_workspace(run->call, cut(run, run->chunk, NULL), &memory);
-    if (status == POSLABEL_OK)
-        cut(run, run->chunk, (char *)memory);
-    return status;
+    PLB_TRY(plb_cuda_workspace(run->call, cut(run, run->chunk, NULL), &memory));
+    cut(run, run->chunk, (char *)memory);
+    return POSLABEL_OK;
 }
 
 static poslabel_status open_cublas(linear_run *run)
 {
     plb_cuda *const cuda = plb_cuda_of(run->call);
-    poslabel_status status = POSLABEL_OK;
     if (!cuda->cublas) {
         cublasHandle_t handle;
         bool captured;
-        status = plb_cuda_is_captured(run->call, &captured);
-        if (status == POSLABEL_OK && captured)
-            status = plb_cuda_fail(run->call, POSLABEL_ERROR_INVALID,
-                                   "the first call of a context opens cuBLAS, which cannot be done while the stream is "
-                                   "captured; make one before");
-        if (status != POSLABEL_OK)
-            return status;
-        status = check(run->call, cublasCreate(&handle), "opening cuBLAS");
-        if (status != POSLABEL_OK)
-            return status;
+        PLB_TRY(plb_cuda_is_captured(run->call, &captured));
+        if (captured)
+            return plb_cuda_fail(run->call, POSLABEL_ERROR_INVALID,
+                                 "the first call of a context opens cuBLAS, which cannot be done while the stream is "
+                                 "captured; make one before");
+        PLB_TRY(check(run->call, cublasCreate(&handle), "opening cuBLAS"));
         /* by default sums that are split may be rounded to 16 bits in between */
-        status = check(run->call,
-                       cublasSetMathMode(handle, (cublasMath_t)(CUBLAS_DEFAULT_MATH |
-                                                                CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION)),
-                       "choosing cuBLAS's precision");
+        const poslabel_status status =
+            check(run->call,
+                  cublasSetMathMode(handle, (cublasMath_t)(CUBLAS_DEFAULT_MATH |
+                                                           CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION)),
+                  "choosing cuBLAS's precision");
         if (status != POSLABEL_OK) {
             close_cublas(handle);
             return status;
@@ -277,31 +272,30 @@ static poslabel_status chunk_gradients(const linear_run *run, long long first, l
     const char *gradient = run->logits;
     long long weight_pitch;
     const char *const weight = weight_of(run, &weight_pitch);
-    poslabel_status status = POSLABEL_OK;
     const bool rounds = run->is_short && (job->grad_features.data || job->grad_weight.data);
     if (rounds || job->grad_bias.data)
-        status = plb_linear_round_and_sum(run->call, run->logits, run->is_double, rows, (int)classes, run->pitch,
-                                          rounds ? run->short_grad : NULL, job->features.dtype, run->factors,
-                                          run->of_slabs, run->bias_sums);
+        PLB_TRY(plb_linear_round_and_sum(run->call, run->logits, run->is_double, rows, (int)classes, run->pitch,
+                                         rounds ? run->short_grad : NULL, job->features.dtype, run->factors,
+                                         run->of_slabs, run->bias_sums));
     if (rounds)
         gradient = run->short_grad;
-    if (status == POSLABEL_OK && job->grad_features.data) {
+    if (job->grad_features.data) {
         const plb_rows *const to = &job->grad_features;
         const long long size = run->is_short ? 2 : (long long)real_size(run);
         char *const direct = to->data + first * to->inner_stride * size;
-        status = multiply(run, false, false, rows, channels, classes, true, gradient, run->pitch, weight, weight_pitch,
-                          false, run->copies_grad_features ? run->grad_features : direct, run->type,
-                          run->copies_grad_features ? run->channels_pitch : pitch_of(to));
-        if (status == POSLABEL_OK && run->copies_grad_features)
-            status = plb_linear_scatter(run->call, to, first, rows, run->grad_features, run->channels_pitch);
+        PLB_TRY(multiply(run, false, false, rows, channels, classes, true, gradient, run->pitch, weight, weight_pitch,
+                         false, run->copies_grad_features ? run->grad_features : direct, run->type,
+                         run->copies_grad_features ? run->channels_pitch : pitch_of(to)));
+        if (run->copies_grad_features)
+            PLB_TRY(plb_linear_scatter(run->call, to, first, rows, run->grad_features, run->channels_pitch));
     }
-    if (status == POSLABEL_OK && job->grad_weight.data) {
+    if (job->grad_weight.data) {
         const bool adds = run->sums_apart || job->accumulate || first > 0;
-        status = multiply(run, true, false, classes, channels, rows, true, gradient, run->pitch, features,
-                          features_pitch, adds, run->sums_apart ? run->weight_sums : job->grad_weight.data, sum_type,
-                          run->sums_apart ? channels : pitch_of(&job->grad_weight));
+        PLB_TRY(multiply(run, true, false, classes, channels, rows, true, gradient, run->pitch, features,
+                         features_pitch, adds, run->sums_apart ? run->weight_sums : job->grad_weight.data, sum_type,
+                         run->sums_apart ? channels : pitch_of(&job->grad_weight)));
     }
-    return status;
+    return POSLABEL_OK;
 }
 
 static poslabel_status run_chunk(linear_run *run, long long first, long long rows)
@@ -310,17 +304,14 @@ static poslabel_status run_chunk(linear_run *run, long long first, long long row
     const char *features;
     long long features_pitch, weight_pitch;
     const char *const weight = weight_of(run, &weight_pitch);
-    poslabel_status status = chunk_features(run, first, rows, &features, &features_pitch);
-    if (status == POSLABEL_OK)
-        status =
-            multiply(run, false, true, rows, job->targets.classes, job->channels, false, features, features_pitch, weight,
-                     weight_pitch, false, run->logits, run->is_double ? CUDA_R_64F : CUDA_R_32F, run->pitch);
+    PLB_TRY(chunk_features(run, first, rows, &features, &features_pitch));
+    PLB_TRY(multiply(run, false, true, rows, job->targets.classes, job->channels, false, features, features_pitch,
+                     weight, weight_pitch, false, run->logits, run->is_double ? CUDA_R_64F : CUDA_R_32F, run->pitch));
     run->parameters.reduction.first_row = first;
     run->parameters.reduction.rows = rows;
     run->parameters.reduction.is_last_chunk = first + rows == job->reduction.rows;
-    if (status == POSLABEL_OK)
-        status = chunk_losses(run, false);
-    return status == POSLABEL_OK ? chunk_gradients(run, first, rows, features, features_pitch) : status;
+    PLB_TRY(chunk_losses(run, false));
+    return chunk_gradients(run, first, rows, features, features_pitch);
 }
 
 static poslabel_status zero(const linear_run *run, void *at, size_t size)
@@ -338,22 +329,18 @@ static poslabel_status begin(linear_run *run)
     const size_t classes = (size_t)job->targets.classes;
     plb_loss_parameters *const p = &run->parameters;
     const long long blocks = plb_blocks_for(run->call, job->reduction.rows < 1 ? 1 : job->reduction.rows);
-    poslabel_status status = check(run->call, cublasSetWorkspace(run->cublas, run->cublas_workspace, run->cublas_size),
-                                   "giving cuBLAS its workspace");
-    if (status == POSLABEL_OK)
-        status = zero(run, run->totals, sizeof *run->totals);
-    if (status == POSLABEL_OK)
-        status = zero(run, run->bias_sums, classes * sizeof(double));
-    if (status == POSLABEL_OK)
-        status = zero(run, run->weight_sums, classes * (size_t)job->channels * real_size(run));
-    if (status == POSLABEL_OK && run->copies_weight)
-        status = plb_linear_gather(run->call, NULL, &job->weight, 0, (long long)classes, run->weight, job->channels);
-    if (status == POSLABEL_OK && job->bias.data)
-        status = plb_linear_widen(run->call, &job->bias, run->bias, run->is_double, (int)classes);
-    if (status == POSLABEL_OK)
-        status = plb_linear_weigh(run->call, p, run->weight_sum, run->weighed,
-                                  blocks < MOST_WEIGH_BLOCKS ? (int)blocks : (int)MOST_WEIGH_BLOCKS,
-                                  run->type == CUDA_R_16F, run->is_short ? run->factors : NULL);
+    PLB_TRY(check(run->call, cublasSetWorkspace(run->cublas, run->cublas_workspace, run->cublas_size),
+                  "giving cuBLAS its workspace"));
+    PLB_TRY(zero(run, run->totals, sizeof *run->totals));
+    PLB_TRY(zero(run, run->bias_sums, classes * sizeof(double)));
+    PLB_TRY(zero(run, run->weight_sums, classes * (size_t)job->channels * real_size(run)));
+    if (run->copies_weight)
+        PLB_TRY(plb_linear_gather(run->call, NULL, &job->weight, 0, (long long)classes, run->weight, job->channels));
+    if (job->bias.data)
+        PLB_TRY(plb_linear_widen(run->call, &job->bias, run->bias, run->is_double, (int)classes));
+    PLB_TRY(plb_linear_weigh(run->call, p, run->weight_sum, run->weighed,
+                             blocks < MOST_WEIGH_BLOCKS ? (int)blocks : (int)MOST_WEIGH_BLOCKS,
+                             run->type == CUDA_R_16F, run->is_short ? run->factors : NULL));
 
     p->logits =
         plb_view_rows{run->logits, 0, 0, run->pitch * (long long)real_size(run), run->is_double ? PLB_F64 : PLB_F32};
@@ -364,20 +351,19 @@ static poslabel_status begin(linear_run *run)
     p->reduction.reports = false;
     if (!p->reduction.normalizer.at)
         p->reduction.normalizer = plb_scalar{(char *)run->weight_sum, PLB_F64};
-    return status;
+    return POSLABEL_OK;
 }
 
 static poslabel_status finish(const linear_run *run)
 {
     const plb_linear_job *const job = run->job;
-    poslabel_status status = POSLABEL_OK;
     if (run->sums_apart)
-        status = plb_linear_finish(run->call, &job->grad_weight, run->weight_sums, run->is_double, job->channels,
-                                   job->accumulate);
-    if (status == POSLABEL_OK && job->grad_bias.data)
-        status =
-            plb_linear_finish(run->call, &job->grad_bias, run->bias_sums, true, job->targets.classes, job->accumulate);
-    return status;
+        PLB_TRY(plb_linear_finish(run->call, &job->grad_weight, run->weight_sums, run->is_double, job->channels,
+                                  job->accumulate));
+    if (job->grad_bias.data)
+        PLB_TRY(plb_linear_finish(run->call, &job->grad_bias, run->bias_sums, true, job->targets.classes,
+                                  job->accumulate));
+    return POSLABEL_OK;
 }
 
 poslabel_status plb_cuda_linear_loss(const plb_call *call, const plb_linear_job *job)
@@ -405,17 +391,17 @@ poslabel_status plb_cuda_linear_loss(const plb_call *call, const plb_linear_job 
     run.sums_apart = job->grad_weight.data && (job->grad_weight.dtype != (run.is_double ? PLB_F64 : PLB_F32) ||
                                                reduction->rows == 0 || !is_matrix(&job->grad_weight));
     run.copies_weight = !is_matrix(&job->weight);
-    poslabel_status status = chunk_losses(&run, true);
-    if (status != POSLABEL_OK || (status = prepare(&run)) != POSLABEL_OK ||
-        (status = open_cublas(&run)) != POSLABEL_OK || (status = begin(&run)) != POSLABEL_OK)
-        return status;
+    PLB_TRY(chunk_losses(&run, true));
+    PLB_TRY(prepare(&run));
+    PLB_TRY(open_cublas(&run));
+    PLB_TRY(begin(&run));
     long long first = 0;
     do {
         const long long left = reduction->rows - first;
-        status = run_chunk(&run, first, left < run.chunk ? left : run.chunk);
+        PLB_TRY(run_chunk(&run, first, left < run.chunk ? left : run.chunk));
         first += run.chunk;
-    } while (status == POSLABEL_OK && first < reduction->rows);
-    return status == POSLABEL_OK ? finish(&run) : status;
+    } while (first < reduction->rows);
+    return finish(&run);
 }
 
 #else

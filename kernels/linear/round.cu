@@ -142,19 +142,16 @@ poslabel_status plb_linear_round_and_sum(const plb_call *call, const void *gradi
                                          int classes, long long pitch, void *to, int dtype, const float *factors,
                                          double *of_slabs, double *sums)
 {
-    poslabel_status status;
     if (rows == 0)
         return POSLABEL_OK;
-    if (is_double)
-        status = round_and_sum<double, double>(call, gradient, rows, classes, pitch, NULL, NULL, of_slabs);
-    else if (!to)
-        status = round_and_sum<float, float>(call, gradient, rows, classes, pitch, NULL, NULL, of_slabs);
-    else if (dtype == PLB_F16)
-        status = round_and_sum<float, __half>(call, gradient, rows, classes, pitch, to, factors, of_slabs);
-    else
-        status = round_and_sum<float, __nv_bfloat16>(call, gradient, rows, classes, pitch, to, factors, of_slabs);
-    if (status != POSLABEL_OK || !of_slabs)
-        return status;
+    poslabel_status (*const pass)(const plb_call *, const void *, long long, int, long long, void *, const float *,
+                                  double *) = is_double          ? round_and_sum<double, double>
+                                              : !to              ? round_and_sum<float, float>
+                                              : dtype == PLB_F16 ? round_and_sum<float, __half>
+                                                                 : round_and_sum<float, __nv_bfloat16>;
+    PLB_TRY(pass(call, gradient, rows, classes, pitch, to, to ? factors : NULL, of_slabs));
+    if (!of_slabs)
+        return POSLABEL_OK;
     return plb_launch(call, PLB_INDEPENDENT, linear_columns_kernel, ((long long)classes + COLUMNS - 1) / COLUMNS,
                       COLUMN_THREADS, 0, (const double *)of_slabs, plb_linear_slabs(call, rows), classes, sums);
 }

@@ -54,11 +54,8 @@ template <typename real> static poslabel_status fill_table(const plb_loss_launch
     const long long entries = (long long)plb_gaussian_entries(poslabel_grid{p->height, p->width});
     const long long most = (long long)plb_cuda_of(launch->call)->multiprocessors * 8, blocks = (entries + 255) / 256;
     const long long sides = ((long long)p->height + p->width + 255) / 256;
-    const poslabel_status status =
-        plb_launch(launch->call, PLB_INDEPENDENT, gaussian_norms_kernel, sides < most ? sides : most, 256, 0, norms,
-                   p->height, p->width, p->sigma);
-    if (status != POSLABEL_OK)
-        return status;
+    PLB_TRY(plb_launch(launch->call, PLB_INDEPENDENT, gaussian_norms_kernel, sides < most ? sides : most, 256, 0, norms,
+                       p->height, p->width, p->sigma));
     return plb_launch(launch->call, PLB_INDEPENDENT, gaussian_table_kernel<real>, blocks < most ? blocks : most, 256, 0,
                       (real *)p->table, norms, p->height, p->width, p->sigma, p->normalization);
 }
@@ -121,26 +118,20 @@ poslabel_status plb_cuda_row_loss(const plb_call *call, const plb_loss_job *job)
     }
     const bool has_table = launch.has_table;
     int blocks;
-    poslabel_status status = rows_of_dtype(&launch, true, &blocks);
-    if (status != POSLABEL_OK)
-        return status;
+    PLB_TRY(rows_of_dtype(&launch, true, &blocks));
 
     const size_t norms = has_table ? scratch / 2 : 0;
     const size_t sums = plb_reduction_memory(blocks);
     const size_t tables = has_table ? (table + 15) / 16 * 16 : 0;
     const size_t counts = p->filter ? (size_t)p->reduction.rows : 0;
     void *memory;
-    status = plb_cuda_workspace(call, sums + norms + tables + counts, &memory);
-    if (status != POSLABEL_OK)
-        return status;
+    PLB_TRY(plb_cuda_workspace(call, sums + norms + tables + counts, &memory));
     plb_reduction_use(&p->reduction, memory, blocks);
     double *const norms_of_axes = (double *)((char *)memory + sums);
     p->counts = (unsigned char *)norms_of_axes + norms + tables;
     if (has_table) {
         p->table = (char *)norms_of_axes + norms;
-        status = is_double ? fill_table<double>(&launch, norms_of_axes) : fill_table<float>(&launch, norms_of_axes);
-        if (status != POSLABEL_OK)
-            return status;
+        PLB_TRY(is_double ? fill_table<double>(&launch, norms_of_axes) : fill_table<float>(&launch, norms_of_axes));
     }
     return rows_of_dtype(&launch, false, &blocks);
 }

@@ -214,18 +214,15 @@ static poslabel_status sort_images(const plb_call *call, const plb_mask_plan *pl
                            plan->rankings[PLB_RANK_PLACES].tiles;
     const unsigned merges = ceiling((unsigned long long)plan->pitch, MERGE_THREADS * PLB_THREAD_KEYS);
     const unsigned copies = ceiling(max(plan->tokens, plan->keep), COPY_THREADS * COPY_ITEMS);
-    poslabel_status status = POSLABEL_OK;
     int from = 0;
-    for (unsigned stage = 0; stage < plan->stages && status == POSLABEL_OK; stage++) {
+    for (unsigned stage = 0; stage < plan->stages; stage++) {
         unsigned long long width = PLB_BLOCK_KEYS;
-        status = plb_launch(call, PLB_INDEPENDENT, sort_runs, plan->images * tiles, PLB_BLOCK_THREADS, 0, *plan, stage,
-                            tiles, width >= plan->longest);
-        for (from = 0; width < plan->longest && status == POSLABEL_OK; width *= 2, from = 1 - from)
-            status = plb_launch(call, PLB_INDEPENDENT, merge_runs, plan->images * merges, MERGE_THREADS, 0, *plan,
-                                stage, merges, width, from, 2 * width >= plan->longest);
+        PLB_TRY(plb_launch(call, PLB_INDEPENDENT, sort_runs, plan->images * tiles, PLB_BLOCK_THREADS, 0, *plan, stage,
+                           tiles, width >= plan->longest));
+        for (from = 0; width < plan->longest; width *= 2, from = 1 - from)
+            PLB_TRY(plb_launch(call, PLB_INDEPENDENT, merge_runs, plan->images * merges, MERGE_THREADS, 0, *plan, stage,
+                               merges, width, from, 2 * width >= plan->longest));
     }
-    if (status != POSLABEL_OK)
-        return status;
     return plb_launch(call, PLB_INDEPENDENT, copy_images, plan->images * copies, COPY_THREADS, 0, *plan, copies, from);
 }
 
@@ -240,19 +237,16 @@ poslabel_status plb_cuda_masks(const plb_call *call, const plb_masks_job *job)
     if (!is_small) {
         void *workspace;
         at_a_time = min((long long)job->images, max(MOST_WORKSPACE / bytes, 1ll));
-        const poslabel_status status = plb_cuda_workspace(call, (size_t)(at_a_time * bytes), &workspace);
-        if (status != POSLABEL_OK)
-            return status;
+        PLB_TRY(plb_cuda_workspace(call, (size_t)(at_a_time * bytes), &workspace));
         plan.keys[0] = (plb_key *)workspace;
         plan.keys[1] = plan.keys[0] + at_a_time * plan.pitch;
         plan.before = (int *)(plan.keys[1] + at_a_time * plan.pitch);
     }
-    poslabel_status status = POSLABEL_OK;
-    for (; plan.first_image < job->images && status == POSLABEL_OK; plan.first_image += at_a_time) {
+    for (; plan.first_image < job->images; plan.first_image += at_a_time) {
         plan.images = min(job->images - plan.first_image, at_a_time);
-        status = is_small ? plb_launch(call, PLB_INDEPENDENT, mask_images, plan.images,
-                                       (int)(plan.pitch / PLB_THREAD_KEYS), (size_t)bytes, plan)
-                          : sort_images(call, &plan);
+        PLB_TRY(is_small ? plb_launch(call, PLB_INDEPENDENT, mask_images, plan.images,
+                                      (int)(plan.pitch / PLB_THREAD_KEYS), (size_t)bytes, plan)
+                         : sort_images(call, &plan));
     }
-    return status;
+    return POSLABEL_OK;
 }

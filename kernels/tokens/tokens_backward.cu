@@ -346,10 +346,8 @@ static poslabel_status allocate(const plb_call *call, const plb_assemble_backwar
     const size_t lists = plb_size_mul(plb_size_add(first, chain), sizeof(plb_kept));
     const bool has_strays = layout->positions.data && run->grad_pos_embed.data;
     void *memory;
-    poslabel_status status = plb_cuda_workspace(
-        call, plb_size_add(plb_size_add(sums, mask_sums), plb_size_mul(has_strays ? 2 : 1, lists)), &memory);
-    if (status != POSLABEL_OK)
-        return status;
+    PLB_TRY(plb_cuda_workspace(
+        call, plb_size_add(plb_size_add(sums, mask_sums), plb_size_mul(has_strays ? 2 : 1, lists)), &memory));
     char *const at = (char *)memory;
     run->sums = (double *)at;
     run->mask_sums = run->grad_mask_token ? (double *)(at + sums) : NULL;
@@ -372,15 +370,12 @@ poslabel_status plb_cuda_assemble_tokens_backward(const plb_call *call, const pl
                          plb_images_are_aligned(&run.grad_x) && plb_images_are_aligned(&run.grad_tokens);
     if (run.channels == 0)
         return POSLABEL_OK;
-    poslabel_status status = allocate(call, job, &run);
-    if (status == POSLABEL_OK && run.is_listed)
-        status = plb_launch(call, PLB_INDEPENDENT, list_tokens, run.view.images, LIST_THREADS,
-                            (size_t)run.window * sizeof(int), run);
-    if (status == POSLABEL_OK)
-        status = plb_launch(call, PLB_INDEPENDENT, kernels[run.dtype][aligned],
-                            (long long)run.tiles * run.slices * run.sharing.chunks, run.sharing.threads, 0, run);
-    if (status != POSLABEL_OK)
-        return status;
+    PLB_TRY(allocate(call, job, &run));
+    if (run.is_listed)
+        PLB_TRY(plb_launch(call, PLB_INDEPENDENT, list_tokens, run.view.images, LIST_THREADS,
+                           (size_t)run.window * sizeof(int), run));
+    PLB_TRY(plb_launch(call, PLB_INDEPENDENT, kernels[run.dtype][aligned],
+                       (long long)run.tiles * run.slices * run.sharing.chunks, run.sharing.threads, 0, run));
     const long long mask_blocks = run.grad_mask_token ? (run.channels + 31) / 32 : 0;
     const long long elements = run.slices > 1 ? run.sum_rows * run.channels : 0;
     return plb_launch(call, PLB_INDEPENDENT, finish_sums,
