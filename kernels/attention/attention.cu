@@ -1,14 +1,13 @@
 /*
  * Attentive weights.
  *
- * One launch, a block an image: the tokens are read once, for their product with the class token and for their length,
- * and what the two softmaxes need is a number a token, which stays in shared memory if it fits, else in the workspace.
- * Where there are too few images for the device, several blocks share one; then the softmaxes are a launch of their
- * own.
+ * One launch has a block for each image.  It reads the tokens once, for their products with the class token and for
+ * their lengths.  The two softmaxes need one number a token, which stays in shared memory if it fits, else in the
+ * workspace.  If there are too few images for the device, several blocks share an image, and the softmaxes are a second
+ * launch.
  *
- * A warp has four tokens at a time, whose loads are on their way together.  Sums are formed in float32 over 32 numbers
- * of a lane and in double precision from there, always in the same order: no token's similarity depends on how the work
- * is shared out.
+ * A warp loads four tokens at a time.  A lane sums 32 numbers in float32; sums of these sums are in double precision.
+ * The order is always the same, so that the similarity of a token does not depend on how the work is divided.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -22,17 +21,17 @@ enum {
     ATTENTION_THREADS = 256,
     WARPS = ATTENTION_THREADS / 32,
     TOKENS_AT_ONCE = 4,
-    SHARED_BYTES = 16384, /* at most, for each of the two things that may be in shared memory */
+    SHARED_BYTES = 16384, /* the most for the class token, and the most for the similarities */
     SIMILARITIES = 1,     /* phases */
     SOFTMAX = 2
 };
 
-#define SIMILARITY_EPS 1e-8 /* lengths below this count as this */
+#define SIMILARITY_EPS 1e-8 /* the least length in a similarity */
 
 struct attention_run {
     plb_images features, cls, pos_embed, ids_keep, attention, weights;
     long long tokens, visible; /* of an image */
-    long long embedding_row;   /* of the first token */
+    long long embedding_row;   /* of the first token in pos_embed */
     long long channels, pieces;
     double temperature;
     int phases, parts;   /* blocks to an image */
@@ -43,14 +42,17 @@ struct attention_run {
     plb_device_state *state;
 };
 
-/* Where element i of a piece of the class token is: quarters of 16 bytes, so that lanes read neighbouring ones. */
+/*
+ * The place of element i of a piece of the class token.  The numbers there are wider than elements of 16 bits, so that
+ * a piece has several parts of 16 bytes.  These are stored so that neighbouring lanes read neighbouring parts.
+ */
 template <int DTYPE> PLB_DEVICE long long cls_place(const attention_run &run, long long piece, int i)
 {
     constexpr int quad = PLB_PIECE / (int)sizeof(typename plb_kind<DTYPE>::number);
     return (i / quad * run.pieces + piece) * quad + i % quad;
 }
 
-/* Such a quarter, loaded at once: elements i and on of a piece. */
+/* Such a part, in one load: the numbers of a piece from element i on. */
 template <int DTYPE> struct cls_quad {
     typedef typename plb_kind<DTYPE>::number number;
     enum { COUNT = PLB_PIECE / sizeof(number), NUMBERS = sizeof(number) == 8 ? PLB_F64 : PLB_F32 };
@@ -75,7 +77,7 @@ PLB_DEVICE plb_piece load_piece(const attention_run &run, const char *row, long 
     return plb_load_part<size>(row + piece * PLB_PIECE, 0, left < count ? (int)left : count);
 }
 
-/* c = cls + embedding, zeros after its end.  For a whole block. */
+/* c = cls + embedding, with zeros after its end.  All threads of a block call this. */
 template <int DTYPE, bool ALIGNED>
 PLB_DEVICE void read_cls(const attention_run &run, long long image, typename plb_kind<DTYPE>::number *c)
 {
@@ -92,7 +94,7 @@ PLB_DEVICE void read_cls(const attention_run &run, long long image, typename plb
     }
 }
 
-/* The length of c, by each warp for itself, in the order in which those of tokens are formed. */
+/* The length of c.  Each warp computes it, with sums in the same order as for tokens. */
 template <int DTYPE> PLB_DEVICE double cls_length(const attention_run &run, const typename plb_kind<DTYPE>::number *c)
 {
     typedef typename plb_kind<DTYPE>::number number;
@@ -115,8 +117,8 @@ template <int DTYPE> PLB_DEVICE double cls_length(const attention_run &run, cons
 }
 
 /*
- * The sums over the lanes of eight numbers a lane: lanes 4 i to 4 i + 3 get number i's.  At each of the first three
- * steps lanes trade half of what they hold, so that all of it takes nine shuffles, not forty.
+ * Adds up eight numbers of each lane over all lanes: lanes 4 i to 4 i + 3 get the sum of number i.  In each of the
+ * first three steps a lane exchanges half of its numbers, so that nine shuffles are enough, not forty.
  */
 PLB_DEVICE double add_lanes(double *numbers)
 {
@@ -133,7 +135,7 @@ PLB_DEVICE double add_lanes(double *numbers)
     return sum + __shfl_xor_sync(0xffffffffu, sum, 1);
 }
 
-/* The similarities of tokens first .. first + 3 of an image, those that there are before `last`.  For a whole warp. */
+/* The similarities of tokens first to first + 3 of an image that are before `last`.  All lanes of a warp call this. */
 template <int DTYPE, bool ALIGNED>
 PLB_DEVICE void weigh_tokens(const attention_run &run, long long image, long long first, long long last,
                              const typename plb_kind<DTYPE>::number *c, double length, double *similarity)
@@ -199,7 +201,7 @@ PLB_DEVICE double similarity_at(const attention_run &run, const plb_images &ids,
     return similarity[inside];
 }
 
-/* to[r] = softmax over r of similarity[id(r)] / temperature, with id(r) = r where there are no ids.  For a block. */
+/* to[r] = softmax over r of similarity[id(r)] / temperature, with id(r) = r without ids.  A block calls this. */
 PLB_DEVICE void store_softmax(const attention_run &run, const plb_images &to, const plb_images &ids, long long count,
                               long long image, const double *similarity, double *partial)
 {
@@ -230,21 +232,21 @@ __global__ void __launch_bounds__(ATTENTION_THREADS) weigh_images(const attentio
         number *const c = (number *)(run.cls_bytes ? (char *)memory : run.cls_memory + image * run.cls_pitch);
         const long long first = run.tokens * part / run.parts, last = run.tokens * (part + 1) / run.parts;
         read_cls<DTYPE, ALIGNED>(run, image, c);
-        PLB_BARRIER(); /* the class token is whole */
+        PLB_BARRIER(); /* the class token is complete */
         const double length = cls_length<DTYPE>(run, c);
         for (long long n = first + warp * TOKENS_AT_ONCE; n < last; n += WARPS * TOKENS_AT_ONCE)
             weigh_tokens<DTYPE, ALIGNED>(run, image, n, last, c, length, similarity);
     }
     if (!(run.phases & SOFTMAX))
         return;
-    PLB_BARRIER(); /* all similarities are there */
+    PLB_BARRIER(); /* all similarities are stored */
     if (run.attention.data)
         store_softmax(run, run.attention, plb_images{NULL, 0, 0, 0}, run.tokens, image, similarity, partial);
     if (run.weights.data)
         store_softmax(run, run.weights, run.ids_keep, run.visible, image, similarity, partial);
 }
 
-/* Blocks to an image, of at least 32 tokens each: in all some four for each multiprocessor. */
+/* Blocks to an image, of at least 32 tokens each: in all about four for each multiprocessor. */
 static int parts_for(const plb_cuda *cuda, const plb_attention_job *job)
 {
     const int64_t blocks = 4 * (int64_t)cuda->multiprocessors;
@@ -279,7 +281,7 @@ poslabel_status plb_cuda_attentive_weights(const plb_call *call, const plb_atten
     run.temperature = job->temperature;
     run.state = plb_cuda_of(call)->state;
 
-    /* the class token in float32, or float64 */
+    /* The class token is in float32 or float64. */
     run.cls_pitch = run.pieces * (size == 2 ? 2 * PLB_PIECE : PLB_PIECE);
     const bool cls_fits = run.cls_pitch <= SHARED_BYTES;
     run.cls_bytes = cls_fits ? run.cls_pitch : 0;

@@ -1,9 +1,9 @@
 /*
- * The CUDA backend: contexts, streams, memory, and what became of the work.
+ * The CUDA backend: contexts, streams, memory and errors.
  *
- * Errors have two ways out.  What CUDA says at once is the status of the call.  What a kernel meets - a value that is
- * not allowed - it counts in the context's device state, and plb_cuda_synchronize() reads the counts.  After a fault of
- * the device the context is lost, because CUDA answers every later call with the same error.
+ * There are two kinds of errors.  An error of a CUDA function is the status of the call.  A value that is not allowed
+ * and that only a kernel sees is counted in the context's device state, and synchronize() reports the counts.  A fault
+ * of the device loses the context, because CUDA answers every later call with the same error.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -30,7 +30,7 @@ poslabel_status plb_cuda_workspace(const plb_call *call, size_t size, void **dat
     return services->workspace(call, size, data);
 }
 
-/* Errors after which the device answers nothing else, as against those of one call. */
+/* Whether every later call will fail with this error too; other errors are those of one call. */
 static bool is_lasting(cudaError_t error)
 {
     switch (error) {
@@ -57,7 +57,7 @@ poslabel_status plb_cuda_check(const plb_call *call, cudaError_t error, const ch
 {
     if (error == cudaSuccess)
         return POSLABEL_OK;
-    cudaGetLastError(); /* one that does not last is ours, and must not meet the host's next check */
+    cudaGetLastError(); /* clears an error that does not last: the host's next check must not see it */
     if (error == cudaErrorMemoryAllocation)
         return plb_cuda_fail(call, POSLABEL_ERROR_MEMORY, "%s: the device has no memory left", what);
     if (is_lasting(error))
@@ -66,14 +66,14 @@ poslabel_status plb_cuda_check(const plb_call *call, cudaError_t error, const ch
                          cudaGetErrorName(error), is_lasting(error) ? "; the context is lost" : "");
 }
 
-/* Errors that can no longer be told must not meet the host's next check either. */
+/* Clears an error that cannot be reported any more, so that the host's next check does not see it. */
 static void ignore(cudaError_t error)
 {
     if (error != cudaSuccess)
         cudaGetLastError();
 }
 
-/* ---- the current device is the host's; a call borrows it ---- */
+/* ---- a call makes the context's device current, and then restores the host's ---- */
 
 static poslabel_status enter(const plb_call *call, int *previous)
 {
@@ -88,7 +88,7 @@ static poslabel_status enter(const plb_call *call, int *previous)
     return plb_cuda_check(call, error, "choosing the device");
 }
 
-/* The same for what cannot fail. */
+/* The same where there is no status to return. */
 static int borrow_device(const plb_cuda *cuda)
 {
     int previous = cuda->device;
@@ -104,13 +104,13 @@ static void leave(const plb_call *call, int previous)
         ignore(cudaSetDevice(previous));
 }
 
-/* The table's form of an operation. */
+/* An operation as a function of the backend's table. */
 template <typename Job, poslabel_status (*operation)(const plb_call *, const Job *)>
 static poslabel_status with_device(const plb_call *call, const Job *job)
 {
     int previous;
     PLB_TRY(enter(call, &previous));
-    plb_cuda_of(call)->unasked = cudaSuccess;
+    plb_cuda_of(call)->query_error = cudaSuccess;
     const poslabel_status status = operation(call, job);
     leave(call, previous);
     return status;
@@ -132,7 +132,7 @@ poslabel_status plb_cuda_is_captured(const plb_call *call, bool *captured)
                           "asking whether the stream is captured");
 }
 
-/* `user` is the context's plb_cuda, which learns of a fault that only shows here. */
+/* `user` is the context's plb_cuda, where this stores an error that lasts. */
 static void *default_allocate(void *user, size_t size, void *stream)
 {
     void *data = NULL;
@@ -201,7 +201,7 @@ static void close_context(poslabel_context *context)
     context->allocator.release(context->allocator.user, cuda, sizeof *cuda);
 }
 
-/* Fills in what needs the device; cuda->device is current. */
+/* Fills in the members that need the device.  cuda->device is current. */
 static cudaError_t prepare(poslabel_context *context, plb_cuda *cuda)
 {
     const poslabel_device_allocator *const allocator = &context->device_allocator;
@@ -252,7 +252,7 @@ static poslabel_status open_context(poslabel_context *context, const poslabel_co
         if (previous != cuda->device)
             ignore(cudaSetDevice(previous));
     }
-    if (capturing) { /* what is allocated now would belong to the graph */
+    if (capturing) { /* memory that is allocated now would belong to the graph */
         snprintf(reason, reason_size, "the stream is being captured; create the context before");
         close_context(context);
         return POSLABEL_ERROR_INVALID;
@@ -266,8 +266,11 @@ static poslabel_status open_context(poslabel_context *context, const poslabel_co
     return error == cudaErrorMemoryAllocation ? POSLABEL_ERROR_MEMORY : POSLABEL_ERROR_DEVICE;
 }
 
-/* Of the default stream CUDA does not say so while a blocking stream is captured: it can take no part in ordering. */
-static cudaError_t takes_no_order(cudaStream_t stream, bool *captured)
+/*
+ * Whether the stream is captured, so that it cannot be ordered against another.  While a blocking stream is captured
+ * CUDA gives an error for the default stream in place of an answer; that stream cannot be ordered then either.
+ */
+static cudaError_t is_unordered(cudaStream_t stream, bool *captured)
 {
     const cudaError_t error = is_capturing(stream, captured);
     if (error != cudaErrorStreamCaptureImplicit)
@@ -284,9 +287,9 @@ static poslabel_status set_stream_now(const plb_call *call, void *const *stream)
     bool old_captured = false, next_captured = false;
     if (next == cuda->stream)
         return POSLABEL_OK;
-    cudaError_t error = takes_no_order(cuda->stream, &old_captured);
+    cudaError_t error = is_unordered(cuda->stream, &old_captured);
     if (error == cudaSuccess)
-        error = takes_no_order(next, &next_captured);
+        error = is_unordered(next, &next_captured);
     if (error == cudaSuccess && !old_captured && !next_captured) {
         error = cudaEventRecord(cuda->event, cuda->stream);
         if (error == cudaSuccess)
@@ -302,7 +305,7 @@ static poslabel_status set_stream(const plb_call *call, void *stream)
     return with_device<void *, set_stream_now>(call, &stream);
 }
 
-/* ---- what became of it ---- */
+/* ---- reports of kernels ---- */
 
 static poslabel_status report(const plb_call *call, const plb_findings *found)
 {
@@ -361,7 +364,7 @@ static constexpr plb_backend make_backend()
     made.release = release;
     made.set_stream = set_stream;
     made.synchronize = synchronize;
-    /* a discarded statement needs no plb_cuda_##name, even unoptimised */
+    /* A discarded statement needs no definition of plb_cuda_##name, even without optimisation. */
 #define PLB_JOB(name, job, backends)                                                                                   \
     if constexpr (((backends) & PLB_ON_CUDA) != 0)                                                                     \
         made.name = with_device<job, plb_cuda_##name>;

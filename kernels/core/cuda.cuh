@@ -1,9 +1,9 @@
 /*
- * The inside of the CUDA module.
+ * The CUDA module: its state, and the services for its operations.
  *
  * An operation is one host function that takes a job, launches kernels on the context's stream and returns.  It reads
- * no tensor, waits for nothing, and allocates nothing but through plb_cuda_workspace().  It runs with the context's
- * device made current.
+ * no tensor and waits for nothing.  It allocates memory by plb_cuda_workspace() alone.  The context's device is current
+ * while it runs.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -13,7 +13,7 @@
 #include "backend.h"
 #include "core/device.cuh"
 
-/* Values that only a kernel sees, and that are not allowed.  poslabel_context_synchronize() reports them. */
+/* Values that are not allowed and that only a kernel sees.  poslabel_context_synchronize() reports them. */
 enum plb_finding {
     PLB_FOUND_POSITIONS,     /* of a loss: ids out of range                          */
     PLB_FOUND_WEIGHTS,       /* of a loss: negative or not finite                    */
@@ -22,25 +22,25 @@ enum plb_finding {
     PLB_FOUND_SHUFFLE_NOISE, /* NaN                                                  */
     PLB_FOUND_IDS_KEEP,      /* of tokens and attention: out of range                */
     PLB_FOUND_TOKEN_IDS,     /* the positions of assemble_tokens(): out of range     */
-    PLB_FOUND_PLACES,        /* no permutation                                       */
+    PLB_FOUND_PLACES,        /* not a permutation                                    */
     PLB_FINDINGS
 };
 
-/* How often a kernel met such a value, and ~index of the first: all zero when there was none. */
+/* How many such values kernels met, and ~index of the first one.  All is zero when there was none. */
 struct plb_findings {
     unsigned long long count[PLB_FINDINGS];
     unsigned long long first[PLB_FINDINGS];
 };
 
-/* What a context keeps on the device besides its workspace, zero at first. */
+/* The state that a context keeps on the device besides its workspace.  It begins as zeros. */
 struct plb_device_state {
     plb_findings findings;
-    unsigned arrived;    /* at a barrier of the whole grid; back at 0 after each launch */
-    unsigned generation; /* how many such barriers there were                           */
-    unsigned done;       /* blocks that are done with their rows; back at 0 after each launch */
+    unsigned arrived;    /* blocks at a barrier of the grid; 0 again after each launch    */
+    unsigned generation; /* the number of such barriers so far                            */
+    unsigned done;       /* blocks that are done with their rows; 0 again after each launch */
 };
 
-/* How many blocks of a kernel the device holds at once: asked once, because asking takes as long as launching. */
+/* The number of blocks of a kernel that the device holds at once.  It is kept: a query takes as long as a launch. */
 struct plb_residency {
     const void *kernel; /* NULL: free */
     size_t shared;
@@ -54,8 +54,8 @@ struct plb_cuda {
     int device, multiprocessors;
     void *cublas; /* a cublasHandle_t, made by the first operation that needs it */
     void (*close_cublas)(void *handle);
-    cudaError_t fault;   /* what was lost: every later call fails */
-    cudaError_t unasked; /* why a number of blocks could not be asked for: the next launch tells */
+    cudaError_t fault;       /* an error that lasts: every later call fails             */
+    cudaError_t query_error; /* of plb_resident_blocks(); the next launch reports it     */
     plb_device_state *state;
     plb_residency residency[64]; /* open addressing by kernel */
 };
@@ -65,20 +65,20 @@ static inline plb_cuda *plb_cuda_of(const plb_call *call)
     return (plb_cuda *)call->context->backend_state;
 }
 
-/* The services of the library. */
+/* The library's services. */
 poslabel_status plb_cuda_fail(const plb_call *call, poslabel_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* Device memory of at least `size` bytes, aligned to 256, until the next call of this function on the context. */
 poslabel_status plb_cuda_workspace(const plb_call *call, size_t size, void **data);
 
-/* POSLABEL_OK, or the status and message of a failed CUDA function.  `what` is what it was to do: "the launch". */
+/* POSLABEL_OK, or the status and message of a failed CUDA function.  `what` names its task: "the launch". */
 poslabel_status plb_cuda_check(const plb_call *call, cudaError_t error, const char *what);
 
-/* Whether the context's stream is being captured: then nothing may be allocated or waited for. */
+/* Whether the context's stream is being captured.  A capture allows no allocation and no waiting. */
 poslabel_status plb_cuda_is_captured(const plb_call *call, bool *captured);
 
-/* How many blocks of a kernel the device holds at once, at least 1.  If that cannot be had, the next launch fails. */
+/* The number of blocks of a kernel that the device holds at once, at least 1.  A failed query fails the next launch. */
 template <typename... Parameters>
 static int plb_resident_blocks(plb_cuda *cuda, void (*kernel)(Parameters...), int threads, size_t shared)
 {
@@ -95,7 +95,7 @@ static int plb_resident_blocks(plb_cuda *cuda, void (*kernel)(Parameters...), in
     int blocks = 0;
     const cudaError_t error = cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, threads, shared);
     if (error != cudaSuccess) {
-        cuda->unasked = error;
+        cuda->query_error = error;
         return 1;
     }
     blocks = (blocks < 1 ? 1 : blocks) * cuda->multiprocessors;
@@ -106,16 +106,16 @@ static int plb_resident_blocks(plb_cuda *cuda, void (*kernel)(Parameters...), in
 
 enum plb_launch_kind {
     PLB_INDEPENDENT, /* blocks run in any order            */
-    PLB_COOPERATIVE  /* all blocks are on the device at once and may wait for one another */
+    PLB_COOPERATIVE  /* all blocks are on the device at once and can wait for one another */
 };
 
-/* Launches a kernel on the context's stream.  Nothing is launched when there are no blocks. */
+/* Launches a kernel on the context's stream.  Without blocks it launches nothing. */
 template <typename... Parameters, typename... Arguments>
 static poslabel_status plb_launch(const plb_call *call, plb_launch_kind kind, void (*kernel)(Parameters...),
                                   long long blocks, int threads, size_t shared, Arguments... arguments)
 {
-    if (plb_cuda_of(call)->unasked != cudaSuccess)
-        return plb_cuda_check(call, plb_cuda_of(call)->unasked, "asking how many blocks the device holds");
+    if (plb_cuda_of(call)->query_error != cudaSuccess)
+        return plb_cuda_check(call, plb_cuda_of(call)->query_error, "asking how many blocks the device holds");
     if (blocks == 0)
         return POSLABEL_OK;
     cudaLaunchAttribute attribute = {};
@@ -137,7 +137,7 @@ static poslabel_status plb_launch(const plb_call *call, plb_launch_kind kind, vo
 #define PLB_DEVICE inline
 #endif
 
-/* Tells the host of a value that is not allowed; `index` is its row-major index in its tensor. */
+/* Reports a value that is not allowed to the host; `index` is its row-major index in its tensor. */
 PLB_DEVICE void plb_found(plb_device_state *state, plb_finding finding, long long index)
 {
     atomicAdd(&state->findings.count[finding], 1ull);

@@ -1,10 +1,10 @@
 /*
- * What a kernel is written in.
+ * The language of the kernels.
  *
- * Under nvcc this is CUDA.  With PLB_EMULATED the same sources are compiled by the host's C++ compiler over a header of
- * the tests that runs threads as fibers, so that kernels can be checked where there is no GPU.  Only three things have
- * to be written differently for that, since the host compiler would take them for ordinary variables, a barrier without
- * a place, and a load like any other: shared memory, barriers, and what reads a word that others change atomically.
+ * Under nvcc this is CUDA.  With PLB_EMULATED the host's C++ compiler compiles the same sources over a header of the
+ * tests, which runs threads as fibers: this checks kernels where there is no GPU.  Kernels write three things by the
+ * macros below, because the emulation has to tell them from ordinary variables, calls and loads: shared memory,
+ * barriers, and loads of a word that other threads change atomically.
  *
  *     PLB_SHARED(float, partial, 32);         __shared__ float partial[32];
  *     PLB_SHARED_BYTES(memory);               extern __shared__ unsigned char memory[];  (one a kernel, aligned to 16)

@@ -1,7 +1,7 @@
 /*
- * Warps, blocks and the whole grid acting together.
+ * Sums, maxima and barriers of warps, blocks and the grid.
  *
- * Sums are formed in an order that depends on the size of the grid alone.
+ * The order of a sum depends on the size of the grid alone.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -20,7 +20,7 @@ PLB_DEVICE double plb_highest(double a, double b)
     return fmax(a, b);
 }
 
-/* Every lane gets the result. */
+/* All lanes of a warp call these, and every lane gets the result. */
 template <typename real> PLB_DEVICE real plb_warp_sum(real value)
 {
 #pragma unroll
@@ -39,7 +39,7 @@ template <typename real> PLB_DEVICE real plb_warp_highest(real value)
 
 /*
  * Sums over a block, for every thread; `partial` holds COUNT values a warp.  The first barrier keeps a fast warp from
- * overwriting what a slow one still reads of the sums before, the second makes all partial sums visible.
+ * overwriting earlier sums that a slow warp still reads.  The second barrier makes all partial sums visible.
  */
 template <int COUNT> PLB_DEVICE void plb_block_sums(double (&value)[COUNT], double *partial)
 {
@@ -80,8 +80,8 @@ PLB_DEVICE double plb_block_highest(double value, double *partial)
     return value;
 }
 
-/* The sums of what every block left, COUNT numbers each, in an order that depends on the number of blocks alone. */
-template <int COUNT> PLB_DEVICE void plb_sums_of_blocks(double (&sum)[COUNT], const double *of_blocks, double *partial)
+/* Sums over all blocks, each of which stored COUNT numbers.  The order depends on the number of blocks alone. */
+template <int COUNT> PLB_DEVICE void plb_sums_of_blocks(double (&sum)[COUNT], const double *stored, double *partial)
 {
 #pragma unroll
     for (int i = 0; i < COUNT; i++)
@@ -89,14 +89,15 @@ template <int COUNT> PLB_DEVICE void plb_sums_of_blocks(double (&sum)[COUNT], co
     for (unsigned block = threadIdx.x; block < gridDim.x; block += blockDim.x)
 #pragma unroll
         for (int i = 0; i < COUNT; i++)
-            sum[i] += *(const volatile double *)(of_blocks + (long long)block * COUNT + i);
+            sum[i] += *(const volatile double *)(stored + (long long)block * COUNT + i);
     plb_block_sums(sum, partial);
 }
 
 /*
- * A barrier of a cooperative launch in two parts, with room for work between them: what each block wrote before its
- * last own barrier, and thread 0 since, is visible to all once they have waited.  The generation is read before
- * arriving: it cannot change in between, because this block is still missing.  Thread 0 alone knows it.
+ * A barrier of a cooperative launch in two parts, so that a block can work between them.  After plb_grid_wait() every
+ * block sees the writes of all blocks before their last PLB_BARRIER(), and those of threads 0 before they arrived.
+ * Thread 0 reads the generation before it arrives.  The generation cannot change in between, because this block is
+ * still missing.  The other threads get 0.
  */
 PLB_DEVICE unsigned plb_grid_arrive(plb_device_state *state)
 {
@@ -104,7 +105,7 @@ PLB_DEVICE unsigned plb_grid_arrive(plb_device_state *state)
     if (threadIdx.x == 0) {
         before = PLB_LOAD_VOLATILE(unsigned, &state->generation);
         __threadfence();
-        if (atomicInc(&state->arrived, gridDim.x - 1) == gridDim.x - 1) { /* which makes it 0 again */
+        if (atomicInc(&state->arrived, gridDim.x - 1) == gridDim.x - 1) { /* the last one; the counter is 0 again */
             __threadfence();
             atomicAdd(&state->generation, 1u);
         }
@@ -123,14 +124,14 @@ PLB_DEVICE void plb_grid_wait(plb_device_state *state, unsigned before)
 }
 
 /*
- * Whether this is the last block to get here; all that the others wrote before their last own barrier, and their
- * threads 0 since, is then visible to it.  `is_last` is in shared memory, and used once.
+ * Whether this is the last block to call this.  The last block sees the writes of all blocks before their last
+ * PLB_BARRIER(), and those of threads 0 before this call.  `is_last` is in shared memory and is used once.
  */
 PLB_DEVICE bool plb_is_last_block(plb_device_state *state, int *is_last)
 {
     if (threadIdx.x == 0) {
         __threadfence();
-        *is_last = atomicInc(&state->done, gridDim.x - 1) == gridDim.x - 1; /* and 0 for the next launch */
+        *is_last = atomicInc(&state->done, gridDim.x - 1) == gridDim.x - 1; /* the counter is 0 again */
         __threadfence();
     }
     PLB_BARRIER();

@@ -1,9 +1,9 @@
 /*
- * Rows by pieces of 16 bytes, the widest load and store there is.
+ * Rows in pieces of 16 bytes, the size of the widest load and store.
  *
- * A thread works on one piece of a row at a time.  Where all rows of an operation begin at multiples of 16 bytes and
- * have whole pieces, a piece is one access; elsewhere its elements are, and the thread has the same elements to work
- * on, so that results do not depend on how tensors lie in memory.
+ * A thread works on one piece of a row at a time.  A piece is one access where all rows of an operation begin at
+ * multiples of 16 bytes and have only whole pieces.  Elsewhere each element is an access.  A thread has the same
+ * elements in both cases, so results do not depend on the layout of tensors.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -20,7 +20,7 @@ struct plb_piece {
     unsigned words[4];
 };
 
-/* What arithmetic on a dtype is done in. */
+/* The number type for arithmetic on a dtype, and the bytes of an element. */
 template <int DTYPE> struct plb_kind {
     typedef float number;
     static constexpr int size = 2;
@@ -46,7 +46,7 @@ template <> struct plb_kind<PLB_F64> {
     static constexpr int size = 8;
 };
 
-/* Both ends of a division; a 64-bit one takes about a hundred instructions, and few numbers need it. */
+/* Quotient and remainder.  A 64-bit division takes about a hundred instructions, and few numbers need it. */
 PLB_DEVICE long long plb_divide(long long number, long long by, long long *rest)
 {
     if (((unsigned long long)number | (unsigned long long)by) >> 32) {
@@ -59,7 +59,7 @@ PLB_DEVICE long long plb_divide(long long number, long long by, long long *rest)
     return quotient;
 }
 
-/* The bits of element i; put() wants them to be 0 before. */
+/* The bits of element i.  plb_put() needs them to be 0 before. */
 template <int SIZE> PLB_DEVICE unsigned long long plb_get(const plb_piece &piece, int i)
 {
     if constexpr (SIZE == 2)
@@ -93,7 +93,7 @@ PLB_DEVICE void plb_store_whole(char *at, const plb_piece &piece)
     *(uint4 *)at = make_uint4(piece.words[0], piece.words[1], piece.words[2], piece.words[3]);
 }
 
-/* Elements [begin, end) of the piece at `at`; the others are 0, or stay as they are. */
+/* Elements [begin, end) of the piece at `at`.  A load sets the others to 0; a store leaves them as they are. */
 template <int SIZE> PLB_DEVICE plb_piece plb_load_part(const char *at, int begin, int end)
 {
     plb_piece piece = {{0, 0, 0, 0}};
@@ -164,7 +164,7 @@ static inline int plb_dtype_bytes(int dtype)
     return sizes[dtype];
 }
 
-/* Pieces in a row of `length` elements; the last need not be whole. */
+/* Pieces in a row of `length` elements; the last one can be a partial piece. */
 static inline long long plb_pieces_in(int64_t length, int size)
 {
     return (length * size + PLB_PIECE - 1) / PLB_PIECE;
@@ -178,7 +178,7 @@ struct plb_images {
     int dtype;
 };
 
-/* Whatever the tensor folds to, the rows of an image have one stride, and so have the images. */
+/* All rows of an image have one stride and so have all images, whatever levels the tensor folds to. */
 static inline plb_images plb_images_of(const plb_rows *rows, int64_t rows_per_image)
 {
     const plb_view_rows view = plb_view_of(rows);
@@ -206,8 +206,8 @@ static inline bool plb_images_are_aligned(const plb_images *images)
 }
 
 /*
- * How a block shares rows: `lanes` threads have a piece each of one row, and `groups` of them, a power of two, have
- * different rows.  Rows too long for that are cut into chunks.  It depends on the row's bytes alone.
+ * How the threads of a block share rows.  A group of `lanes` threads has one row, a piece each.  The number of groups
+ * is a power of two.  Longer rows are cut into chunks, one a block.  All depends on the bytes of a row alone.
  */
 struct plb_sharing {
     long long pieces; /* of a row */

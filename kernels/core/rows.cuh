@@ -1,7 +1,5 @@
 /*
- * Tensors as kernels see them.
- *
- * plb_rows with strides in bytes, and loads and stores of single elements in any dtype.
+ * The kernels' view of a tensor: plb_rows with strides in bytes, and loads and stores of single elements of any dtype.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -17,7 +15,7 @@ struct plb_view_rows {
     int dtype;                                   /* a plb_dtype */
 };
 
-/* Bytes of an element; the host's table is out of a kernel's reach. */
+/* Bytes of an element.  A kernel cannot read the host's table. */
 PLB_DEVICE int plb_element_size(int dtype)
 {
     return dtype == PLB_F32 || dtype == PLB_I32    ? 4
@@ -43,7 +41,7 @@ PLB_DEVICE char *plb_view_row(const plb_view_rows &rows, long long r)
 {
     if (!rows.inner)
         return rows.data + r * rows.inner_stride;
-    /* a 64-bit division takes about a hundred instructions, and few tensors need it */
+    /* A 64-bit division takes about a hundred instructions, and few tensors need it. */
     long long outer, inner;
     if (((unsigned long long)r | (unsigned long long)rows.inner) >> 32) {
         outer = r / rows.inner;
@@ -55,7 +53,7 @@ PLB_DEVICE char *plb_view_row(const plb_view_rows &rows, long long r)
     return rows.data + outer * rows.outer_stride + inner * rows.inner_stride;
 }
 
-/* An element of a float or integer tensor as a double or a long long; exact but for int64 beyond 2^53. */
+/* An element of any dtype as a double; exact but for int64 beyond 2^53. */
 PLB_DEVICE double plb_load_number(const char *at, int dtype)
 {
     switch (dtype) {
@@ -76,7 +74,7 @@ PLB_DEVICE double plb_load_number(const char *at, int dtype)
     }
 }
 
-/* Whether an element is 0, by its bits: -0 counts as 0, and no conversion is paid for. */
+/* Whether an element is 0.  -0 counts as 0.  The test is of bits, which needs no conversion. */
 PLB_DEVICE bool plb_is_zero(const char *at, int dtype)
 {
     switch (dtype) {

@@ -1,10 +1,10 @@
 /*
  * Rows in slots of four elements, whatever their alignment.
  *
- * Element i of a row belongs to slot i / 4, and a slot to one lane, wherever the row lies in memory: the order of every
- * sum, and so the bits of a row, do not depend on its address.  Memory is touched four elements at a time, for rows
- * that begin in the middle of an aligned piece of memory too: see cut_rows.cuh, and lane_rows.cuh for rows walked in
- * memory.
+ * Element i of a row belongs to slot i / 4, and one lane has a slot, wherever the row lies in memory.  So the order of
+ * every sum, and the bits of every result, do not depend on the address of the row.  Loads and stores move four
+ * elements at a time, even for rows that begin in the middle of an aligned piece of memory: see cut_rows.cuh for rows
+ * in registers and lane_rows.cuh for rows in memory.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -37,7 +37,7 @@ PLB_DEVICE float plb_widen(__nv_bfloat16 x)
     return __bfloat162float(x);
 }
 
-/* What kernels compute in. */
+/* The type that kernels compute in. */
 template <typename T> struct plb_real_of {
     typedef float type;
 };
@@ -67,31 +67,31 @@ PLB_DEVICE plb_words<2> plb_load_words(const void *at, plb_words<2> *)
 }
 
 /*
- * Loads where `asks`, and leaves the words as they are elsewhere.  Of a load in a branch nvcc makes one to other
- * registers, and copies, which it then waits for before it asks for the next.
+ * Loads the words if `loads`, else leaves them as they are.  The predicate is in the assembly: nvcc gives a load in a
+ * branch other registers, and waits for the load to copy them before it issues the next load.
  */
-PLB_DEVICE void plb_load_words_if(bool asks, const void *at, plb_words<4> *words)
+PLB_DEVICE void plb_load_words_if(bool loads, const void *at, plb_words<4> *words)
 {
 #ifdef __CUDA_ARCH__
-    asm volatile("{\n\t.reg .pred asks;\n\tsetp.ne.u32 asks, %5, 0;\n\t"
-                 "@asks ld.global.v4.u32 {%0, %1, %2, %3}, [%4];\n\t}"
+    asm volatile("{\n\t.reg .pred loads;\n\tsetp.ne.u32 loads, %5, 0;\n\t"
+                 "@loads ld.global.v4.u32 {%0, %1, %2, %3}, [%4];\n\t}"
                  : "+r"(words->word[0]), "+r"(words->word[1]), "+r"(words->word[2]), "+r"(words->word[3])
-                 : "l"(at), "r"((unsigned)asks));
+                 : "l"(at), "r"((unsigned)loads));
 #else
-    if (asks)
+    if (loads)
         *words = plb_load_words(at, (plb_words<4> *)NULL);
 #endif
 }
 
-PLB_DEVICE void plb_load_words_if(bool asks, const void *at, plb_words<2> *words)
+PLB_DEVICE void plb_load_words_if(bool loads, const void *at, plb_words<2> *words)
 {
 #ifdef __CUDA_ARCH__
-    asm volatile("{\n\t.reg .pred asks;\n\tsetp.ne.u32 asks, %3, 0;\n\t"
-                 "@asks ld.global.v2.u32 {%0, %1}, [%2];\n\t}"
+    asm volatile("{\n\t.reg .pred loads;\n\tsetp.ne.u32 loads, %3, 0;\n\t"
+                 "@loads ld.global.v2.u32 {%0, %1}, [%2];\n\t}"
                  : "+r"(words->word[0]), "+r"(words->word[1])
-                 : "l"(at), "r"((unsigned)asks));
+                 : "l"(at), "r"((unsigned)loads));
 #else
-    if (asks)
+    if (loads)
         *words = plb_load_words(at, (plb_words<2> *)NULL);
 #endif
 }
@@ -108,7 +108,7 @@ PLB_DEVICE void plb_store_words(void *at, const plb_words<2> &words)
 
 /* ---- slots ---- */
 
-/* The memory of a slot. */
+/* A slot as words and as elements. */
 template <typename T> union plb_slot_bits {
     typedef plb_words<sizeof(T) <= 4 ? sizeof(T) : 8> words;
     words bits;
@@ -118,7 +118,7 @@ template <typename T> union plb_slot_bits {
     }
 };
 
-/* What is exact in all dtypes. */
+/* The values of a slot's elements, exact in all dtypes. */
 template <typename T, typename real>
 PLB_DEVICE void plb_open_slot(const plb_slot_bits<T> &slot, real (&value)[PLB_SLOT])
 {
@@ -127,7 +127,7 @@ PLB_DEVICE void plb_open_slot(const plb_slot_bits<T> &slot, real (&value)[PLB_SL
         value[e] = plb_widen(slot.element[e]);
 }
 
-/* A bfloat16 is the upper half of a float: one instruction each, where nvcc would take the upper one out first. */
+/* A bfloat16 is the upper half of a float.  This is one instruction a value; nvcc would first extract the upper one. */
 PLB_DEVICE void plb_open_slot(const plb_slot_bits<__nv_bfloat16> &slot, float (&value)[PLB_SLOT])
 {
 #pragma unroll
@@ -137,7 +137,7 @@ PLB_DEVICE void plb_open_slot(const plb_slot_bits<__nv_bfloat16> &slot, float (&
     }
 }
 
-/* Rounds once, to nearest even. */
+/* Rounds values to a slot's elements, once, to nearest even. */
 PLB_DEVICE void plb_close_slot(plb_slot_bits<float> *slot, const float (&value)[PLB_SLOT])
 {
 #pragma unroll
@@ -172,7 +172,7 @@ PLB_DEVICE void plb_close_slot(plb_slot_bits<__nv_bfloat16> *slot, const float (
     }
 }
 
-/* -inf as bits, which need no conversion. */
+/* Bits of -inf, which need no conversion. */
 PLB_DEVICE unsigned plb_infinity_word(const float *, int)
 {
     return 0xff800000u;
@@ -193,7 +193,7 @@ PLB_DEVICE unsigned plb_infinity_word(const double *, int i)
     return i % 2 ? 0xfff00000u : 0u;
 }
 
-/* -inf in every element, or 0. */
+/* Sets every element to -inf or 0. */
 template <typename T> PLB_DEVICE void plb_fill_slot(plb_slot_bits<T> *slot, bool with_infinity)
 {
 #pragma unroll

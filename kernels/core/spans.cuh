@@ -1,8 +1,8 @@
 /*
- * A tensor that is written or changed element by element.
+ * Tensors whose elements a kernel writes or changes one by one, in spans.
  *
- * Rows that lie without gaps are one span, which is cut at multiples of 16 bytes: however rows lie, all but the ends of
- * a span are moved 16 bytes at a time.
+ * Rows without gaps between them form one span.  A span is cut at multiples of 16 bytes, so that all of it but its ends
+ * moves 16 bytes at a time, whatever the layout of the rows.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -38,7 +38,7 @@ static inline plb_spans plb_spans_of(const plb_rows *rows, int size)
     return spans;
 }
 
-/* Element i of the piece, which is `first` + i of all, is there for i in [begin, end). */
+/* A piece has its elements i in [begin, end).  Element i is number `first` + i of the tensor. */
 struct plb_span_piece {
     char *at;
     long long first;

@@ -1,11 +1,11 @@
 /*
  * Labels as tensors.
  *
- * Nothing is read, or next to nothing, so all there is to do is to write whole pieces of 16 bytes: a thread finds out
- * where its piece begins, and counts on from there.
+ * These kernels read nothing or little, and write pieces of 16 bytes.  A thread computes the label of the first element
+ * of its piece, and counts on from there.
  *
  * The smoothing map t_ij is a product over the two axes of g(distance) / (sum of g around i or j).  A first kernel
- * tabulates g and its sums, h + w of each; the second multiplies.  No barriers.
+ * tabulates g and its sums, h + w of each, and a second one multiplies.  There are no barriers.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -72,7 +72,7 @@ PLB_DEVICE pair pair_at(long long element, int height, int width)
     return p;
 }
 
-/* On to the next key, or to the next query. */
+/* Moves on to the next key; after the last key, to the next query. */
 PLB_DEVICE void advance(pair *p, int height, int width)
 {
     if (++p->key_x < width)
@@ -141,7 +141,7 @@ PLB_DEVICE double gaussian(long long distance, double sigma)
     return sigma > 0 ? exp(-d * d / (sigma * sigma)) : distance == 0;
 }
 
-/* A thread a place of an axis.  Beyond 28 sigma g is 0. */
+/* A thread has a place of an axis.  Beyond 28 sigma g is 0. */
 __global__ void __launch_bounds__(LABEL_THREADS) fill_axes(const map_run run)
 {
     const long long index = thread_index();
@@ -187,7 +187,7 @@ poslabel_status plb_cuda_smoothing_map(const plb_call *call, const plb_smoothing
     void *memory;
     PLB_TRY(plb_cuda_workspace(call, 2 * (height + width) * sizeof(double), &memory));
     double *const y = (double *)memory, *const x = y + 2 * height;
-    /* where the neighbours' share rounds to nothing the map is the identity, also where sigma^2 does */
+    /* The map is the identity if the share of the neighbours rounds to 0, or sigma^2 does. */
     const bool is_identity = !(exp(-1 / (job->sigma * job->sigma)) > 0);
     const map_run run = {plb_spans_of(&job->map, plb_dtype_bytes(job->map.dtype)),
                          job->grid.height,

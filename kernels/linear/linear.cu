@@ -1,14 +1,14 @@
 /*
  * A linear head and its position cross-entropy, in chunks of rows.
  *
- * For each chunk: logits = features weight^T by cuBLAS, into float32 whatever the dtype of the tensors; bias, loss and
- * gradient in place by the kernel of the row losses; then the products that the gradients ask for.  The logits of one
- * chunk are all that ever exists.  The sum of weights, which every gradient needs, is made before the first chunk, and
- * the sums of the chunks are carried from launch to launch on the device.
+ * For each chunk, cuBLAS computes logits = features weight^T, in float32 for 16-bit tensors.  The kernel of the row
+ * losses adds the bias and replaces the logits by their gradient.  Products with it give the other gradients.  Only the
+ * logits of one chunk exist at a time.  The sum of weights, which every gradient needs, comes before the first chunk.
+ * The sums over the chunks stay on the device between launches.
  *
- * For 16-bit tensors the products want the gradient of the logits in 16 bits too.  In float16 it is scaled by a power
- * of two, since the gradients of a mean are small enough to be lost otherwise; what is right depends on weights and
- * grad_loss, and is found along with the sum of weights.
+ * For 16-bit tensors these products need the gradient of the logits in 16 bits too.  In float16 it is scaled by a power
+ * of two, since the small gradients of a mean would be lost otherwise.  The power depends on weights and grad_loss, and
+ * is found together with the sum of weights.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -25,12 +25,12 @@ enum {
     DEFAULT_LIMIT = 64 << 20,
     FEWEST_ROWS = 256,
     MOST_ROWS = 1 << 30,
-    LEAST_CUBLAS_WORKSPACE = 64 << 10, /* with less it may fail */
+    LEAST_CUBLAS_WORKSPACE = 64 << 10, /* with less cuBLAS may fail */
     MOST_CUBLAS_WORKSPACE = 32 << 20,
     MOST_WEIGH_BLOCKS = 256
 };
 
-/* Behind most failures of cuBLAS there is one of CUDA, which says more and whether it lasts. */
+/* Most failures of cuBLAS come from a CUDA error, which says more: also whether it lasts. */
 static poslabel_status check(const plb_call *call, cublasStatus_t status, const char *what)
 {
     if (status == CUBLAS_STATUS_SUCCESS)
@@ -53,31 +53,32 @@ static bool has_one_level(const plb_rows *rows)
     return rows->inner == rows->count;
 }
 
-/* Elements from one row to the next, as cuBLAS wants to know them of a single row too. */
+/* Elements from one row to the next.  cuBLAS needs a valid number for a single row too. */
 static long long pitch_of(const plb_rows *rows)
 {
     return rows->count > 1 ? rows->inner_stride : rows->length;
 }
 
-/* Whether cuBLAS can take the rows where they are. */
+/* Whether cuBLAS can read and write the rows in place. */
 static bool is_matrix(const plb_rows *rows)
 {
     return has_one_level(rows) && pitch_of(rows) >= rows->length && pitch_of(rows) <= INT32_MAX;
 }
 
-/* Where everything of a call lies, and how it is cut. */
+/* The state of a call. */
 struct linear_run {
     const plb_call *call;
     const plb_linear_job *job;
     cublasHandle_t cublas;
     cudaDataType_t type; /* of features and weight */
     cublasComputeType_t compute;
-    bool is_double, is_short;                                              /* 64 and 16 bits */
-    bool copies_features, copies_grad_features, copies_weight, sums_apart; /* sums_apart: of grad_weight */
-    long long pitch;                                                       /* of a row of logits: a multiple of 16 */
-    long long channels_pitch;                                              /* of a row of copied features */
-    long long chunk;                                                       /* rows */
-    int blocks;                                                            /* of the row losses */
+    bool is_double, is_short; /* 64 and 16 bits */
+    bool copies_features, copies_grad_features, copies_weight;
+    bool has_weight_sums;     /* the sums of grad_weight are in the workspace at first */
+    long long pitch;          /* of a row of logits: a multiple of 16 */
+    long long channels_pitch; /* of a row of copied features */
+    long long chunk;          /* rows */
+    int blocks;               /* of the row losses */
     plb_loss_parameters parameters;
     /* in the workspace */
     double *weight_sum, *weighed, *bias_sums, *of_slabs;
@@ -92,7 +93,7 @@ static size_t real_size(const linear_run *run)
     return run->is_double ? sizeof(double) : sizeof(float);
 }
 
-/* Hands out `size` bytes of the memory, in lines of 256; `base` may be NULL, to count. */
+/* Takes `size` bytes, rounded up to a multiple of 256, from the memory at `base`.  A NULL base only counts them. */
 static char *take(char *base, size_t *used, size_t size)
 {
     char *const at = base ? base + *used : NULL;
@@ -100,6 +101,7 @@ static char *take(char *base, size_t *used, size_t size)
     return at;
 }
 
+/* Divides the workspace at `base` for chunks of so many rows, and returns its size. */
 static size_t cut(linear_run *run, long long rows, char *base)
 {
     const plb_linear_job *const job = run->job;
@@ -114,7 +116,8 @@ static size_t cut(linear_run *run, long long rows, char *base)
     run->bias = job->bias.data ? take(base, &used, classes * real) : NULL;
     run->bias_sums = job->grad_bias.data ? (double *)take(base, &used, classes * sizeof(double)) : NULL;
     run->weight = run->copies_weight ? take(base, &used, plb_size_mul(classes, (size_t)job->channels * size)) : NULL;
-    run->weight_sums = run->sums_apart ? take(base, &used, plb_size_mul(classes, (size_t)job->channels) * real) : NULL;
+    run->weight_sums =
+        run->has_weight_sums ? take(base, &used, plb_size_mul(classes, (size_t)job->channels) * real) : NULL;
     run->of_slabs =
         job->grad_bias.data
             ? (double *)take(base, &used,
@@ -157,7 +160,7 @@ static poslabel_status prepare(linear_run *run)
     if (run->chunk > MOST_ROWS)
         run->chunk = MOST_ROWS;
     while (run->chunk > 1 && cut(run, run->chunk, NULL) > limit)
-        run->chunk -= run->chunk / 64 + 1; /* what rounding to lines took */
+        run->chunk -= run->chunk / 64 + 1; /* rounding up may have taken more than was estimated */
     void *memory;
     PLB_TRY(plb_cuda_workspace(run->call, cut(run, run->chunk, NULL), &memory));
     cut(run, run->chunk, (char *)memory);
@@ -176,7 +179,7 @@ static poslabel_status open_cublas(linear_run *run)
                                  "the first call of a context opens cuBLAS, which cannot be done while the stream is "
                                  "captured; make one before");
         PLB_TRY(check(run->call, cublasCreate(&handle), "opening cuBLAS"));
-        /* by default sums that are split may be rounded to 16 bits in between */
+        /* By default cuBLAS may round the parts of a split sum to 16 bits. */
         const poslabel_status status =
             check(run->call,
                   cublasSetMathMode(handle, (cublasMath_t)(CUBLAS_DEFAULT_MATH |
@@ -199,8 +202,8 @@ static poslabel_status read_scalars(const linear_run *run, cublasPointerMode_t w
 }
 
 /*
- * In the order of the C interface: row-major c[m, n] = a[m, k] b[k, n], or c +=, a or b transposed.  Where a is the
- * gradient in float16 its scale, which only the device knows, is undone.
+ * Row-major c[m, n] = a[m, k] b[k, n], or c += with `adds`, with a or b transposed.  `is_scaled`: a is the gradient of
+ * the logits; the product undoes its scale, which only the device knows.
  */
 static poslabel_status multiply(const linear_run *run, bool a_transposed, bool b_transposed, long long m, long long n,
                                 long long k, bool is_scaled, const void *a, long long a_pitch, const void *b,
@@ -211,7 +214,7 @@ static poslabel_status multiply(const linear_run *run, bool a_transposed, bool b
     const void *alpha = run->is_double ? (const void *)&doubles[1] : &floats[1];
     const void *beta = run->is_double ? (const void *)&doubles[adds] : &floats[adds];
     if (m == 0 || k == 0)
-        return POSLABEL_OK; /* without rows; what they would add to is clear */
+        return POSLABEL_OK; /* there are no rows, and the sums have been cleared */
     is_scaled = is_scaled && run->type == CUDA_R_16F;
     poslabel_status status = POSLABEL_OK;
     if (is_scaled) {
@@ -219,7 +222,7 @@ static poslabel_status multiply(const linear_run *run, bool a_transposed, bool b
         beta = run->factors + (adds ? PLB_LINEAR_ONE : PLB_LINEAR_ZERO);
         status = read_scalars(run, CUBLAS_POINTER_MODE_DEVICE);
     }
-    /* what is row-major here is column-major and transposed there */
+    /* A row-major matrix is cuBLAS's column-major one, transposed: c^T = b^T a^T. */
     if (status == POSLABEL_OK)
         status = check(run->call,
                        cublasGemmEx(run->cublas, b_transposed ? CUBLAS_OP_T : CUBLAS_OP_N,
@@ -227,28 +230,28 @@ static poslabel_status multiply(const linear_run *run, bool a_transposed, bool b
                                     run->type, (int)b_pitch, a, run->type, (int)a_pitch, beta, c, c_type, (int)c_pitch,
                                     run->compute, CUBLAS_GEMM_DEFAULT),
                        "a matrix product");
-    if (is_scaled) { /* also after a failure: the handle is kept */
+    if (is_scaled) { /* even after a failure: later calls use the handle */
         const poslabel_status back = read_scalars(run, CUBLAS_POINTER_MODE_HOST);
         status = status == POSLABEL_OK ? back : status;
     }
     return status;
 }
 
-/* The weight matrix where cuBLAS can take it. */
+/* The weight matrix, or its copy, as cuBLAS can read it. */
 static const char *weight_of(const linear_run *run, long long *pitch)
 {
     *pitch = run->copies_weight ? run->job->channels : pitch_of(&run->job->weight);
     return run->copies_weight ? run->weight : run->job->weight.data;
 }
 
-/* The row losses of a chunk: how many blocks they take, or the launch. */
+/* The row losses of a chunk: sets the number of blocks, or launches them. */
 static poslabel_status chunk_losses(linear_run *run, bool only_blocks)
 {
     plb_loss_launch launch = {run->call, run->parameters, false, false, false};
     return (run->is_double ? plb_loss_rows_f64 : plb_loss_rows_f32)(&launch, only_blocks, &run->blocks);
 }
 
-/* Rows `first` to `first` + `rows`: their features, as they are or copied. */
+/* The features of `rows` rows from row `first` on: in place, or copied. */
 static poslabel_status chunk_features(const linear_run *run, long long first, long long rows, const char **features,
                                       long long *pitch)
 {
@@ -258,9 +261,9 @@ static poslabel_status chunk_features(const linear_run *run, long long first, lo
     *pitch = run->copies_features ? run->channels_pitch : pitch_of(from);
     if (!run->copies_features)
         return POSLABEL_OK;
-    plb_loss_parameters whole = run->parameters;
-    whole.reduction.first_row = 0;
-    return plb_linear_gather(run->call, &whole, from, first, rows, run->features, run->channels_pitch);
+    plb_loss_parameters p = run->parameters;
+    p.reduction.first_row = 0;
+    return plb_linear_gather(run->call, &p, from, first, rows, run->features, run->channels_pitch);
 }
 
 static poslabel_status chunk_gradients(const linear_run *run, long long first, long long rows, const char *features,
@@ -290,10 +293,10 @@ static poslabel_status chunk_gradients(const linear_run *run, long long first, l
             PLB_TRY(plb_linear_scatter(run->call, to, first, rows, run->grad_features, run->channels_pitch));
     }
     if (job->grad_weight.data) {
-        const bool adds = run->sums_apart || job->accumulate || first > 0;
+        const bool adds = run->has_weight_sums || job->accumulate || first > 0;
         PLB_TRY(multiply(run, true, false, classes, channels, rows, true, gradient, run->pitch, features,
-                         features_pitch, adds, run->sums_apart ? run->weight_sums : job->grad_weight.data, sum_type,
-                         run->sums_apart ? channels : pitch_of(&job->grad_weight)));
+                         features_pitch, adds, run->has_weight_sums ? run->weight_sums : job->grad_weight.data,
+                         sum_type, run->has_weight_sums ? channels : pitch_of(&job->grad_weight)));
     }
     return POSLABEL_OK;
 }
@@ -322,7 +325,7 @@ static poslabel_status zero(const linear_run *run, void *at, size_t size)
                           "clearing the workspace");
 }
 
-/* What comes before the first chunk: cleared sums, the bias, the sum of weights. */
+/* Work before the first chunk: clears sums, converts the bias, sums the weights. */
 static poslabel_status begin(linear_run *run)
 {
     const plb_linear_job *const job = run->job;
@@ -357,7 +360,7 @@ static poslabel_status begin(linear_run *run)
 static poslabel_status finish(const linear_run *run)
 {
     const plb_linear_job *const job = run->job;
-    if (run->sums_apart)
+    if (run->has_weight_sums)
         PLB_TRY(plb_linear_finish(run->call, &job->grad_weight, run->weight_sums, run->is_double, job->channels,
                                   job->accumulate));
     if (job->grad_bias.data)
@@ -383,13 +386,14 @@ poslabel_status plb_cuda_linear_loss(const plb_call *call, const plb_linear_job 
     run.pitch = (job->targets.classes + 15) / 16 * 16;
     run.channels_pitch = (job->channels + 15) / 16 * 16;
     run.parameters = plb_loss_parameters_of(call, &job->targets, reduction);
-    /* a row that does not count may hold anything, but 0 times that must be 0 */
+    /* A row that does not count can hold NaN or infinity: its copy holds zeros, so that products get 0 from it. */
     const bool may_not_count = reduction->mask.data || reduction->weights.data || job->targets.ids.data ||
                                (reduction->normalizer.data && reduction->kind == POSLABEL_REDUCTION_MEAN);
     run.copies_features = !is_matrix(&job->features) || may_not_count;
     run.copies_grad_features = job->grad_features.data && !is_matrix(&job->grad_features);
-    run.sums_apart = job->grad_weight.data && (job->grad_weight.dtype != (run.is_double ? PLB_F64 : PLB_F32) ||
-                                               reduction->rows == 0 || !is_matrix(&job->grad_weight));
+    run.has_weight_sums =
+        job->grad_weight.data && (job->grad_weight.dtype != (run.is_double ? PLB_F64 : PLB_F32) ||
+                                  reduction->rows == 0 || !is_matrix(&job->grad_weight));
     run.copies_weight = !is_matrix(&job->weight);
     PLB_TRY(chunk_losses(&run, true));
     PLB_TRY(prepare(&run));

@@ -9,7 +9,7 @@
 #include "linear.h"
 #include "loss/loss.cuh"
 
-/* A launch's worth of blocks of 256 threads for `items`: enough to fill the device. */
+/* Blocks of 256 threads for a launch on `items`: at most as many as fill the device. */
 static inline long long plb_blocks_for(const plb_call *call, long long items)
 {
     const long long most = (long long)plb_cuda_of(call)->multiprocessors * 8, wanted = (items + 255) / 256;
@@ -17,46 +17,46 @@ static inline long long plb_blocks_for(const plb_call *call, long long items)
 }
 
 /*
- * Scales for gradients in 16 bits, on the device, for what they depend on may be known only there: what the gradients
- * of the logits are multiplied by, what undoes it, 0 and 1.
+ * Factors for gradients in 16 bits, in device memory, because they may depend on values that only the device knows: the
+ * scale of the gradients of the logits, its inverse, 0 and 1.
  */
 enum { PLB_LINEAR_NARROWS, PLB_LINEAR_WIDENS, PLB_LINEAR_ZERO, PLB_LINEAR_ONE, PLB_LINEAR_FACTORS };
 
 /*
- * W, the sum of the weights of all rows, to *sum; reports rows that are not allowed.  `of_blocks` holds two numbers a
- * block.  `factors`: NULL, or is filled; with `scales` by a power of two that brings the largest gradient which any row
- * can have near the end of float16, else by 1.
+ * Stores the sum of the weights of all rows to *sum, and reports rows that are not allowed.  `of_blocks` holds two
+ * numbers a block.  `factors`, unless NULL, are filled.  With `scales` the scale is a power of two that brings the
+ * largest gradient that a row can have near the limit of float16; else it is 1.
  */
 poslabel_status plb_linear_weigh(const plb_call *call, const plb_loss_parameters *p, double *sum, double *of_blocks,
                                  int blocks, bool scales, float *factors);
 
 /*
- * to[r] = row first + r of `from`, rows of `pitch` elements.  With `p` the rows are features, and zeros where a row
- * does not count: its weight is 0, or the normaliser of a mean is.
+ * to[r] = row first + r of `from`, where rows of `to` have `pitch` elements.  With `p` the rows are features, and a row
+ * that does not count becomes zeros: its weight is 0, or the normaliser of a mean is 0.
  */
 poslabel_status plb_linear_gather(const plb_call *call, const plb_loss_parameters *p, const plb_rows *from,
                                   long long first, long long rows, void *to, long long pitch);
 
-/* The rows of `from`, `pitch` elements each, to grad_features, which has rows on two levels. */
+/* Copies the rows of `from`, `pitch` elements each, to grad_features, whose rows can be on two levels. */
 poslabel_status plb_linear_scatter(const plb_call *call, const plb_rows *grad_features, long long first, long long rows,
                                    const void *from, long long pitch);
 
 /*
- * What else the gradient of the logits is needed for, in one pass over rows `pitch` elements apart.  `to`: NULL, or
- * receives floats times factors[PLB_LINEAR_NARROWS] in the 16 bits of `dtype`, rows as far apart.  `of_slabs`: NULL, or
- * sums[c] += the sum of column c, with memory for plb_linear_slabs() * classes numbers in between.
+ * One pass over the gradient of the logits, whose rows are `pitch` elements apart.  `to`, unless NULL, receives it
+ * times factors[PLB_LINEAR_NARROWS] in the 16 bits of `dtype`, with the same pitch.  `of_slabs`, unless NULL, is memory
+ * for plb_linear_slabs() * classes numbers, and sums[c] += the sum of column c.
  */
 poslabel_status plb_linear_round_and_sum(const plb_call *call, const void *gradient, bool is_double, long long rows,
                                          int classes, long long pitch, void *to, int dtype, const float *factors,
                                          double *of_slabs, double *sums);
 
-/* How many parts the rows are cut into to be summed: the order of sums depends on it. */
+/* The number of slabs that rows are cut into for sums.  The order of the sums depends on it. */
 long long plb_linear_slabs(const plb_call *call, long long rows);
 
-/* A row of any float dtype as floats or doubles. */
+/* Converts a row of any float dtype to floats or doubles. */
 poslabel_status plb_linear_widen(const plb_call *call, const plb_rows *from, void *to, bool is_double, int count);
 
-/* out = from, or out += from: rows of floats or doubles, `pitch` apart, rounded once. */
+/* out = from, or out += from with `accumulate`: rows of floats or doubles, `pitch` elements apart, rounded once. */
 poslabel_status plb_linear_finish(const plb_call *call, const plb_rows *out, const void *from, bool from_double,
                                   long long pitch, bool accumulate);
 

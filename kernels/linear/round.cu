@@ -1,8 +1,7 @@
 /*
- * What the gradient of the logits of a linear head is needed for besides products: 16 bits of it, and the sums of its
- * columns.
+ * The gradient of the logits of a linear head, rounded to 16 bits, and the sums of its columns.
  *
- * One pass over the rows of a chunk does both.  Blocks sum slabs of rows, and a small kernel the sums of the slabs.
+ * One pass over the rows of a chunk does both.  Blocks sum slabs of rows, and a small kernel adds up the slabs.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -17,8 +16,8 @@ long long plb_linear_slabs(const plb_call *call, long long rows)
     return slabs < 1 ? 1 : slabs < most ? slabs : most;
 }
 
-/* A thread's slot of some rows, of which it has `columns`; loads are asked for before the first is needed. */
-template <int ROWS, bool WHOLE, typename real, typename T>
+/* A thread's slot of some rows, of which there are `columns`.  All loads are issued before the first value is used. */
+template <int ROWS, bool COMPLETE, typename real, typename T>
 PLB_DEVICE void round_slots(const real *gradient, T *to, long long step, int columns, real scale,
                             double (&sum)[PLB_SLOT])
 {
@@ -26,9 +25,9 @@ PLB_DEVICE void round_slots(const real *gradient, T *to, long long step, int col
 #pragma unroll
     for (int k = 0; k < ROWS; k++) {
         const real *const at = gradient + k * step;
-        if constexpr (WHOLE && sizeof(real) == 4) {
-            const float4 four = *(const float4 *)at;
-            value[k][0] = four.x, value[k][1] = four.y, value[k][2] = four.z, value[k][3] = four.w;
+        if constexpr (COMPLETE && sizeof(real) == 4) {
+            const float4 slot = *(const float4 *)at;
+            value[k][0] = slot.x, value[k][1] = slot.y, value[k][2] = slot.z, value[k][3] = slot.w;
         } else {
 #pragma unroll
             for (int e = 0; e < PLB_SLOT; e++)
@@ -50,22 +49,22 @@ PLB_DEVICE void round_slots(const real *gradient, T *to, long long step, int col
     }
 }
 
-template <bool WHOLE, typename real, typename T>
+template <bool COMPLETE, typename real, typename T>
 PLB_DEVICE void round_rows(const real *gradient, T *to, long long rows, long long step, int columns, real scale,
                            double (&sum)[PLB_SLOT])
 {
     enum { AT_ONCE = 4 };
     long long r = 0;
     for (; r + AT_ONCE <= rows; r += AT_ONCE)
-        round_slots<AT_ONCE, WHOLE>(gradient + r * step, to ? to + r * step : to, step, columns, scale, sum);
+        round_slots<AT_ONCE, COMPLETE>(gradient + r * step, to ? to + r * step : to, step, columns, scale, sum);
     for (; r < rows; r++)
-        round_slots<1, WHOLE>(gradient + r * step, to ? to + r * step : to, step, columns, scale, sum);
+        round_slots<1, COMPLETE>(gradient + r * step, to ? to + r * step : to, step, columns, scale, sum);
 }
 
 /*
- * A block has a slab of rows, and as many columns as its threads have slots; a thread has every n-th row of the slab,
- * where n rows fill the block.  Sums are those of the slab.  T is the type rounded to, or again `real`: then nothing
- * is.  Up to three zeros are written to the end of a row.
+ * A block has a slab of rows and a slot of columns for each thread.  A thread has every n-th row of the slab, where n
+ * rows fill the block.  `sums` are those of each slab.  T is the type to round to; if it is `real`, only sums are made.
+ * Rounded rows end with up to three more zeros.
  */
 template <typename real, typename T>
 __global__ void __launch_bounds__(SUM_THREADS)
@@ -104,9 +103,9 @@ __global__ void __launch_bounds__(SUM_THREADS)
 enum { COLUMNS = 8, COLUMN_THREADS = 1024, COLUMN_ROWS = COLUMN_THREADS / COLUMNS };
 
 /*
- * sums[c] += the sum of column c of `rows` rows.  A block has a few columns, as many as two sectors of memory hold:
- * some hundred columns then have dozens of blocks.  Each thread adds up every 128th row, with several loads on their
- * way; their sums are added pairwise, a barrier between steps.
+ * sums[c] += the sum of column c of `rows` rows.  A block has eight columns, which fill two sectors of memory, so that
+ * a few hundred columns have dozens of blocks.  Each thread adds up every 128th row, with several loads in flight.  The
+ * threads' sums are then added pairwise, with a barrier between steps.
  */
 __global__ void __launch_bounds__(COLUMN_THREADS)
     linear_columns_kernel(const double *row, long long rows, int classes, double *sums)

@@ -1,5 +1,5 @@
 /*
- * The small kernels around the matrix products of a linear head.
+ * The kernels around the matrix products of a linear head that work on rows: weights, copies, conversions.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -7,8 +7,8 @@
 #include "loss/labels.cuh"
 
 /*
- * Scales that bring elements of up to `highest` below 2^15, where float16 ends at 65504.  A factor of 2^14 above 1
- * costs nothing, as products are summed in float32, and keeps all digits of elements 2^-28 times as large.
+ * Factors that bring elements of up to `highest` below 2^15; the largest float16 is 65504.  Products are summed in
+ * float32, so that numbers this large do no harm, and elements 2^-28 times as large keep all their digits.
  */
 PLB_DEVICE void store_factors(double highest, bool scales, float *factors)
 {
@@ -33,7 +33,7 @@ __global__ void linear_weigh_kernel(const plb_loss_parameters p, double *sum, do
         weight += of_row;
         if (scales && of_row != 0 && row_grad_loss.data)
             of_row *= fabs(plb_load_number(plb_view_row(row_grad_loss, r), row_grad_loss.dtype));
-        if (of_row <= DBL_MAX) /* what is infinite or NaN stays so at any scale */
+        if (of_row <= DBL_MAX) /* infinity and NaN stay so at any scale */
             highest = plb_highest(highest, of_row);
     }
     weight = plb_block_sum(weight, partial);
@@ -69,7 +69,7 @@ template <typename unit> PLB_DEVICE void copy_units(char *to, const char *from, 
         ((unit *)to)[i] = counts ? ((const unit *)from)[i] : unit();
 }
 
-/* A warp copies a row of elements of 2, 4 or 8 bytes, or clears it; by 16 bytes where all are at multiples of that. */
+/* A warp copies a row of elements of 2, 4 or 8 bytes, or clears it: 16 bytes at a time where alignment allows it. */
 PLB_DEVICE void copy_row(char *to, const char *from, bool counts, long long length, int size)
 {
     const long long bytes = length * size;
@@ -83,7 +83,7 @@ PLB_DEVICE void copy_row(char *to, const char *from, bool counts, long long leng
         copy_units<unsigned long long>(to, from, counts, bytes);
 }
 
-/* One warp a row. */
+/* A warp has a row at a time. */
 __global__ void linear_gather_kernel(const plb_loss_parameters p, bool all_count, const plb_view_rows matrix,
                                      long long first, long long rows, long long channels, char *to, long long pitch)
 {

@@ -1,5 +1,6 @@
 /*
- * The row losses of one dtype, a source of its own so that they compile side by side.
+ * The row losses of bfloat16 logits.  Each dtype is a source of its own, so that they compile in parallel.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "loss/cross_entropy.cuh"

@@ -1,18 +1,18 @@
 /*
  * Softmax cross-entropy of rows: loss and gradient in one launch.
  *
- * Fused: weights and their sum, log-softmax, targets, loss, top-1 accuracy, gradient, and the sums over all rows.
- * Memory sees one read of the logits and one write of the gradient.
+ * One kernel does it all: weights and their sum, log-softmax, targets, loss, top-1 accuracy, gradient, and the sums
+ * over all rows.  It reads the logits once and writes the gradient once.
  *
- * A team of lanes has a row at a time and keeps it in registers, SLOTS slots of four a lane, so that the maximum, the
- * sum of exponentials and the gradient are three walks over registers.  Teams are small: what is to be done once a row
- * (its label, its weight, sums across lanes, a logarithm) a warp does for up to four rows at once.  Rows too long for
- * registers are walked in memory, where the second and third walk find them in a cache (SLOTS = 0).  The grid is as
+ * A team of lanes has a row at a time and keeps it in registers, SLOTS slots of four elements a lane.  The maximum, the
+ * sum of exponentials and the gradient are three walks over registers.  Teams are small, so that a warp does the work
+ * of up to four rows at once that comes once a row: label, weight, sums across lanes, logarithm.  Rows too long for
+ * registers are walked in memory (SLOTS = 0), where the second and third walk find them in a cache.  The grid is as
  * large as the device holds at once and strides over the rows.
  *
- * Where the gradient needs the sum of weights that only the device knows, the launch is cooperative: each block sums
- * the weights of some rows, all wait for one another once, and each adds up the blocks' sums.  Losses are summed at the
- * end by the last block to get there.  No sum uses floating-point atomics.
+ * A gradient may need a sum of weights that only the device knows.  The launch is then cooperative: each block sums the
+ * weights of its rows, all blocks wait for one another once, and each adds up the sums of all blocks.  The last block
+ * adds up the losses: see reduction.cuh.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -21,16 +21,16 @@
 
 #include "loss/pass.cuh"
 
-enum { PLB_MOST_OF_A_WARP = 1408 }; /* classes of a row that a part of a warp has, or all of it */
-enum { PLB_UNASKED_SHARED = 46 << 10 }; /* of 48 KiB, of which a kernel has some itself */
+enum { PLB_MOST_OF_A_WARP = 1408 }; /* the most classes of a row for a team within a warp */
+enum { PLB_DYNAMIC_SHARED = 46 << 10 }; /* of the 48 KiB without opt-in; a kernel has some static shared memory too */
 
-/* Whether tables are always in shared memory, which instructions of its own address. */
+/* Whether the kernel's tables are always in shared memory: loads from shared memory are other instructions. */
 template <int LANES, int SLOTS> static __host__ __device__ constexpr bool plb_table_is_shared()
 {
     return LANES <= 32 && SLOTS > 0;
 }
 
-/* How many blocks a multiprocessor should hold: rows in flight hide the memory's latency, and registers limit them. */
+/* Blocks that a multiprocessor should hold.  More blocks hide more latency, but leave fewer registers a thread. */
 template <typename T, int SLOTS, bool PLAIN, typename Targets> struct plb_loss_blocks {
     enum {
         IS_CUT = !PLAIN && SLOTS > 4 && sizeof(T) == 4,
@@ -58,12 +58,12 @@ __global__ void __launch_bounds__(PLB_LOSS_THREADS, plb_loss_blocks<T, SLOTS, PL
     unsigned generation = 0;
     int purpose = !p.reduction.weigh_first ? PLB_TO_END : p.filter ? PLB_TO_FILTER : PLB_TO_WEIGH;
 #pragma unroll 1
-    for (bool again = false;; again = true) { /* once or twice, but the code is there once */
+    for (bool again = false;; again = true) { /* once or twice; a loop, so that the code of a pass is there once */
         if constexpr (LANES <= 32 && SLOTS > 0)
-            if (again || (Targets::ARE_SOFT && purpose == PLB_TO_END)) /* while something else is to be done */
+            if (again || (Targets::ARE_SOFT && purpose == PLB_TO_END)) /* before a wait or before targets are made */
                 plb_prefetch_rows<T>(p);
         if constexpr (Targets::ARE_SOFT)
-            if (!table && purpose != PLB_TO_WEIGH) { /* after weighing, while the other blocks still do */
+            if (!table && purpose != PLB_TO_WEIGH) { /* after this block has weighed, before it waits for others */
                 double *const scratch = (double *)memory;
                 real *const own = (real *)(scratch + 2 * (p.height + p.width));
                 const bool is_own = plb_table_is_shared<LANES, SLOTS>() || !p.table;
@@ -82,14 +82,14 @@ __global__ void __launch_bounds__(PLB_LOSS_THREADS, plb_loss_blocks<T, SLOTS, PL
         sums = plb_loss_pass<T, LANES, SLOTS, PLAIN, Targets>(p, table, upstream, purpose, seams, board);
         if (purpose == PLB_TO_END)
             break;
-        generation = plb_reduction_arrive(p.reduction, sums, partial, &bad); /* counts[] stays within the block */
+        generation = plb_reduction_arrive(p.reduction, sums, partial, &bad); /* no block reads another's counts[] */
         purpose = PLB_TO_END;
     }
 
     plb_reduction_end(p.reduction, sums, weight, bad, partial, is_last);
 }
 
-/* Whether the slots of all rows are whole and lie at multiples of their size, in one level of rows. */
+/* Whether rows are on one level, and all slots are complete and lie at multiples of their size. */
 static inline bool plb_rows_are_plain(const plb_view_rows &rows, int classes, size_t element)
 {
     const unsigned long long slot = PLB_SLOT * element;
@@ -97,7 +97,7 @@ static inline bool plb_rows_are_plain(const plb_view_rows &rows, int classes, si
            classes % PLB_SLOT == 0 && !rows.inner;
 }
 
-/* Rows that a warp, or a block, has at a time: up to 32, and as many for all as can be. */
+/* Rows that a warp, or a block, has at a time: up to 32, shared out evenly. */
 static inline int plb_loss_batch(long long rows, long long units, int in_warp)
 {
     const long long of_unit = (rows + units - 1) / units, rounds = (of_unit + 31) / 32;
@@ -105,7 +105,7 @@ static inline int plb_loss_batch(long long rows, long long units, int in_warp)
     return (int)((batch + in_warp - 1) / in_warp * in_warp);
 }
 
-/* Of the rows of logits that begin before this, none ends less than a piece of memory before the last of them. */
+/* Rows that start below this address end at least one piece before the last row does.  NULL: none is known to. */
 template <typename T> static inline const char *plb_end_of_inside(const plb_view_rows &rows, long long count)
 {
     const long long inner = rows.inner ? rows.inner : count, outer = inner ? (count + inner - 1) / inner : 0;
@@ -115,7 +115,7 @@ template <typename T> static inline const char *plb_end_of_inside(const plb_view
     return rows.data + last - (long long)(PLB_SLOT * sizeof(T)) + 1;
 }
 
-/* Bytes of shared memory that a block has for its tables: less than what it may have without asking. */
+/* Bytes of dynamic shared memory for a block's tables; never so much that a kernel would have to opt in. */
 template <int LANES, int SLOTS, typename T, typename Targets>
 static size_t plb_loss_shared(const plb_loss_launch *launch)
 {
@@ -145,27 +145,27 @@ static poslabel_status plb_loss_start(plb_loss_launch *launch, bool only_blocks,
     }
     if (!PLAIN && SLOTS > 0)
         p->inside_end = plb_end_of_inside<T>(p->logits, p->reduction.rows);
-    p->batch =
-        plb_loss_batch(p->reduction.rows, (long long)*blocks * (LANES <= 32 ? PLB_LOSS_WARPS : 1), LANES < 32 ? 32 / LANES : 1);
+    p->batch = plb_loss_batch(p->reduction.rows, (long long)*blocks * (LANES <= 32 ? PLB_LOSS_WARPS : 1),
+                              LANES < 32 ? 32 / LANES : 1);
     return plb_launch(launch->call, p->reduction.weigh_first ? PLB_COOPERATIVE : PLB_INDEPENDENT,
                       plb_loss_kernel<T, LANES, SLOTS, PLAIN, Targets>, *blocks, PLB_LOSS_THREADS,
                       plb_loss_shared<LANES, SLOTS, T, Targets>(launch), *p);
 }
 
-/* Long rows, four targets at a time if that leaves room for as many blocks. */
+/* Targets as long rows.  They are loaded four at a time if the device then holds no fewer blocks. */
 template <typename T, int SLOTS>
 static poslabel_status plb_loss_of_long_rows(plb_loss_launch *launch, bool only_blocks, int *blocks)
 {
     typedef plb_shared_row_targets<2> by_two;
     typedef plb_shared_row_targets<4> by_four;
-    return plb_loss_shared<8, SLOTS, T, by_four>(launch) <= PLB_UNASKED_SHARED &&
+    return plb_loss_shared<8, SLOTS, T, by_four>(launch) <= PLB_DYNAMIC_SHARED &&
                    plb_loss_resident<T, 8, SLOTS, true, by_four>(launch) >=
                        plb_loss_resident<T, 8, SLOTS, true, by_two>(launch)
                ? plb_loss_start<T, 8, SLOTS, true, by_four>(launch, only_blocks, blocks)
                : plb_loss_start<T, 8, SLOTS, true, by_two>(launch, only_blocks, blocks);
 }
 
-/* Rows of this many lanes and slots, plain or not. */
+/* Kernels for this many lanes and slots, by kind of targets. */
 template <typename T, int LANES, int SLOTS, bool PLAIN>
 static poslabel_status plb_loss_of_size(plb_loss_launch *launch, bool only_blocks, int *blocks)
 {
@@ -174,11 +174,11 @@ static poslabel_status plb_loss_of_size(plb_loss_launch *launch, bool only_block
     if constexpr (PLAIN && LANES == 8)
         if (launch->shares_rows)
             return plb_loss_of_long_rows<T, SLOTS>(launch, only_blocks, blocks);
-    enum { IS_PLAIN = PLAIN && LANES != 8 && SLOTS < 11 }; /* of the others few are plain, or registers too few */
+    enum { IS_PLAIN = PLAIN && LANES != 8 && SLOTS < 11 }; /* few other rows are plain, or registers are too few */
     return plb_loss_start<T, LANES, SLOTS, IS_PLAIN, plb_factor_targets>(launch, only_blocks, blocks);
 }
 
-/* Whether kernels for plain rows can do it, which expect nothing out of the ordinary. */
+/* Whether kernels for plain rows can do it: they know no bias, no filter and no grad_loss of each row. */
 static inline bool plb_loss_is_plain(const plb_loss_parameters *p, size_t element)
 {
     return plb_rows_are_plain(p->logits, p->classes, element) && plb_rows_are_plain(p->grad, p->classes, element) &&
@@ -194,14 +194,14 @@ static poslabel_status plb_loss_of_any(plb_loss_launch *launch, bool only_blocks
 }
 
 /*
- * The fewest lanes and registers that hold a row: a part of a warp up to 1408 classes, a block up to 8192.  How many
- * lanes, and so the order of all sums, depends on the grid alone.  plb_classes_before() knows of this.
+ * Chooses the fewest lanes and registers that hold a row: at most a warp up to 1408 classes, a block up to 8192.  The
+ * number of lanes, and so the order of all sums, depends on the grid alone.  plb_classes_before() follows from this.
  */
 template <typename T> static poslabel_status plb_loss_of_dtype(plb_loss_launch *launch, bool only_blocks, int *blocks)
 {
     const plb_loss_parameters *const p = &launch->parameters;
     const int slots = (p->classes + PLB_SLOT - 1) / PLB_SLOT;
-    if (p->classes > PLB_MOST_OF_A_WARP || launch->has_table) /* which is too large for shared memory */
+    if (p->classes > PLB_MOST_OF_A_WARP || launch->has_table) /* a table that is too large for shared memory */
         return slots <= PLB_LOSS_THREADS * 2
                    ? plb_loss_of_size<T, PLB_LOSS_THREADS, 2, false>(launch, only_blocks, blocks)
                : slots <= PLB_LOSS_THREADS * 4

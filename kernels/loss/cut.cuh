@@ -1,7 +1,5 @@
 /*
- * What it takes to cut slots out of the pieces of memory that they lie in.
- *
- * See cut_rows.cuh.
+ * Functions that cut slots out of the pieces of memory that they lie in, for cut_rows.cuh.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -11,7 +9,7 @@
 #include "loss/loss.cuh"
 #include "core/slots.cuh"
 
-/* The four elements that begin `offset` elements, 0 to 3, into the eight of a and b. */
+/* Four of the eight elements of a and b, from element `offset` on, which is 0 to 3. */
 PLB_DEVICE plb_words<4> plb_cut(const plb_words<4> &a, const plb_words<4> &b, int offset)
 {
     const bool by_two = offset & 2, by_one = offset & 1;
@@ -43,7 +41,7 @@ template <int SHIFT> struct plb_known_shift {
     enum { shift = SHIFT };
 };
 
-/* The four elements that begin SHIFT, or else `shift`, into the eight of a and b. */
+/* The same from element SHIFT on or, with PLB_ANY_SHIFT, from element `shift` on. */
 template <int SHIFT> PLB_DEVICE plb_words<4> plb_cut_by(const plb_words<4> &a, const plb_words<4> &b, int shift)
 {
     if constexpr (SHIFT == PLB_ANY_SHIFT)
@@ -73,13 +71,13 @@ template <int SHIFT> PLB_DEVICE plb_words<2> plb_cut_by(const plb_words<2> &a, c
     }
 }
 
-/* What warps of a block whose lanes are one team hand one another: a slot of each, and what comes after the last. */
+/* The slots that the warps of a block exchange, if it is one team: one of each warp, and the one after the last. */
 template <typename T, int LANES, int SLOTS> struct plb_seams {
     enum { WARPS = LANES / 32 };
     typename plb_slot_bits<T>::words load[SLOTS * WARPS + 1], store[SLOTS * WARPS + 1];
 };
 
-/* Within a warp nothing is handed on. */
+/* Lanes of one warp exchange slots by shuffles. */
 struct plb_no_seams {
 };
 
@@ -91,7 +89,7 @@ template <typename T, int SLOTS> struct plb_seams_of<T, PLB_LOSS_THREADS, SLOTS,
     typedef plb_seams<T, PLB_LOSS_THREADS, SLOTS> type;
 };
 
-/* Rows that come to so many lanes and slots have more classes than this: see plb_loss_of_dtype(). */
+/* Rows with this many lanes and slots have more classes than this: see plb_loss_of_dtype(). */
 template <int LANES, int SLOTS> static __host__ __device__ constexpr int plb_classes_before()
 {
     return PLB_SLOT * (LANES == 8    ? (SLOTS == 8   ? 8 * 7

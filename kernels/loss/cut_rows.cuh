@@ -1,13 +1,13 @@
 /*
  * Rows at any address.
  *
- * A row of 197 floats begins where the one before it ended, mostly in the middle of an aligned piece of memory.  Memory
- * is read and written in whole aligned pieces, each by one lane.  A slot is cut out of two of them, the lane's own and
- * the next lane's, which comes by a shuffle or, from another warp, by shared memory.  Where the rows of a warp begin
- * equally far from such an address, as is seen to in pass.cuh, how to cut is known when the kernel is compiled.
+ * A row of 197 floats begins where the row before it ended, mostly in the middle of an aligned piece of memory.  Each
+ * lane loads and stores complete aligned pieces.  A slot is cut out of two of them: the lane's own piece and the next
+ * lane's, which comes by a shuffle or, from another warp, by shared memory.  If all rows of a warp have the same
+ * distance from an aligned address, the cut is a constant of the compiled code; pass.cuh gives a warp such rows.
  *
- * The pieces at the ends of a row are read with what else they hold, unless that may lie past the end of all memory
- * that there is, and written element by element.
+ * The pieces at the ends of a row have elements of other rows too.  They are loaded completely, unless they may lie
+ * beyond the end of the memory, and are stored element by element.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -35,7 +35,7 @@ template <typename T, int LANES, int SLOTS> struct plb_cut_row {
         return plb_team_lane<LANES>() % WIDTH;
     }
 
-    /* Words FIRST to END of another lane's; of the others, nobody asks. */
+    /* Words FIRST to END - 1 of another lane's piece; the others are not used. */
     template <int FIRST, int END> PLB_DEVICE static words from_lane(const words &of, int source)
     {
         words all = of;
@@ -54,7 +54,7 @@ template <typename T, int LANES, int SLOTS> struct plb_cut_row {
         return chosen;
     }
 
-    /* What all rows of the warp have in common, or PLB_ANY_SHIFT. */
+    /* The shift that all rows of the warp have in common, or PLB_ANY_SHIFT. */
     PLB_DEVICE static int shift_of_warp(int shift)
     {
         if constexpr (WIDTH == 32)
@@ -63,7 +63,7 @@ template <typename T, int LANES, int SLOTS> struct plb_cut_row {
             return __all_sync(0xffffffffu, shift == __shfl_sync(0xffffffffu, shift, 0)) ? shift : PLB_ANY_SHIFT;
     }
 
-    /* Calls act(known) with a constant for the shift that all rows of the warp have, or for any. */
+    /* Calls act(known), where known.shift is the constant shift of all rows of the warp, or PLB_ANY_SHIFT. */
     template <typename Act> PLB_DEVICE static void by_shift(int shift, Act act)
     {
         switch (shift_of_warp(shift)) {
@@ -86,20 +86,20 @@ template <typename T, int LANES, int SLOTS> struct plb_cut_row {
         return (k + 1) * STEP > plb_classes_before<LANES, SLOTS>() + 1;
     }
 
-    /* Whether element e of the piece in which slot k of the lane begins is one of the row. */
+    /* Whether the row has element e of the piece in which slot k of the lane begins. */
     PLB_DEVICE static bool is_of_row(const lane_row &row, int k, int e)
     {
         return k * STEP + e - row.shift < row.left && (k > 0 || !row.is_first || e >= row.shift);
     }
 
     /*
-     * Asks for the row; `bits` are pieces of it from here on.  A row of no classes is one of zeros.  `is_inside`: what
-     * else its last piece holds is the tensor's, too.  (Memory begins at a multiple of the size of a piece.)
+     * Starts to load the row; `bits` become its pieces.  A row of no classes is a row of zeros.  `is_inside`: the
+     * tensor has all elements of the row's last piece.  (Allocations begin at multiples of the size of a piece.)
      */
-    PLB_DEVICE void ask(const lane_row &row, int classes, bool is_inside, slot (&bits)[SLOTS + 1])
+    PLB_DEVICE void load(const lane_row &row, int classes, bool is_inside, slot (&bits)[SLOTS + 1])
     {
-        const T *const pieces = plb_as_is(row.own - row.shift);
-        /* from the lane's first piece to the end of the row, or of its last whole piece */
+        const T *const pieces = plb_opaque(row.own - row.shift);
+        /* from the lane's first piece to the end of the row, or of its last complete piece */
         const int length = classes ? row.left + row.shift - (is_inside ? 0 : PLB_SLOT - 1) : 0;
 #pragma unroll
         for (int k = 0; k <= SLOTS; k++) {
@@ -121,8 +121,8 @@ template <typename T, int LANES, int SLOTS> struct plb_cut_row {
     }
 
     /*
-     * Waits for the row.  It has `classes`, which are `length` or none; `length` is the same for all lanes.  Past its
-     * end is -inf.
+     * Waits for the row, and converts it.  It has `classes`, which is `length` or 0; `length` is the same for all
+     * lanes.  Values past its end are -inf.
      */
     PLB_DEVICE void open(const lane_row &row, int classes, int length, slot (&bits)[SLOTS + 1],
                          plb_real<T> (&value)[SLOTS][PLB_SLOT])
@@ -154,7 +154,7 @@ template <typename T, int LANES, int SLOTS> struct plb_cut_row {
         const int warp = plb_team_lane<LANES>() / WIDTH;
         words of_next = from_lane<0, END>(bits[0].bits, lane() + 1);
 #pragma unroll
-        for (int k = 0; k < SLOTS; k++) { /* lane 0 has what comes after the last lane, one slot later */
+        for (int k = 0; k < SLOTS; k++) { /* the piece after the last lane's is lane 0's, one slot later */
             const words following = from_lane<0, END>(bits[k + 1].bits, lane() + 1);
             words next = of_next;
             if constexpr (WARPS > 1 && SHIFT != 0) {
@@ -169,7 +169,7 @@ template <typename T, int LANES, int SLOTS> struct plb_cut_row {
         }
     }
 
-    /* Stores a row of `classes`, which are `length` or none. */
+    /* Stores a row of `classes`, which is `length` or 0. */
     PLB_DEVICE void store(const lane_row &to, int classes, int length, const plb_real<T> (&value)[SLOTS][PLB_SLOT])
     {
         slot slots[SLOTS + 1];
@@ -184,7 +184,7 @@ template <typename T, int LANES, int SLOTS> struct plb_cut_row {
                         seams->store[k * WARPS + plb_team_lane<LANES>() / WIDTH + 1] = slots[k].bits;
                 PLB_BARRIER();
             }
-        T *const pieces = plb_as_is(to.own - to.shift);
+        T *const pieces = plb_opaque(to.own - to.shift);
         const int end = classes + to.shift, last = (end - 1) / PLB_SLOT; /* the piece in which the row ends */
         slot ends[2]; /* the first and the last piece, in the lanes that have them */
         by_shift(to.shift,
@@ -211,11 +211,11 @@ template <typename T, int LANES, int SLOTS> struct plb_cut_row {
         };
         const bool is_cut = SHIFT == PLB_ANY_SHIFT ? to.shift != 0 : SHIFT != 0;
         const int source = is_cut ? lane() + WIDTH - 1 : lane(); /* the lane before */
-        const int own = plb_team_lane<LANES>(), warp = own / WIDTH, whole = to.left + to.shift - PLB_SLOT;
-        words of_last = slots[0].bits; /* what the last lane had one slot before */
+        const int own = plb_team_lane<LANES>(), warp = own / WIDTH, last_complete = to.left + to.shift - PLB_SLOT;
+        words of_last = slots[0].bits; /* the last lane's, one slot earlier */
 #pragma unroll
         for (int k = 0; k <= SLOTS; k++) {
-            if (k == SLOTS && SLOTS * STEP - length >= PLB_SLOT - 1) /* no row ends in a piece so far on */
+            if (k == SLOTS && SLOTS * STEP - length >= PLB_SLOT - 1) /* no row ends in this piece */
                 break;
             const words of_before = k < SLOTS ? from_lane<FIRST, WORDS>(slots[k].bits, source) : of_last;
             words before = of_before;
@@ -227,7 +227,7 @@ template <typename T, int LANES, int SLOTS> struct plb_cut_row {
             of_last = of_before;
             slot cut;
             cut.bits = plb_cut_by<CUT>(before, slots[k].bits, (PLB_SLOT - to.shift) % PLB_SLOT);
-            if (k * STEP <= whole && (k > 0 || !to.is_first || to.shift == 0))
+            if (k * STEP <= last_complete && (k > 0 || !to.is_first || to.shift == 0))
                 plb_store_words(pieces + k * STEP, cut.bits);
             if (k == 0)
                 ends[0] = cut;

@@ -1,5 +1,5 @@
 /*
- * The row losses of float64, for checks of gradients: rows are walked in memory.
+ * The row losses of float64 logits, for checks of gradients.  Rows are walked in memory.
  *
  * SPDX-License-Identifier: Apache-2.0
  */

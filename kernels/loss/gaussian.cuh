@@ -1,25 +1,28 @@
 /*
  * Gaussian position targets as tables.
  *
- * g(d) = exp(-d^2 / sigma^2) is the factor of one axis at a distance of d, and n[i] = sum_j g(i - j).  With N the
- * least n, that of the ends, so that no factor is larger than 1, the table of an axis is
+ * g(d) = exp(-d^2 / sigma^2) is the factor of one axis at a distance of d, and n[i] = sum_j g(i - j).  N is the least
+ * n, that of the ends, so that no factor is larger than 1.  The table of an axis is
  *
  *     g[d] = g(d) / N      part[i] = N / n[i]      sum[i] = sum_j g(i - j) / n[j]
  *
- * As factors, where rows sum to 1, the targets of (y, x) are those of both axes,
+ * Targets as factors: where rows sum to 1, the targets of (y, x) are
  *
  *     g[y_j - y] * g[x_j - x] * part[y] * part[x]
  *
- * and in the published normalisation, by columns, g[y_j - y] * part[y_j] * g[x_j - x] * part[x_j], where those of a row
- * add up to the product of sum[y] and sum[x].  Each block fills such tables in its shared memory, or, where there is no
- * room for them, launches of their own do in the workspace.
+ * In the published normalisation, by columns, they are
  *
- * Or, for targets whose rows sum to 1 on small grids, as one long row for each grid column,
+ *     g[y_j - y] * part[y_j] * g[x_j - x] * part[x_j]
+ *
+ * and the targets of a row add up to sum[y] * sum[x].  Each block fills these tables in its shared memory.  Where they
+ * do not fit, other launches fill them in the workspace.
+ *
+ * Targets as long rows, one for each grid column, on small grids where rows sum to 1:
  *
  *     long[x][(d + h - 1) * w + x_j] = g[d] * g[x_j - x]
  *
- * of which the targets of (y, x) are the h * w entries that begin at (h - 1 - y) * w, times both parts.  Both ways give
- * the same bits.
+ * The targets of (y, x) are the h * w entries from (h - 1 - y) * w on, times part[y] * part[x].  Both ways give the
+ * same bits.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -31,20 +34,22 @@
 
 #include <poslabel/labels.h>
 
-/* Entries of an axis's table: g[] from 1 - side to side - 1 and one to spare, part[], sum[]. */
-enum { PLB_PART_OF_AXIS = 2, PLB_SUM_OF_AXIS = 3, PLB_ENTRIES_OF_AXIS = 4 }; /* times its side */
+/* Offsets in the table of an axis, in multiples of its side: g[1 - side] to g[side - 1] and a spare, part[], sum[]. */
+enum { PLB_PART_OF_AXIS = 2, PLB_SUM_OF_AXIS = 3, PLB_ENTRIES_OF_AXIS = 4 };
 
 static inline size_t plb_gaussian_entries(poslabel_grid grid)
 {
-    return PLB_ENTRIES_OF_AXIS * ((size_t)grid.height + (size_t)grid.width) + PLB_SLOT; /* past a width of 1 */
+    const size_t spare = PLB_SLOT; /* a slot reads past a width of 1 */
+    return PLB_ENTRIES_OF_AXIS * ((size_t)grid.height + (size_t)grid.width) + spare;
 }
 
-/* Of long rows; `beyond` entries more, for slots that lie past the end of the last. */
+/* Entries of a long row, a multiple of PLB_SLOT. */
 static __host__ __device__ inline int plb_gaussian_long_pitch(int height, int width)
 {
     return ((2 * height - 1) * width + PLB_SLOT - 1) / PLB_SLOT * PLB_SLOT;
 }
 
+/* Entries of all long rows and both parts, and `beyond` more, for slots past the end of the last row. */
 static inline size_t plb_gaussian_long_entries(poslabel_grid grid, int beyond)
 {
     const size_t w = (size_t)grid.width, h = (size_t)grid.height;
@@ -69,18 +74,18 @@ template <typename real> PLB_DEVICE real plb_gaussian_part(const double *norms, 
     return (real)(norms[0] / norms[i]);
 }
 
-/* Entries k = thread, thread + threads, ... of one axis's table.  Where rows sum to 1 nobody asks for their sums. */
+/* Fills entries thread, thread + threads, ... of an axis's table, without sum[] where rows sum to 1. */
 template <typename real, typename Factor>
 PLB_DEVICE void plb_gaussian_fill_axis(real *table, Factor factor, const double *norms, int side, int normalization,
                                        long long thread, long long threads)
 {
     const bool by_row = normalization == POSLABEL_NORMALIZATION_ROW;
     for (long long k = thread; k < (by_row ? PLB_SUM_OF_AXIS : PLB_ENTRIES_OF_AXIS) * (long long)side; k += threads) {
-        const int what = (int)(k / side), i = (int)(k - what * (long long)side);
-        if (what < PLB_PART_OF_AXIS) {
+        const int section = (int)(k / side), i = (int)(k - section * (long long)side);
+        if (section < PLB_PART_OF_AXIS) {
             const long long distance = k - (side - 1);
             table[k] = distance < side ? plb_gaussian_entry<real>(factor, norms, (int)distance) : (real)0;
-        } else if (what == PLB_PART_OF_AXIS)
+        } else if (section == PLB_PART_OF_AXIS)
             table[k] = plb_gaussian_part<real>(norms, i);
         else {
             double sum = 0;
@@ -91,7 +96,7 @@ PLB_DEVICE void plb_gaussian_fill_axis(real *table, Factor factor, const double 
     }
 }
 
-/* Factors that were computed before. */
+/* Factors from a table. */
 struct plb_gaussian_kept {
     const double *factors;
     PLB_DEVICE double operator()(int distance) const
@@ -105,10 +110,7 @@ static inline size_t plb_gaussian_scratch(poslabel_grid grid)
     return 2 * sizeof(double) * ((size_t)grid.height + (size_t)grid.width);
 }
 
-/*
- * What a block's tables are made of, in `scratch`, 2 (h + w) doubles: the factors of both axes by distance, and their
- * sums.
- */
+/* The factors of both axes by distance, and n[]: the inputs of a block's tables, in a scratch of 2 (h + w) doubles. */
 struct plb_gaussian_axes {
     const double *y, *x, *y_norms, *x_norms;
 };
@@ -133,7 +135,7 @@ PLB_DEVICE plb_gaussian_axes plb_gaussian_prepare(double *scratch, int height, i
     return plb_gaussian_axes{y, x, y_norms, x_norms};
 }
 
-/* A block fills tables of factors; they are ready after a barrier. */
+/* A block fills tables of factors.  They are ready after a barrier. */
 template <typename real>
 PLB_DEVICE void plb_gaussian_fill(real *table, const plb_gaussian_axes &axes, int height, int width, int normalization)
 {
@@ -144,8 +146,8 @@ PLB_DEVICE void plb_gaussian_fill(real *table, const plb_gaussian_axes &axes, in
 }
 
 /*
- * A block fills long rows, their copy where `copy` is not 0, and the parts of both axes; they are ready after a
- * barrier.  A thread has a column of one row at a time.
+ * A block fills long rows, their copy `copy` entries later unless that is 0, and the parts of both axes.  They are
+ * ready after a barrier.  A thread has a column of one row at a time.
  */
 template <typename real>
 PLB_DEVICE void plb_gaussian_fill_long(real *rows, int copy, real *parts, const plb_gaussian_axes &axes, int height,

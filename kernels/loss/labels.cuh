@@ -17,7 +17,7 @@ struct plb_row_use {
     bool is_bad;
 };
 
-/* a mod b; in 32 bits where they fit, since a division in 64 takes about a hundred instructions. */
+/* a mod b.  In 32 bits where they fit, since a 64-bit division takes about a hundred instructions. */
 PLB_DEVICE long long plb_modulo(long long a, long long b)
 {
     if ((unsigned long long)(a | b) >> 32)

@@ -1,9 +1,9 @@
 /*
- * Rows as the lanes of a team see them, and slots of rows walked in memory.
+ * A lane's view of a row, and the slots of rows that are walked in memory.
  *
- * A slot is loaded as the two aligned pieces that it straddles, of which the second is in the L1 cache as the
- * neighbour's first, and stored as pieces that each lane puts together from its own slot and that of the lane before
- * it.
+ * A lane loads a slot as the two aligned pieces that it straddles.  The second piece is the next lane's first one, so
+ * it is in the L1 cache.  A lane stores the piece that it puts together from its own slot and the slot of the lane
+ * before it.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -13,18 +13,18 @@
 #include "loss/cut.cuh"
 
 /*
- * A row as one lane of a team sees it.  Classes are counted from the first one of the lane, so that what a thread adds
- * to an address or compares a number with is known when the kernel is compiled.
+ * A lane's view of a row.  Classes are counted from the lane's first one, so that offsets and the numbers to compare
+ * with are constants of the compiled kernel.
  */
 template <typename T, typename Count> struct plb_lane_row {
     T *own;        /* the lane's first slot */
     Count left;    /* classes from there to the end of the row; less than 1 past the end */
-    int shift;     /* elements between the row and the aligned address before it */
+    int shift;     /* elements from the aligned address before the row to the row */
     bool is_first; /* the lane's first slot is the row's */
 };
 
-/* Hides from nvcc how an address came about: what is added to it then is part of each instruction. */
-template <typename T> PLB_DEVICE T *plb_as_is(T *address)
+/* Hides the origin of an address from nvcc, so that an offset to it is part of each load or store. */
+template <typename T> PLB_DEVICE T *plb_opaque(T *address)
 {
 #ifdef __CUDA_ARCH__
     asm("" : "+l"(address));
@@ -33,7 +33,7 @@ template <typename T> PLB_DEVICE T *plb_as_is(T *address)
     return address;
 }
 
-/* A row of no classes is one of which nothing is loaded or stored. */
+/* With 0 classes nothing of the row is loaded or stored. */
 template <typename T, typename Count>
 PLB_DEVICE plb_lane_row<T, Count> plb_lane_row_of(char *row, int lane, int classes)
 {
@@ -45,7 +45,7 @@ PLB_DEVICE plb_lane_row<T, Count> plb_lane_row_of(char *row, int lane, int class
     return of_lane;
 }
 
-/* Whether a slot lies in whole pieces of the row. */
+/* Whether the row covers all pieces that the slot lies in. */
 template <typename T, typename Count> PLB_DEVICE bool plb_is_inside(const plb_lane_row<T, Count> &row, Count from_own)
 {
     return sizeof(T) <= 4 && (from_own > 0 || !row.is_first || row.shift == 0) &&
@@ -53,8 +53,8 @@ template <typename T, typename Count> PLB_DEVICE bool plb_is_inside(const plb_la
 }
 
 /*
- * Loads a piece for its elements from `begin` to before `end`.  The others are another lane's: if it has written
- * gradients there by now, as many bits of them may be found as not, and none is looked at.
+ * Loads a piece for its elements in [begin, end).  The other elements belong to another lane, which may be storing
+ * gradients there.  The load may see any of those bits, and nobody uses them.
  */
 template <typename T>
 PLB_DEVICE typename plb_slot_bits<T>::words plb_load_piece(const T *piece, [[maybe_unused]] int begin,
@@ -62,16 +62,16 @@ PLB_DEVICE typename plb_slot_bits<T>::words plb_load_piece(const T *piece, [[may
 {
     typedef typename plb_slot_bits<T>::words words;
 #ifndef __CUDA_ARCH__
-    if (begin > 0 || end < PLB_SLOT) { /* the others are NaN; where races are watched, nobody reads them */
+    if (begin > 0 || end < PLB_SLOT) { /* the others become NaN; under ThreadSanitizer they are not even read */
         plb_slot_bits<T> slot;
         for (unsigned &word : slot.bits.word)
             word = 0xffffffffu;
 #ifdef __SANITIZE_THREAD__
         const T *const all = piece;
 #else
-        plb_slot_bits<T> whole;
-        whole.bits = plb_load_words(piece, (words *)NULL);
-        const T *const all = whole.element;
+        plb_slot_bits<T> loaded;
+        loaded.bits = plb_load_words(piece, (words *)NULL);
+        const T *const all = loaded.element;
 #endif
         for (int e = begin; e < end; e++)
             slot.element[e] = all[e];
@@ -81,15 +81,15 @@ PLB_DEVICE typename plb_slot_bits<T>::words plb_load_piece(const T *piece, [[may
     return plb_load_words(piece, (words *)NULL);
 }
 
-/* The same where `asks`, of as many elements as a piece has; elsewhere bits stay as they are. */
+/* The same if `loads`, with `end` cut down to the size of a piece; else bits stay as they are. */
 template <typename T>
-PLB_DEVICE void plb_load_piece_if(bool asks, const T *piece, [[maybe_unused]] int begin, [[maybe_unused]] int end,
+PLB_DEVICE void plb_load_piece_if(bool loads, const T *piece, [[maybe_unused]] int begin, [[maybe_unused]] int end,
                                   plb_slot_bits<T> *slot)
 {
 #ifdef __CUDA_ARCH__
-    plb_load_words_if(asks, piece, &slot->bits);
+    plb_load_words_if(loads, piece, &slot->bits);
 #else
-    if (asks)
+    if (loads)
         slot->bits = plb_load_piece(piece, begin, end < PLB_SLOT ? end : PLB_SLOT);
 #endif
 }
@@ -117,33 +117,33 @@ PLB_DEVICE void plb_load_slot(plb_slot_bits<T> *slot, const plb_lane_row<T, Coun
 }
 
 /*
- * Stores a slot, all lanes of a warp together.  Each lane stores the aligned piece in which its slot begins, and for
- * that gets from the lane before what lies before its slot; what lies in no whole piece, or before the first lane's, is
- * stored element by element.
+ * Stores a slot.  All lanes of a warp call this together.  Each lane stores the aligned piece in which its slot begins,
+ * and gets the elements before its slot from the lane before.  Elements that lie in an incomplete piece, or before the
+ * first lane's piece, are stored one by one.
  */
 template <typename T, typename Count>
 PLB_DEVICE void plb_store_slot(const plb_lane_row<T, Count> &row, Count from_own, const plb_slot_bits<T> &slot)
 {
     const int lane = (int)threadIdx.x % 32;
-    bool is_whole = false, next_is_whole = false;
+    bool is_complete = false, next_is_complete = false;
     if constexpr (sizeof(T) <= 4) {
         const bool shifted = row.shift != 0;
-        typename plb_slot_bits<T>::words before; /* or, where nothing is to be shifted, the slot itself */
+        typename plb_slot_bits<T>::words before; /* the slot of the lane before; without a shift, this slot */
 #pragma unroll
         for (int i = 0; i < (int)(sizeof before / sizeof *before.word); i++)
             before.word[i] = __shfl_sync(0xffffffffu, slot.bits.word[i], lane - shifted);
-        is_whole = (lane > 0 || !shifted) && row.left + row.shift - PLB_SLOT >= from_own;
-        next_is_whole = lane < 31 && row.left + row.shift - 2 * PLB_SLOT >= from_own;
-        __syncwarp(); /* in place of logits: the lane before has read what it needs of this piece */
-        if (is_whole)
+        is_complete = (lane > 0 || !shifted) && row.left + row.shift - PLB_SLOT >= from_own;
+        next_is_complete = lane < 31 && row.left + row.shift - 2 * PLB_SLOT >= from_own;
+        __syncwarp(); /* gradients may replace logits in place: the lane before has read its part of this piece */
+        if (is_complete)
             plb_store_words(row.own - row.shift + from_own,
                             plb_cut(before, slot.bits, (PLB_SLOT - row.shift) % PLB_SLOT));
-        if (is_whole && (!shifted || next_is_whole))
+        if (is_complete && (!shifted || next_is_complete))
             return;
     }
 #pragma unroll
     for (int e = 0; e < PLB_SLOT; e++)
-        if (from_own + e < row.left && !(e < PLB_SLOT - row.shift ? is_whole : next_is_whole))
+        if (from_own + e < row.left && !(e < PLB_SLOT - row.shift ? is_complete : next_is_complete))
             row.own[from_own + e] = slot.element[e];
 }
 

@@ -1,8 +1,8 @@
 /*
  * The row losses: from a job to a launch.
  *
- * The kernel and how it works are in cross_entropy.cuh.  Here a job becomes its parameters, the workspace is cut up, and the
- * tables of Gaussian targets that are too large for shared memory are filled.
+ * The kernel is in cross_entropy.cuh.  This file makes its parameters from a job, divides the workspace, and fills the
+ * tables of Gaussian targets that are too large for shared memory.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -11,7 +11,7 @@
 
 #include <poslabel/loss.h>
 
-/* Of shared memory for tables, where a multiprocessor of any device has 64 KiB. */
+/* Bytes of shared memory for a table.  A multiprocessor of any device has at least 64 KiB. */
 enum { MOST_SHARED = 40 << 10 };
 
 /* ---- Gaussian targets of large grids ---- */
@@ -28,7 +28,7 @@ __global__ void gaussian_norms_kernel(double *norms, int height, int width, doub
     }
 }
 
-/* Factors that are computed as they are needed. */
+/* Factors that are computed where they are needed. */
 struct factors_of_sigma {
     double sigma;
     PLB_DEVICE double operator()(int distance) const
@@ -96,13 +96,14 @@ poslabel_status plb_cuda_row_loss(const plb_call *call, const plb_loss_job *job)
     p->logits = plb_view_of(&job->logits);
     p->grad = plb_view_of(&job->grad_logits);
     p->filter = job->confidence_filter;
+    const bool leaves_rows_out = p->ids.data != NULL; /* ignored ids and bad ids have weight 0 */
     p->reduction.weigh_first =
-        p->filter || (p->grad.data && plb_reduction_needs_weights(&p->reduction, p->ids.data)); /* a bad id has weight 0 */
+        p->filter || (p->grad.data && plb_reduction_needs_weights(&p->reduction, leaves_rows_out));
     p->reduction.reports = !p->reduction.weigh_first;
     poslabel_grid grid = job->targets.grid;
     size_t table = 0, scratch = 0;
     if (launch.is_soft) {
-        if (grid.width == 1) { /* the same positions; slots may then count on two columns at least */
+        if (grid.width == 1) { /* the same positions, transposed: slots rely on at least two columns */
             grid = poslabel_grid{1, grid.height};
             p->height = grid.height;
             p->width = grid.width;

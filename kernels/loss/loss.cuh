@@ -11,42 +11,45 @@
 enum { PLB_LOSS_THREADS = 256, PLB_LOSS_WARPS = PLB_LOSS_THREADS / 32 };
 enum { PLB_MOST_SHARED_ROW = 256 }; /* the most classes of Gaussian targets as long rows, see gaussian.cuh */
 
-/* The order of the fields decides which of them nvcc loads in pairs, and so how much kernels spill: see registers.py. */
+/* The order of the fields decides which of them nvcc loads in pairs, and so how much kernels spill (registers.py). */
 struct plb_loss_parameters {
     plb_reduction_parameters reduction;
     plb_view_rows logits, grad; /* of this launch's rows alone */
     plb_view_rows ids;          /* of all rows */
     const char *inside_end;     /* rows that start below this address end at least one piece before the logits do */
     long long ignore_index;
-    int batch; /* rows that a warp has at a time, or a block whose lanes are one team */
+    int batch; /* rows that a warp has at a time, or a block that is one team */
     int classes, target, height, width;
     int normalization;      /* of Gaussian targets */
     unsigned width_inverse; /* 2^32 / width rounded up, or 0 for a width of 1: see plb_grid_row() */
     bool has_ignore_index;
     bool filter;
-    double base, peak; /* of the uniform smoothing: t = base, and peak more at the label */
+    double base, peak; /* uniform smoothing: t = base, and base + peak at the label */
     double sigma;
-    void *table;           /* of Gaussian targets, see gaussian.cuh; of doubles for float64 logits, else floats */
-    const void *bias;      /* added to the logits: one float a class, or double for float64; or NULL */
+    void *table;           /* Gaussian targets, see gaussian.cuh: doubles for float64 logits, else floats */
+    const void *bias;      /* added to the logits: a double a class for float64 logits, else a float; or NULL */
     unsigned char *counts; /* with the filter: 1 for rows that count */
 };
 
-/* What host code needs to know of the kernel that suits a job, and how to launch it. */
+/* A launch: its parameters, and what else the choice of the kernel depends on. */
 struct plb_loss_launch {
     const plb_call *call;
     plb_loss_parameters parameters;
     bool is_soft;
-    bool has_table;   /* of Gaussian targets in the workspace; else each block makes its own in shared memory */
-    bool shares_rows; /* of Gaussian targets, see gaussian.cuh: as long rows; else as factors */
+    bool has_table;   /* Gaussian targets: a table in the workspace; else each block makes one in shared memory */
+    bool shares_rows; /* Gaussian targets: as long rows, see gaussian.cuh; else as factors */
 };
 
-/* How many blocks will run, at most: one entry of sums each. */
+/*
+ * Launches the kernel that suits the parameters, with *blocks blocks.  With `only_blocks`, launches nothing and sets
+ * *blocks.
+ */
 poslabel_status plb_loss_rows_f32(plb_loss_launch *launch, bool only_blocks, int *blocks);
 poslabel_status plb_loss_rows_f16(plb_loss_launch *launch, bool only_blocks, int *blocks);
 poslabel_status plb_loss_rows_bf16(plb_loss_launch *launch, bool only_blocks, int *blocks);
 poslabel_status plb_loss_rows_f64(plb_loss_launch *launch, bool only_blocks, int *blocks);
 
-/* The parameters that follow from targets and reduction; logits, filter and workspace are the caller's to add. */
+/* The parameters that follow from targets and reduction.  The caller adds logits, filter and workspace. */
 plb_loss_parameters plb_loss_parameters_of(const plb_call *call, const plb_targets *targets,
                                            const plb_reduction *reduction);
 

@@ -9,18 +9,18 @@
 #include "loss/labels.cuh"
 #include "loss/row.cuh"
 
-/* What a pass over all rows is for. */
+/* The purpose of a pass over all rows. */
 enum plb_loss_purpose {
-    PLB_TO_WEIGH,
-    PLB_TO_FILTER, /* to weigh, where the weight depends on the logits */
-    PLB_TO_END
+    PLB_TO_WEIGH,  /* sums the weights */
+    PLB_TO_FILTER, /* sums the weights, which depend on the logits */
+    PLB_TO_END     /* makes losses and gradients */
 };
 
-/* A row of a batch, in the lane that has it. */
+/* A row of a batch, in the lane that keeps it. */
 template <typename real> struct plb_row_of_batch {
     double weight;
     real scale; /* of its gradient */
-    int label;  /* or -1: the row does not count */
+    int label;  /* -1: the row does not count */
     real logarithm, differences;
     bool correct, confident;
 };
@@ -31,15 +31,15 @@ template <bool PLAIN> PLB_DEVICE char *plb_row_at(const plb_view_rows &rows, lon
 }
 
 /*
- * Rows of a warp lie so many rows apart: teams cut the slots of theirs in the same way then, since four rows on a row
- * of a dense tensor begins as far from an aligned address.
+ * The distance, in rows, between the rows of a warp.  In a dense tensor the distance of a row from an aligned address
+ * repeats every four rows.  Rows four apart let all teams of a warp cut their slots in the same way.
  */
-template <int LANES, bool PLAIN> static __host__ __device__ constexpr int plb_rows_apart()
+template <int LANES, bool PLAIN> static __host__ __device__ constexpr int plb_row_step()
 {
     return !PLAIN && LANES < 32 ? PLB_SLOT : 1;
 }
 
-/* The rows of a batch, by teams in turn; `lane_row` is the calling lane's, `seams` see cut_rows.cuh. */
+/* The rows of a batch, which the teams take in turns.  `lane_row` is the calling lane's.  `seams`: see cut_rows.cuh. */
 template <typename T, int LANES, int SLOTS, bool PLAIN, typename Targets>
 PLB_DEVICE void plb_loss_of_batch(const plb_loss_parameters &p, const plb_real<T> *table, long long first, int rows,
                                   bool writes, plb_row_of_batch<plb_real<T>> *lane_row,
@@ -47,7 +47,7 @@ PLB_DEVICE void plb_loss_of_batch(const plb_loss_parameters &p, const plb_real<T
                                   int *turn)
 {
     typedef plb_real<T> real;
-    enum { IN_WARP = LANES < 32 ? 32 / LANES : 1, APART = plb_rows_apart<LANES, PLAIN>() };
+    enum { IN_WARP = LANES < 32 ? 32 / LANES : 1, STEP = plb_row_step<LANES, PLAIN>() };
     const unsigned all = 0xffffffffu;
     const int lane = (int)threadIdx.x % 32;
 #pragma unroll 1
@@ -55,21 +55,21 @@ PLB_DEVICE void plb_loss_of_batch(const plb_loss_parameters &p, const plb_real<T
         const int at = i + lane / LANES;
         const int label = __shfl_sync(all, lane_row->label, at);
         const bool counts = label >= 0, exists = at < rows;
-        plb_row_question<real> question = {counts ? label : 0, 0, __shfl_sync(all, lane_row->scale, at), NULL};
-        const long long r = exists ? first + at * APART : first;
+        plb_row_request<real> request = {counts ? label : 0, 0, __shfl_sync(all, lane_row->scale, at), NULL};
+        const long long r = exists ? first + at * STEP : first;
         char *const logits = plb_row_at<PLAIN>(p.logits, r);
         plb_row_walk<T, LANES, SLOTS, PLAIN> walk;
-        walk.ask(logits, p.bias, p.classes, counts, logits < p.inside_end, seams);
+        walk.load(logits, p.bias, p.classes, counts, logits < p.inside_end, seams);
         if (counts)
-            question.z_label = plb_widen(((const T *)logits)[label]);
+            request.z_label = plb_widen(((const T *)logits)[label]);
         if (!PLAIN && p.bias && counts)
-            question.z_label += ((const real *)p.bias)[label];
+            request.z_label += ((const real *)p.bias)[label];
         if (writes && exists)
-            question.grad = plb_row_at<PLAIN>(p.grad, r);
+            request.grad = plb_row_at<PLAIN>(p.grad, r);
         const plb_row_result<real> result =
-            plb_loss_of_row<T, LANES, SLOTS, PLAIN, Targets>(p, walk, question, writes, table, board, turn);
+            plb_loss_of_row<T, LANES, SLOTS, PLAIN, Targets>(p, walk, request, writes, table, board, turn);
 
-        const int from = lane % IN_WARP * (32 / IN_WARP); /* a lane of the team that had this lane's row */
+        const int from = lane % IN_WARP * (32 / IN_WARP); /* a lane of the team that worked on this lane's row */
         const real logarithm = __shfl_sync(all, result.logarithm, from);
         const real differences = __shfl_sync(all, result.differences, from);
         const unsigned correct = __ballot_sync(all, result.correct), confident = __ballot_sync(all, result.confident);
@@ -82,7 +82,7 @@ PLB_DEVICE void plb_loss_of_batch(const plb_loss_parameters &p, const plb_real<T
     }
 }
 
-/* Brings a line of memory to the L2 cache. */
+/* Prefetches a line of memory into the L2 cache. */
 PLB_DEVICE void plb_prefetch(const void *at)
 {
 #ifdef __CUDA_ARCH__
@@ -93,8 +93,8 @@ PLB_DEVICE void plb_prefetch(const void *at)
 }
 
 /*
- * Asks for the first rows of a block to be brought to the cache, while it waits for the weights of all or makes its
- * targets.  Rows that a mask leaves out would be brought for nothing.
+ * Prefetches the first rows of a block, before the block waits for the sum of weights or makes its targets.  With a
+ * mask it does nothing, because masked rows are not read.
  */
 template <typename T> PLB_DEVICE void plb_prefetch_rows(const plb_loss_parameters &p)
 {
@@ -108,9 +108,8 @@ template <typename T> PLB_DEVICE void plb_prefetch_rows(const plb_loss_parameter
 }
 
 /*
- * One pass over the rows of the grid.  A warp, or a block whose lanes are one team, has a batch of up to 32 rows at a
- * time.  What is a row's own (label, weight, loss) each lane works out for one row; then the teams take the rows in
- * turn.
+ * One pass over all rows.  A warp, or a block that is one team, has a batch of up to 32 rows at a time.  Each lane
+ * computes the label, the weight and the loss of one row of the batch.  In between, the teams take the rows in turns.
  */
 template <typename T, int LANES, int SLOTS, bool PLAIN, typename Targets>
 PLB_DEVICE plb_thread_sums plb_loss_pass(const plb_loss_parameters &p, const plb_real<T> *table,
@@ -119,7 +118,7 @@ PLB_DEVICE plb_thread_sums plb_loss_pass(const plb_loss_parameters &p, const plb
                                          plb_team_board<plb_real<T>> *board)
 {
     typedef plb_real<T> real;
-    enum { UNITS = LANES <= 32 ? PLB_LOSS_WARPS : 1, APART = plb_rows_apart<LANES, PLAIN>() };
+    enum { UNITS = LANES <= 32 ? PLB_LOSS_WARPS : 1, STEP = plb_row_step<LANES, PLAIN>() };
     const int lane = (int)threadIdx.x % 32;
     const long long unit = (long long)blockIdx.x * UNITS + (UNITS > 1 ? threadIdx.x / 32 : 0);
     const bool ends = purpose == PLB_TO_END, filters = !PLAIN && purpose == PLB_TO_FILTER;
@@ -127,9 +126,9 @@ PLB_DEVICE plb_thread_sums plb_loss_pass(const plb_loss_parameters &p, const plb
     const bool reports = owns && (p.reduction.reports || !ends);
     plb_thread_sums sums = {0, 0, 0, 0};
     int turn = 0;
-    for (long long first = unit / APART * APART * p.batch + unit % APART; first < p.reduction.rows;
+    for (long long first = unit / STEP * STEP * p.batch + unit % STEP; first < p.reduction.rows;
          first += (long long)gridDim.x * UNITS * p.batch) {
-        const long long left = (p.reduction.rows - first + APART - 1) / APART, r = first + lane * APART;
+        const long long left = (p.reduction.rows - first + STEP - 1) / STEP, r = first + lane * STEP;
         const int rows = left < p.batch ? (int)left : p.batch;
         const bool has_row = owns && lane < rows;
         plb_row_of_batch<real> row = {0, 0, -1, 0, 0, false, false};

@@ -1,8 +1,8 @@
 /*
  * Loss and gradient of the rows of a warp.
  *
- * A row is walked three times: for the maximum, for the sum of exponentials with what the targets take from the loss,
- * and for the gradient.  The walks are over registers, or over memory when the row is too long for them.
+ * There are three walks over a row: for the maximum, for the sums of exponentials and of logits times targets, and for
+ * the gradient.  A walk is over registers, or over memory if the row is too long for them.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -15,8 +15,9 @@
 #include <float.h>
 
 /*
- * Differences of logits are held as 1024ths: that of two finite numbers may be twice the largest, and a sum of products
- * with targets that are yet to be divided by their sum would overflow all the more.
+ * A logit divided by 1024.  Differences of logits are kept in this form: the difference of two finite numbers can be
+ * twice the largest number, and a sum of such differences times targets that are not yet divided by their sum can be
+ * larger still.
  */
 template <typename real> PLB_DEVICE real plb_part(real z)
 {
@@ -27,7 +28,7 @@ PLB_DEVICE float plb_exp_of_part(float part)
 {
     const float power = part * 1477.31972f; /* 1024 / ln 2 */
 #ifdef __CUDA_ARCH__
-    float result; /* exp2f() scales for subnormal results, which nobody misses */
+    float result; /* without the scaling of exp2f() for subnormal results: 0 serves as well */
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(power));
     return result;
 #else
@@ -40,10 +41,10 @@ PLB_DEVICE double plb_exp_of_part(double part)
     return exp(1024 * part);
 }
 
-/* Of sums of exponentials, which are 1 or more. */
+/* The logarithm of a sum of exponentials, which is 1 or more. */
 PLB_DEVICE float plb_log(float sum)
 {
-    return logf(sum); /* once a row; the device's own is not as exact near 1, where losses are small */
+    return logf(sum); /* once a row; the hardware's logarithm is less exact near 1, where losses are small */
 }
 
 PLB_DEVICE double plb_log(double sum)
@@ -68,8 +69,8 @@ PLB_DEVICE double plb_inverse(double sum)
 }
 
 /*
- * a b + c, rounded once.  Written out, for nvcc may round an expression once or twice, and the kernels of aligned rows
- * and of others are to give the same bits.
+ * a b + c, rounded once.  nvcc may round such an expression once or twice, and the kernels of plain rows and of other
+ * rows have to give the same bits.
  */
 PLB_DEVICE float plb_multiply_add(float a, float b, float c)
 {
@@ -82,10 +83,10 @@ PLB_DEVICE double plb_multiply_add(double a, double b, double c)
 }
 
 /*
- * Hides from nvcc how a number came about: it takes products apart that it sees twice, to form them again for every
- * class, and keeps what could be worked out again until registers run out.
+ * Hides the origin of a number from nvcc.  Else nvcc splits a product that it sees twice and forms it again for every
+ * class, or keeps a value in a register, where registers are scarce, that is cheap to compute again.
  */
-PLB_DEVICE float plb_as_is(float x)
+PLB_DEVICE float plb_opaque(float x)
 {
 #ifdef __CUDA_ARCH__
     asm volatile("" : "+f"(x));
@@ -93,12 +94,12 @@ PLB_DEVICE float plb_as_is(float x)
     return x;
 }
 
-PLB_DEVICE double plb_as_is(double x)
+PLB_DEVICE double plb_opaque(double x)
 {
     return x;
 }
 
-PLB_DEVICE int plb_as_is(int x)
+PLB_DEVICE int plb_opaque(int x)
 {
 #ifdef __CUDA_ARCH__
     asm volatile("" : "+r"(x));
@@ -116,40 +117,40 @@ PLB_DEVICE double plb_lowest(double)
     return -DBL_MAX;
 }
 
-/* What becomes of one row: its loss is logarithm - 1024 differences. */
+/* The result of a row, whose loss is logarithm - 1024 differences. */
 template <typename real> struct plb_row_result {
     real logarithm, differences;
     bool correct, confident;
 };
 
-/* What is asked of a row, for each lane of its team. */
-template <typename real> struct plb_row_question {
+/* The work for a row; the same in all lanes of its team. */
+template <typename real> struct plb_row_request {
     int label;
     real z_label;
     real scale; /* of the gradient; 0 for rows that do not count */
-    char *grad; /* NULL: no row at all */
+    char *grad; /* NULL: there is none to write */
 };
 
 /*
- * Loss and, where `writes`, gradient of the rows of a warp, one for each team.  All lanes are here together, and those
- * of teams without a row, too.
+ * Loss and, if `writes`, gradient of the rows of a warp, one for each team.  All lanes of the warp call this together,
+ * those of teams without a row too.
  */
 template <typename T, int LANES, int SLOTS, bool PLAIN, typename Targets>
 PLB_DEVICE plb_row_result<plb_real<T>>
 plb_loss_of_row(const plb_loss_parameters &p, plb_row_walk<T, LANES, SLOTS, PLAIN> &walk,
-                const plb_row_question<plb_real<T>> &question, bool writes, const plb_real<T> *table,
+                const plb_row_request<plb_real<T>> &request, bool writes, const plb_real<T> *table,
                 plb_team_board<plb_real<T>> *board, int *turn)
 {
     typedef plb_real<T> real;
     typedef typename plb_row_walk<T, LANES, SLOTS, PLAIN>::count count;
     enum { KEEPS = Targets::ARE_KEPT && SLOTS > 0 && SLOTS <= 9 };
-    real targets[KEEPS ? SLOTS : 1][PLB_SLOT];
+    real kept[KEEPS ? SLOTS : 1][PLB_SLOT];
     const int own = plb_team_lane<LANES>() * PLB_SLOT, classes = p.classes;
-    const int first = Targets::ARE_SOFT ? plb_as_is(own) : own; /* else nvcc would keep what it can work out again */
-    const count ahead = question.label - first, left = classes - first; /* of the lane's first class */
+    const int first = Targets::ARE_SOFT ? plb_opaque(own) : own; /* else nvcc keeps what is cheap to compute again */
+    const count ahead = request.label - first, left = classes - first; /* from the lane's first class */
     const bool is_smoothed = !Targets::ARE_SOFT && (real)p.base != 0;
-    typename Targets::template row<real, (SLOTS > 0)> around;
-    around.open(p, table, question.label);
+    typename Targets::template row<real, (SLOTS > 0)> targets;
+    targets.open(p, table, request.label);
 
     walk.open();
     real max = -(real)INFINITY;
@@ -162,8 +163,8 @@ plb_loss_of_row(const plb_loss_parameters &p, plb_row_walk<T, LANES, SLOTS, PLAI
 
     plb_row_result<real> result;
     const bool wants_top = p.reduction.accuracy.at != NULL;
-    bool is_beaten = question.z_label != max;
-    if (wants_top) { /* of equal maxima the first counts */
+    bool is_beaten = request.z_label != max;
+    if (wants_top) { /* of several equal maxima the first one counts */
         walk.walk([&](int, count from_own, real(&z)[PLB_SLOT]) {
 #pragma unroll
             for (int e = 0; e < PLB_SLOT; e++)
@@ -173,7 +174,7 @@ plb_loss_of_row(const plb_loss_parameters &p, plb_row_walk<T, LANES, SLOTS, PLAI
     }
 
     const real part_of_max = plb_part(max);
-    real sum = 0, differences = 0; /* the latter sum_j t_j (z_j - max), as 1024ths */
+    real sum = 0, differences = 0; /* differences: sum_j t_j (z_j - max) / 1024 */
     if (is_smoothed)
         walk.walk([&](int, count from_own, real(&z)[PLB_SLOT]) {
 #pragma unroll
@@ -182,14 +183,14 @@ plb_loss_of_row(const plb_loss_parameters &p, plb_row_walk<T, LANES, SLOTS, PLAI
                     differences = plb_multiply_add((real)p.base, plb_part(z[e]) - part_of_max, differences);
         });
     walk.walk([&](int k, count from_own, real(&z)[PLB_SLOT]) {
-        real(&t)[PLB_SLOT] = targets[KEEPS ? k : 0];
+        real(&t)[PLB_SLOT] = kept[KEEPS ? k : 0];
         if constexpr (Targets::ARE_SOFT)
-            around.targets(t, first, (int)from_own);
+            targets.targets(t, first, (int)from_own);
 #pragma unroll
         for (int e = 0; e < PLB_SLOT; e++) {
             const real q = plb_part(z[e]) - part_of_max;
             if constexpr (Targets::ARE_SOFT)
-                if (from_own + e < left) /* a target of 0 must not meet an infinite difference */
+                if (from_own + e < left) /* 0 times an infinite difference would be NaN */
                     differences = plb_multiply_add(t[e], plb_highest(plb_lowest(q), q), differences);
             z[e] = plb_exp_of_part(q);
             sum += z[e];
@@ -197,12 +198,12 @@ plb_loss_of_row(const plb_loss_parameters &p, plb_row_walk<T, LANES, SLOTS, PLAI
     });
     plb_team_sums<LANES>(&sum, &differences, board, turn);
 
-    const real of_label = plb_part(question.z_label) - part_of_max;
+    const real of_label = plb_part(request.z_label) - part_of_max;
     real total = 1, top = (real)(p.base + p.peak), factor = (real)p.base;
     if constexpr (Targets::ARE_SOFT) {
-        total = around.total;
-        top = around.top;
-        factor = around.factor;
+        total = targets.total;
+        top = targets.top;
+        factor = targets.factor;
         result.differences = factor * differences;
     } else
         result.differences = plb_multiply_add((real)p.peak, of_label, differences);
@@ -212,18 +213,18 @@ plb_loss_of_row(const plb_loss_parameters &p, plb_row_walk<T, LANES, SLOTS, PLAI
     if (!writes)
         return result;
 
-    /* In place of logits: where shuffles alone lie between reading and writing, nothing keeps the order. */
+    /* Gradients may replace the logits in place, and shuffles give no order between these loads and stores. */
     if constexpr (LANES <= 32)
         __syncwarp();
     const plb_lane_row<T, count> to =
-        plb_lane_row_of<T, count>(question.grad, plb_team_lane<LANES>(), question.grad ? classes : 0);
-    const real a = question.scale * total * plb_inverse(sum), b = plb_as_is(question.scale * factor);
-    const int first_again = Targets::ARE_SOFT ? plb_as_is(first) : first;
-    const real at_label = plb_as_is(question.scale * top);
+        plb_lane_row_of<T, count>(request.grad, plb_team_lane<LANES>(), request.grad ? classes : 0);
+    const real a = request.scale * total * plb_inverse(sum), b = plb_opaque(request.scale * factor);
+    const int first_again = Targets::ARE_SOFT ? plb_opaque(first) : first;
+    const real at_label = plb_opaque(request.scale * top);
     walk.walk([&](int k, count from_own, real(&z)[PLB_SLOT]) {
-        real(&t)[PLB_SLOT] = targets[KEEPS ? k : 0];
+        real(&t)[PLB_SLOT] = kept[KEEPS ? k : 0];
         if constexpr (Targets::ARE_SOFT && !KEEPS)
-            around.targets(t, first_again, (int)from_own);
+            targets.targets(t, first_again, (int)from_own);
 #pragma unroll
         for (int e = 0; e < PLB_SLOT; e++) {
             const real x = SLOTS > 0 ? z[e] : plb_exp_of_part(plb_part(z[e]) - part_of_max);

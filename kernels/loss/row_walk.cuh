@@ -8,7 +8,7 @@
 
 #include "loss/cut_rows.cuh"
 
-/* What counts classes: rows that fit in registers are short, and 64 bits take instructions more. */
+/* The type that counts classes.  Rows that fit in registers are short, and 64 bits take more instructions. */
 template <bool FITS> struct plb_class_count {
     typedef int type;
 };
@@ -17,14 +17,14 @@ template <> struct plb_class_count<false> {
     typedef long long type;
 };
 
-/* What is handed on between the warps of a team; nothing within a warp, or where slots are not cut. */
+/* Shared memory between the warps of a team.  Teams within a warp and slots that are not cut need none. */
 template <typename T, int LANES, int SLOTS, bool PLAIN>
 using plb_row_seams = typename plb_seams_of<T, LANES, SLOTS, !PLAIN && (SLOTS > 0)>::type;
 
 /*
- * The slots of a row that are this lane's, in registers or, with SLOTS = 0, one at a time from memory.  Rows that are
- * not read are rows of zeros.  PLAIN: all slots are whole and lie at multiples of their size, and nothing is to be
- * added.  Other rows are cut out of the pieces of memory that they lie in.
+ * This lane's slots of a row: in registers or, with SLOTS = 0, one at a time from memory.  Rows that are not read are
+ * rows of zeros.  PLAIN: all slots are complete and lie at multiples of their size, and there is no bias.  The slots of
+ * other rows are cut out of the pieces of memory that they lie in.
  */
 template <typename T, int LANES, int SLOTS, bool PLAIN> struct plb_row_walk {
     typedef plb_real<T> real;
@@ -34,7 +34,7 @@ template <typename T, int LANES, int SLOTS, bool PLAIN> struct plb_row_walk {
     lane_row row;
     const real *bias;
     bool reads;
-    int classes; /* whether they are read or not */
+    int classes; /* of the row, even if it is not read */
     plb_slot_bits<T> bits[HELD + IS_CUT];
     real kept[HELD][PLB_SLOT];
     plb_cut_row<T, LANES, HELD> cut;
@@ -47,8 +47,8 @@ template <typename T, int LANES, int SLOTS, bool PLAIN> struct plb_row_walk {
                 kept[k][e] += bias[from_own + e];
     }
 
-    /* Asks memory for the row; is_inside: see cut_rows.cuh. */
-    PLB_DEVICE void ask(char *at, const void *added, int length, bool reads_row, [[maybe_unused]] bool is_inside,
+    /* Starts to load the row; is_inside: see cut_rows.cuh. */
+    PLB_DEVICE void load(char *at, const void *added, int length, bool reads_row, [[maybe_unused]] bool is_inside,
                         plb_row_seams<T, LANES, SLOTS, PLAIN> *seams)
     {
         row = plb_lane_row_of<T, count>(at, plb_team_lane<LANES>(), reads_row ? length : 0);
@@ -57,7 +57,7 @@ template <typename T, int LANES, int SLOTS, bool PLAIN> struct plb_row_walk {
         classes = length;
         if constexpr (IS_CUT) {
             cut.seams = seams;
-            cut.ask(row, reads ? length : 0, is_inside, bits);
+            cut.load(row, reads ? length : 0, is_inside, bits);
         } else if constexpr (SLOTS > 0)
 #pragma unroll
             for (int k = 0; k < SLOTS; k++) {
@@ -66,7 +66,7 @@ template <typename T, int LANES, int SLOTS, bool PLAIN> struct plb_row_walk {
             }
     }
 
-    /* Waits for it. */
+    /* Waits for the row, and converts it. */
     PLB_DEVICE void open()
     {
         if constexpr (IS_CUT) {
@@ -90,7 +90,7 @@ template <typename T, int LANES, int SLOTS, bool PLAIN> struct plb_row_walk {
             add_bias(0, from_own);
     }
 
-    /* Calls act(k, from_own, z) with each slot's values z; it begins `from_own` classes after the lane's first. */
+    /* Calls act(k, from_own, z) for each slot k, which begins `from_own` classes after the lane's first and holds z. */
     template <typename Act> PLB_DEVICE void walk(Act act)
     {
         if constexpr (SLOTS > 0) {
@@ -98,14 +98,14 @@ template <typename T, int LANES, int SLOTS, bool PLAIN> struct plb_row_walk {
             for (int k = 0; k < SLOTS; k++)
                 act(k, (count)(k * STEP), kept[k]);
         } else {
-            for (count from_own = 0; from_own < classes; from_own += STEP) { /* all lanes until the last */
+            for (count from_own = 0; from_own < classes; from_own += STEP) { /* as often for all lanes */
                 open_from_memory(from_own);
                 act(0, from_own, kept[0]);
             }
         }
     }
 
-    /* Stores what is kept: all slots or, in a walk over memory, the one of it. */
+    /* Stores all slots, or the current one in a walk over memory. */
     PLB_DEVICE void store(const lane_row &to, count from_own = 0)
     {
         if constexpr (IS_CUT)

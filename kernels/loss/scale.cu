@@ -1,8 +1,8 @@
 /*
  * Scaling a gradient in place.
  *
- * One read of the scale, and, unless it is 1, one read and one write of the gradient.  The grid is no larger than what
- * the device holds at once, so that a scale of 1 costs one short wave of blocks.  No barriers.
+ * The kernel reads the scale once and, unless it is 1, reads and writes the gradient once.  The grid is no larger than
+ * what the device holds at once, so that a scale of 1 costs one short wave of blocks.  There are no barriers.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -17,7 +17,7 @@ struct scale_run {
     long long row_length; /* elements that share a scale, where there is one a row */
 };
 
-/* The scales of a piece's elements; false: all are 1. */
+/* The scales of a piece's elements.  Returns false if all are 1. */
 template <int COUNT, typename Number>
 PLB_DEVICE bool read_scales(const scale_run &run, const plb_span_piece &piece, Number *scales)
 {
@@ -45,7 +45,7 @@ template <int DTYPE> PLB_DEVICE plb_piece scaled(const plb_piece &bits, const ty
     constexpr int size = plb_kind<DTYPE>::size;
     plb_piece product = {{0, 0, 0, 0}};
 #pragma unroll
-    for (int i = 0; i < PLB_PIECE / size; i++) /* a scale of 1 leaves the bits of a NaN alone too */
+    for (int i = 0; i < PLB_PIECE / size; i++) /* a scale of 1 keeps all bits, even those of a NaN */
         plb_put<size>(&product, i,
                       scales[i] != 1 ? plb_to_bits<DTYPE>(plb_number_at<DTYPE>(bits, i) * scales[i])
                                      : plb_get<size>(bits, i));

@@ -1,8 +1,8 @@
 /*
- * What a row is to be: one class, or Gaussian targets around its position.
+ * The kinds of targets of a row: one class, or a Gaussian around its position.
  *
- * Each kind is told the label of a row, and then gives the targets of the slots of a lane, up to a factor that the row
- * has in common.  Past the end of a row targets are any number.
+ * A kind opens a row by its label.  It then gives the targets of a lane's slots, but for a factor that all classes of
+ * the row share.  Targets past the end of a row can have any value.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -13,13 +13,13 @@
 #include "loss/loss.cuh"
 #include "core/slots.cuh"
 
-/* position / width; of short rows by a product, since a division takes some twenty instructions. */
+/* position / width.  Short rows use a product, since a division takes some twenty instructions. */
 template <bool IS_SHORT> PLB_DEVICE unsigned plb_grid_row(unsigned position, unsigned width, unsigned inverse)
 {
     return IS_SHORT ? (unsigned)((unsigned long long)position * inverse >> 32) : position / width;
 }
 
-/* A label, smoothed or not, needs no targets of its own. */
+/* One class, with uniform smoothing or without: the loss needs no targets but the label. */
 struct plb_hard_targets {
     enum { ARE_SOFT = 0, ARE_KEPT = 0 };
     template <typename real, bool IS_SHORT> struct row {
@@ -29,7 +29,7 @@ struct plb_hard_targets {
     };
 };
 
-/* Products of two factors, each a matter of the distance on an axis. */
+/* Gaussian targets as products of two factors, each of which depends on the distance on one axis. */
 struct plb_factor_targets {
     enum { ARE_SOFT = 1, ARE_KEPT = 1 };
     static size_t entries(poslabel_grid grid, int)
@@ -44,9 +44,9 @@ struct plb_factor_targets {
     }
 
     template <typename real, bool IS_SHORT> struct row {
-        const real *y, *x, *y_parts, *x_parts; /* from the first of the grid on; the latter NULL where rows sum to 1 */
-        real factor, total, top;
-        unsigned width, inverse, last; /* the last: first class of the last slot */
+        const real *y, *x, *y_parts, *x_parts; /* from the first position on; parts are NULL where rows sum to 1 */
+        real factor, total, top;       /* the shared factor; the sum of the targets; the target of the label */
+        unsigned width, inverse, last; /* last: the first class of the last slot */
         PLB_DEVICE void open(const plb_loss_parameters &p, const real *table, int label)
         {
             width = (unsigned)p.width;
@@ -70,7 +70,7 @@ struct plb_factor_targets {
             last = (unsigned)(p.classes - 1) / PLB_SLOT * PLB_SLOT;
         }
 
-        /* Of the slot `from_own` classes after the lane's first, which begins with class `first`. */
+        /* The targets of the slot that begins `from_own` classes after the lane's first class, `first`. */
         PLB_DEVICE void targets(real (&t)[PLB_SLOT], int first, int from_own) const
         {
             const unsigned slot = (unsigned)(first + from_own), c = slot < last ? slot : last;
@@ -79,11 +79,11 @@ struct plb_factor_targets {
             real here = y[at_y], below = y[at_y + 1];
             const real *const x_here = x + at_x, *const x_below = x_here - width;
 #pragma unroll
-            for (unsigned e = 0; e < PLB_SLOT; e++) /* a grid at least two wide has no three rows in a slot */
+            for (unsigned e = 0; e < PLB_SLOT; e++) /* a slot has at most two grid rows: the width is at least 2 */
                 t[e] = (at_x + e < width ? x_here : x_below)[e];
             if (x_parts) {
                 here *= y_parts[at_y];
-                below *= y_parts[at_y + 1]; /* past the last it is a sum, of which nothing comes */
+                below *= y_parts[at_y + 1]; /* after the last part comes a sum, whose product is not used */
 #pragma unroll
                 for (unsigned e = 0; e < PLB_SLOT; e++)
                     t[e] *= x_parts[at_x + e < width ? at_x + e : at_x + e - width];
@@ -96,23 +96,23 @@ struct plb_factor_targets {
 };
 
 /*
- * Of small grids, targets whose rows sum to 1: those of positions above one another are shifts of one another but for a
- * factor, so that one long row for each column of the grid serves all.  A slot is then a piece of it, and nothing is to
- * be worked out.  TOGETHER targets are loaded at once: 2, which the width of the grid is a multiple of, or 4.  If the
- * width is no multiple of 4, there is a copy of all rows `copy_at` entries on, which brings every other target to an
- * aligned address.
+ * Gaussian targets of small grids, whose rows sum to 1.  The targets of two positions in one grid column are shifts of
+ * each other but for a factor.  So one long row for each grid column has the targets of all its positions, and a slot
+ * is a piece of that row, without arithmetic.  VECTOR targets are loaded at once: 2, where the width of the grid is a
+ * multiple of 2, or 4.  If the width is no multiple of VECTOR, there is a copy of all rows `copy_at` entries later.
+ * Targets that are misaligned in the rows are aligned in the copy.
  */
-template <int TOGETHER> struct plb_shared_row_targets {
+template <int VECTOR> struct plb_shared_row_targets {
     enum { ARE_SOFT = 1, ARE_KEPT = 0 };
     static size_t entries(poslabel_grid grid, int beyond)
     {
         return copy_at(grid) + plb_gaussian_long_entries(grid, beyond);
     }
 
-    /* Entries from the rows to their copy, 2 more than a multiple of 4; 0: no copy. */
+    /* Entries from a row to its copy, 2 more than a multiple of 4.  0: there is no copy. */
     static __host__ __device__ int copy_at(poslabel_grid grid)
     {
-        return grid.width % TOGETHER ? grid.width * plb_gaussian_long_pitch(grid.height, grid.width) + 2 : 0;
+        return grid.width % VECTOR ? grid.width * plb_gaussian_long_pitch(grid.height, grid.width) + 2 : 0;
     }
 
     template <typename real>
@@ -133,7 +133,7 @@ template <int TOGETHER> struct plb_shared_row_targets {
             const int pitch = plb_gaussian_long_pitch(p.height, p.width),
                       copy = copy_at(poslabel_grid{p.height, p.width});
             const int at = at_x * pitch + (p.height - 1 - at_y) * p.width;
-            start = table + at + (at % TOGETHER ? copy : 0);
+            start = table + at + (at % VECTOR ? copy : 0);
             const real *const parts = table + copy + p.width * pitch;
             factor = parts[at_y] * parts[p.height + at_x];
             total = 1;
@@ -142,13 +142,13 @@ template <int TOGETHER> struct plb_shared_row_targets {
 
         PLB_DEVICE void targets(real (&t)[PLB_SLOT], int first, int from_own) const
         {
-            const float *const own = start + first + from_own; /* float64 logits have other targets */
-            if constexpr (TOGETHER == 4) {
-                const float4 four = *(const float4 *)own;
-                t[0] = four.x, t[1] = four.y, t[2] = four.z, t[3] = four.w;
+            const float *const own = start + first + from_own; /* float64 logits never have these targets */
+            if constexpr (VECTOR == 4) {
+                const float4 slot = *(const float4 *)own;
+                t[0] = slot.x, t[1] = slot.y, t[2] = slot.z, t[3] = slot.w;
             } else {
-                const float2 two = *(const float2 *)own, more = *(const float2 *)(own + 2);
-                t[0] = two.x, t[1] = two.y, t[2] = more.x, t[3] = more.y;
+                const float2 low = *(const float2 *)own, high = *(const float2 *)(own + 2);
+                t[0] = low.x, t[1] = low.y, t[2] = high.x, t[3] = high.y;
             }
         }
     };

@@ -1,8 +1,8 @@
 /*
- * A team has a row: 8, 16 or 32 lanes of a warp, or a whole block.
+ * Teams: the 8, 16 or 32 lanes of a warp, or all threads of a block, that work on one row.
  *
- * All lanes of a warp act together, whatever rows their teams have: no team of a warp does without a step that another
- * one needs.
+ * All lanes of a warp execute each step together, whatever rows their teams have: if one team needs a step, all teams
+ * of the warp take it.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -18,14 +18,15 @@ template <int LANES> PLB_DEVICE int plb_team_lane()
 }
 
 /*
- * What the warps of a block tell one another; two sets, used in turn, so that one barrier a round is enough: a set is
- * written again two rounds later, when all have passed the barrier of the round between, and so have read it.
+ * The values that the warps of a block exchange.  There are two sets, used in turns, so that one barrier a round is
+ * enough: a set is written again two rounds later, and by then all warps have passed the barrier of the round between
+ * and have read it.
  */
 template <typename real> struct plb_team_board {
     real value[2][2][PLB_LOSS_WARPS];
 };
 
-/* The largest of all lanes' values, for every lane. */
+/* The largest value of all lanes of the team, for every lane. */
 template <int LANES, typename real> PLB_DEVICE real plb_team_highest(real value, plb_team_board<real> *board, int *turn)
 {
 #pragma unroll
@@ -42,7 +43,7 @@ template <int LANES, typename real> PLB_DEVICE real plb_team_highest(real value,
     return value;
 }
 
-/* Two sums over all lanes, for every lane. */
+/* Two sums over all lanes of the team, for every lane. */
 template <int LANES, typename real>
 PLB_DEVICE void plb_team_sums(real *a, real *b, plb_team_board<real> *board, int *turn)
 {

@@ -1,14 +1,14 @@
 /*
  * Masks on CUDA.
  *
- * All that an image needs is fused: its patches, its positions and its places are three rankings that do not wait for
- * one another, so they are sorted side by side, and then every output is copied out of the orders and the ranks,
- * neighbours by neighbours.  Up to PLB_BLOCK_KEYS numbers an image, a block does it in one launch and nothing but
- * inputs and outputs touches device memory: masks are bound by launches and latency, not by bandwidth.  The 196 patches
- * of DropPos take three warps, each with a ranking in its registers.
+ * Patches, positions and places of an image are three rankings, which do not depend on one another and are sorted side
+ * by side.  All outputs are then copied from the orders and ranks, so that neighbouring threads write neighbouring
+ * elements.  For up to PLB_BLOCK_KEYS numbers an image, a block does all of this in one launch, and only inputs and
+ * outputs are in device memory: launches and latency take the time here, not bandwidth.  The 196 patches of DropPos
+ * take three warps, each with a ranking in its registers.
  *
- * Larger images take a launch for the runs of PLB_BLOCK_KEYS, one for each pass that merges them, and one to copy out.
- * The batch is cut so that keys take about as much memory as the second level cache has, which bounds the workspace.
+ * Larger images take one launch to sort runs of PLB_BLOCK_KEYS, one for each pass that merges runs, and one to copy the
+ * outputs.  The batch is cut so that its keys fit into the second-level cache, about, which also bounds the workspace.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -18,13 +18,13 @@
 enum {
     MERGE_THREADS = 256,
     COPY_THREADS = 256,
-    COPY_ITEMS = 4 /* of each output, that a thread copies */
+    COPY_ITEMS = 4 /* elements of each output that a thread copies */
 };
 
 static const long long MOST_BLOCKS = 1ll << 30;     /* of a launch */
 static const long long MOST_WORKSPACE = 64ll << 20; /* bytes, unless one image needs more */
 
-/* Tells where the key of rank p came from: to the second stage, or to order and rank. */
+/* Stores the index that each rank p came from: for the second stage in `before`, else in order and rank. */
 PLB_DEVICE void settle(const plb_mask_plan &plan, const plb_warp_part &part, const plb_key (&k)[PLB_THREAD_KEYS],
                        int *before, int *order, int *rank)
 {
@@ -51,7 +51,7 @@ static __global__ void __launch_bounds__(PLB_BLOCK_THREADS, 2) mask_images(const
 {
     PLB_SHARED_BYTES(memory);
     plb_key *const keys = (plb_key *)memory;
-    int *const order = (int *)memory, *const rank = order + plan.pitch; /* where the keys were */
+    int *const order = (int *)memory, *const rank = order + plan.pitch; /* in place of the keys */
     int *const before = rank + plan.pitch;
     const unsigned number = threadIdx.x / 32 * PLB_WARP_KEYS;
     const int which = plb_ranking_at(plan, number);
@@ -69,7 +69,7 @@ static __global__ void __launch_bounds__(PLB_BLOCK_THREADS, 2) mask_images(const
     plb_copy_outputs(plan, part.image, order, rank, plb_items{threadIdx.x, blockDim.x});
 }
 
-/* Orders and ranks of larger images are where the last pass did not read keys. */
+/* Orders and ranks of larger images replace the keys in the buffer that the last pass does not read. */
 PLB_DEVICE int *orders_of(const plb_mask_plan &plan, int buffer)
 {
     return (int *)plan.keys[buffer];
@@ -80,8 +80,8 @@ PLB_DEVICE int *ranks_of(const plb_mask_plan &plan, int buffer)
     return (int *)plan.keys[buffer] + plan.images * plan.pitch;
 }
 
-/* The keys of a part, sorted as far as they are now: to the next pass, or to where settle() has them. */
-PLB_DEVICE void hand_on(const plb_mask_plan &plan, const plb_warp_part &part, long long start, int to, bool is_last,
+/* Stores the keys of a part, as they are sorted so far, for the next pass; after the last pass, settles them. */
+PLB_DEVICE void store_keys(const plb_mask_plan &plan, const plb_warp_part &part, long long start, int to, bool is_last,
                         const plb_key (&k)[PLB_THREAD_KEYS])
 {
     if (is_last) {
@@ -95,7 +95,7 @@ PLB_DEVICE void hand_on(const plb_mask_plan &plan, const plb_warp_part &part, lo
             keys[j * 32 + threadIdx.x % 32] = k[j];
 }
 
-/* A block sorts a run of PLB_BLOCK_KEYS numbers, or the last of a ranking. */
+/* A block sorts a run of PLB_BLOCK_KEYS numbers; the last run of a ranking can be shorter. */
 static __global__ void __launch_bounds__(PLB_BLOCK_THREADS, 2)
     sort_runs(const __grid_constant__ plb_mask_plan plan, unsigned stage, unsigned blocks, bool is_last)
 {
@@ -112,10 +112,10 @@ static __global__ void __launch_bounds__(PLB_BLOCK_THREADS, 2)
     plb_key k[PLB_THREAD_KEYS];
     plb_make_keys(plan, part, keys + here);
     plb_sort_block(keys, here, length, length, k);
-    hand_on(plan, part, start, 0, is_last, k);
+    store_keys(plan, part, start, 0, is_last, k);
 }
 
-/* Eight numbers a thread of the sorted runs of twice the width. */
+/* Merges pairs of sorted runs.  A thread makes eight numbers of the runs of twice the width. */
 static __global__ void __launch_bounds__(MERGE_THREADS)
     merge_runs(const __grid_constant__ plb_mask_plan plan, unsigned stage, unsigned blocks, unsigned width, int from,
                bool is_last)
@@ -134,7 +134,7 @@ static __global__ void __launch_bounds__(MERGE_THREADS)
                      plan.rankings[which].length, k);
     plb_put_in_order(keys + here, k);
     plb_take_in_turns(keys + here, k);
-    hand_on(plan, part, start, 1 - from, is_last, k);
+    store_keys(plan, part, start, 1 - from, is_last, k);
 }
 
 static __global__ void __launch_bounds__(COPY_THREADS)
@@ -153,7 +153,7 @@ static unsigned ceiling(unsigned long long a, unsigned b)
     return (unsigned)((a + b - 1) / b);
 }
 
-/* Gives a ranking its numbers, when an output needs it or its noise has to be looked through. */
+/* Adds the numbers of a ranking to the plan, if an output needs it or its noise has to be checked. */
 static void add_ranking(plb_mask_plan *plan, int which, const plb_rows *noise, bool is_needed, int64_t length)
 {
     plb_ranking *const ranking = &plan->rankings[which];
@@ -202,7 +202,7 @@ static plb_mask_plan plan_of(const plb_call *call, const plb_masks_job *job)
     return plan;
 }
 
-/* Bytes of shared memory, or of workspace, that a number of an image takes: its key, and its place in a first order. */
+/* Bytes of shared memory, or of workspace, for a number of an image: its key and its place in the first order. */
 static size_t key_bytes(const plb_mask_plan *plan)
 {
     return sizeof(plb_key) + (plan->stages > 1 ? sizeof(int) : 0);

@@ -1,12 +1,12 @@
 /*
- * The keys that masks are made from: of noise, of drawn words, of chosen patches.
+ * The keys of masks: from noise, from random words, or from a rule that chooses patches.
  *
- * Every mask is the order of keys.  Those of caller's noise are integers that sort like the floats.  A regular mask
- * sorts its chosen patches by their cell, with the others behind them; a block mask sorts its square first.  Equal keys
- * keep the order of their index, which is what the contract of each mask asks for.
+ * Every mask is the order of its keys.  The caller's noise becomes integers that sort like the floats.  A regular mask
+ * sorts the patches that it chooses by their cell, before all others.  A block mask sorts the patches of its square
+ * first.  Equal values keep the order of their index, as the contract of each mask says.
  *
- * Of float64 noise a key holds half, so that it is sorted twice: by the lower half first, then by the upper half and
- * the place in the first order.  The others take part in the first stage with keys that leave them as they are.
+ * A key has room for half of a float64.  Float64 noise is sorted in two stages: by its lower half, then by its upper
+ * half and the place in the first order.  In the first stage all other rankings have keys that keep their order.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -20,12 +20,12 @@
 
 #include <poslabel/masks.h>
 
-/* What an image has to rank. */
+/* The rankings of an image. */
 enum plb_ranked { PLB_RANK_PATCHES, PLB_RANK_POSITIONS, PLB_RANK_PLACES, PLB_RANKED };
 
 struct plb_ranking {
-    plb_view_rows noise; /* not given: drawn, or patches chosen otherwise */
-    long long start;     /* its first number among those of an image: a multiple of PLB_WARP_KEYS */
+    plb_view_rows noise; /* not given: random words, or a rule that chooses patches */
+    long long start;     /* its first number among the numbers of an image: a multiple of PLB_WARP_KEYS */
     unsigned length;     /* 0: not needed */
     unsigned tiles;      /* parts of PLB_BLOCK_KEYS numbers */
 };
@@ -34,9 +34,9 @@ struct plb_ranking {
 struct plb_mask_plan {
     plb_ranking rankings[PLB_RANKED];
     long long pitch;       /* numbers of an image, with the gaps between rankings */
-    long long first_image; /* of this launch, */
-    long long images;      /* and how many it has */
-    unsigned longest;      /* of the rankings */
+    long long first_image; /* of this launch */
+    long long images;      /* of this launch */
+    unsigned longest;      /* length of a ranking */
     unsigned stages;       /* 2 with float64 noise */
     unsigned tokens, keep, keep_pos;
     unsigned height, width, side;
@@ -47,7 +47,7 @@ struct plb_mask_plan {
     plb_view_rows ids_keep, ids_remove, ids_restore, mask;
     plb_view_rows ids_keep_pos, ids_restore_pos, mask_pos, positions, places;
     plb_device_state *state;
-    /* device memory: `pitch` numbers for each image of a launch; not used when a block sorts an image */
+    /* Device memory: `pitch` numbers for each image of a launch.  Not used if a block sorts an image. */
     plb_key *keys[2];
     int *before; /* the first stage's order */
 };
@@ -55,9 +55,9 @@ struct plb_mask_plan {
 /* The 256 numbers of a warp. */
 struct plb_warp_part {
     int which;         /* a plb_ranked */
-    unsigned at;       /* the first one's index in the ranking */
+    unsigned at;       /* index of the first one in the ranking */
     long long image;   /* in the batch */
-    unsigned stage;    /* 0, or 1 when it is the second */
+    unsigned stage;    /* 0 or 1 */
     const int *before; /* the ranking's order in the first stage */
 };
 
@@ -75,7 +75,7 @@ PLB_DEVICE void plb_draw_words(const plb_mask_plan &plan, const plb_warp_part &p
     plb_philox(plan.seed, plan.first_sample + (unsigned)part.image, evaluation, stream, plan.step, words);
 }
 
-/* Bits whose integer order is that of the floats they stand for; -0 is +0. */
+/* Bits whose integer order is the order of the floats; -0 becomes +0. */
 template <typename Bits> PLB_DEVICE Bits plb_sortable(Bits bits)
 {
     const Bits sign = (Bits)((Bits)1 << (8 * sizeof bits - 1));
@@ -84,7 +84,7 @@ template <typename Bits> PLB_DEVICE Bits plb_sortable(Bits bits)
     return bits & sign ? (Bits)~bits : (Bits)(bits | sign);
 }
 
-/* The keys of the caller's noise.  A NaN is told, and sorts by its bits. */
+/* The keys of the caller's noise.  A NaN is reported, and sorts by its bits. */
 template <typename Bits>
 PLB_DEVICE void plb_noise_keys(const plb_mask_plan &plan, const plb_warp_part &part, Bits infinity, plb_key *keys)
 {
@@ -109,7 +109,7 @@ PLB_DEVICE void plb_noise_keys(const plb_mask_plan &plan, const plb_warp_part &p
     }
 }
 
-/* The words of a stream. */
+/* The keys of the random words of a stream. */
 PLB_DEVICE void plb_word_keys(const plb_mask_plan &plan, const plb_warp_part &part, plb_key *keys)
 {
     const unsigned length = plan.rankings[part.which].length;
@@ -123,11 +123,11 @@ PLB_DEVICE void plb_word_keys(const plb_mask_plan &plan, const plb_warp_part &pa
     }
 }
 
-/* Where patch n of a regular mask sorts: at its cell, when it is the one that the cell keeps. */
+/* The value of patch n of a regular mask: its cell, if the cell keeps it; else the largest value. */
 PLB_DEVICE unsigned plb_regular_value(const plb_mask_plan &plan, const plb_warp_part &part, unsigned n)
 {
     const unsigned y = n / plan.width, x = n - y * plan.width, cell = y / 2 * ((plan.width + 1) / 2) + x / 2;
-    const unsigned wide = (x | 1) < plan.width, high = (y | 1) < plan.height; /* one patch or two on a side */
+    const unsigned wide = (x | 1) < plan.width, high = (y | 1) < plan.height; /* the cell has two patches */
     unsigned words[4];
     plb_draw_words(plan, part, POSLABEL_STREAM_REGULAR_MASK, cell / 4, words);
     const unsigned word = cell & 2 ? (cell & 1 ? words[3] : words[2]) : (cell & 1 ? words[1] : words[0]);
@@ -135,7 +135,7 @@ PLB_DEVICE unsigned plb_regular_value(const plb_mask_plan &plan, const plb_warp_
     return (y & 1) == choice >> wide && (x & 1) == (choice & wide) ? cell : ~0u;
 }
 
-/* Patches that are chosen otherwise than by their noise. */
+/* The keys of patches that are chosen by a rule: regular and block masks. */
 PLB_DEVICE void plb_chosen_keys(const plb_mask_plan &plan, const plb_warp_part &part, plb_key *keys)
 {
     const bool is_block = plan.patch_mask == POSLABEL_PATCH_MASK_BLOCK;
@@ -151,7 +151,7 @@ PLB_DEVICE void plb_chosen_keys(const plb_mask_plan &plan, const plb_warp_part &
         const unsigned n = part.at + i;
         plb_key key = PLB_NO_KEY;
         if (n < plan.tokens) {
-            /* below 0 is far above the side */
+            /* a difference below 0 wraps to a number above the side */
             const unsigned value = !is_block ? plb_regular_value(plan, part, n)
                                              : n / plan.width - top >= plan.side || n % plan.width - left >= plan.side;
             key = plb_key_of(value, n);
@@ -160,7 +160,7 @@ PLB_DEVICE void plb_chosen_keys(const plb_mask_plan &plan, const plb_warp_part &
     }
 }
 
-/* Fills the warp's keys. */
+/* Fills the keys of a warp. */
 PLB_DEVICE void plb_make_keys(const plb_mask_plan &plan, const plb_warp_part &part, plb_key *keys)
 {
     const plb_view_rows &noise = plan.rankings[part.which].noise;

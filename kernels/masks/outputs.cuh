@@ -1,17 +1,17 @@
 /*
  * From the orders and ranks of an image to its outputs.
  *
- * Order and rank are inverse: order[p] is the index of the number of rank p.  Outputs are read from whichever of the
- * two makes neighbouring threads write neighbouring elements, so that nothing but the sort scatters.
+ * Order and rank are inverse: order[p] is the index of the number of rank p.  Each output comes from the one of the two
+ * that lets neighbouring threads write neighbouring elements, so that only the sort writes to scattered addresses.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#ifndef PLB_MASK_OUTPUTS_H
-#define PLB_MASK_OUTPUTS_H
+#ifndef PLB_CUDA_MASK_OUTPUTS_H
+#define PLB_CUDA_MASK_OUTPUTS_H
 
 #include "masks/masks.cuh"
 
-/* Which items of each output a thread copies. */
+/* The elements of each output that a thread copies. */
 struct plb_items {
     unsigned first, step;
 };
@@ -36,7 +36,7 @@ PLB_DEVICE void plb_copy_bits(char *row, const int *rank, unsigned keep, unsigne
         ((Bits *)row)[i] = (unsigned)rank[i] >= keep ? one : (Bits)0;
 }
 
-/* 1 where rank >= keep: as bits of the size of an element, whatever its type. */
+/* 1 where rank >= keep, else 0, as the bits of an element of any type. */
 PLB_DEVICE void plb_copy_mask(const plb_view_rows &mask, long long image, const int *rank, unsigned keep,
                               unsigned count, plb_items my)
 {
@@ -61,7 +61,10 @@ PLB_DEVICE void plb_copy_mask(const plb_view_rows &mask, long long image, const 
     }
 }
 
-/* Whose embedding each visible token gets: its own, or that of the one that lost its position before it. */
+/*
+ * The position whose embedding each visible token gets: its own, or none (-1).  With wrong_positions a token that lost
+ * its position gets that of the token that lost its position before it.
+ */
 PLB_DEVICE void plb_copy_positions(const plb_mask_plan &plan, long long image, const int *visible, const int *order,
                                    const int *rank, plb_items my)
 {
@@ -80,7 +83,7 @@ PLB_DEVICE void plb_copy_positions(const plb_mask_plan &plan, long long image, c
     }
 }
 
-/* All outputs of an image.  `order` and `rank` have its three rankings. */
+/* Copies all outputs of an image.  `order` and `rank` have its three rankings. */
 PLB_DEVICE void plb_copy_outputs(const plb_mask_plan &plan, long long image, const int *order, const int *rank,
                                  plb_items my)
 {

@@ -1,20 +1,20 @@
 /*
  * Sorting keys: in registers, in shared memory and in device memory.
  *
- * A key is 32 bits of a value over the 32 bits of where it stands, so no two are equal, and an unstable sort orders
- * equal values by their place.  A warp sorts 256 keys in its registers, eight a thread, by Batcher's bitonic merges
- * (AFIPS 1968).  Sorted runs then merge pairwise, in shared memory and beyond it in device memory by the same code:
- * every thread finds where its eight keys of the result begin in the two runs and merges just those (Odeh, Green,
- * Mwassi, Shmueli and Birk, "Merge path", IPDPSW 2012).  Nothing depends on how the values are distributed, and the
- * time grows with no steps but those of the number of merges.
+ * A key has a value in its upper 32 bits and the index of the value in its lower 32 bits.  So no two keys are equal,
+ * and an unstable sort orders equal values by their index.  A warp sorts 256 keys in its registers, eight a thread, by
+ * Batcher's bitonic merges (AFIPS 1968).  Sorted runs then merge pairwise, by the same code in shared memory and in
+ * device memory: each thread finds where its eight keys of the result begin in the two runs and merges just those
+ * (Odeh, Green, Mwassi, Shmueli and Birk, "Merge path", IPDPSW 2012).  The time depends on the number of keys alone,
+ * not on the distribution of the values.
  *
- * A thread holds its keys either in sorted order (thread t of a warp has 8 t to 8 t + 7), or in turns, so that
- * a warp's access to memory is one piece (thread t has t, t + 32, t + 64 ...).
+ * A thread holds its keys in sorted order (thread t of a warp has keys 8 t to 8 t + 7), or in turns, so that a warp
+ * accesses memory without gaps (thread t has keys t, t + 32, t + 64 ...).
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#ifndef PLB_RANKS_H
-#define PLB_RANKS_H
+#ifndef PLB_CUDA_RANKS_H
+#define PLB_CUDA_RANKS_H
 
 #include "core/cuda.cuh"
 
@@ -27,18 +27,15 @@ enum {
     PLB_BLOCK_THREADS = PLB_BLOCK_KEYS / PLB_THREAD_KEYS
 };
 
-/* Greater than every key, since no place is 2^32 - 1: fills what lies beyond the last one. */
+/* Fills the room after the last key.  It is greater than every key, since no index is 2^32 - 1. */
 #define PLB_NO_KEY (~0ull)
 
-PLB_DEVICE plb_key plb_key_of(unsigned value, unsigned place)
+PLB_DEVICE plb_key plb_key_of(unsigned value, unsigned index)
 {
-    return (plb_key)value << 32 | place;
+    return (plb_key)value << 32 | index;
 }
 
-/*
- * Where a key lies in shared memory.  Threads access keys eight apart at once, which without this would be of one
- * and the same two banks.
- */
+/* The place of key i in shared memory.  Threads access every eighth key at once: in order, those share two banks. */
 PLB_DEVICE unsigned plb_slot(unsigned i)
 {
     return i ^ (i >> 4 & 7);
@@ -74,8 +71,8 @@ PLB_DEVICE plb_key plb_keep(plb_key mine, plb_key other, bool greater)
 }
 
 /*
- * Sorts the warp's keys, of which the first `count` are keys and the others PLB_NO_KEY: groups of 2, 4 ... 32 threads
- * merge the sorted halves that they hold, and stop at the group that holds them all.
+ * Sorts the keys of a warp, of which the first `count` are keys and the others PLB_NO_KEY.  Groups of 2, 4 ... 32
+ * threads merge the two sorted halves that they hold, until one group holds all keys.
  */
 PLB_DEVICE void plb_sort_warp(plb_key (&k)[PLB_THREAD_KEYS], unsigned count)
 {
@@ -83,7 +80,7 @@ PLB_DEVICE void plb_sort_warp(plb_key (&k)[PLB_THREAD_KEYS], unsigned count)
     plb_sort_thread(k);
 #pragma unroll 1
     for (int group = 2; group <= 32 && (unsigned)(group / 2 * PLB_THREAD_KEYS) < count; group *= 2) {
-        /* every key with the one that stands as far from the other end of the group */
+        /* compares each key with its mirror image in the group */
         const bool greater = lane & (unsigned)(group / 2);
 #pragma unroll
         for (int j = 0; j < PLB_THREAD_KEYS / 2; j++) {
@@ -107,8 +104,8 @@ PLB_DEVICE void plb_sort_warp(plb_key (&k)[PLB_THREAD_KEYS], unsigned count)
 }
 
 /*
- * Eight keys, from number `at` on, of what `length` keys in sorted runs of `width` become when pairs of runs merge.
- * Beyond the last key comes PLB_NO_KEY.
+ * Merges pairs of sorted runs of `width` keys, `length` keys in all, for eight keys of the result: those from number
+ * `at` on.  PLB_NO_KEY follows the last key.
  */
 template <bool shared>
 PLB_DEVICE void plb_merge(const plb_key *keys, unsigned at, unsigned width, unsigned length,
@@ -116,7 +113,7 @@ PLB_DEVICE void plb_merge(const plb_key *keys, unsigned at, unsigned width, unsi
 {
     const unsigned begin = min(at & ~(2 * width - 1), length), middle = min(begin + width, length);
     const unsigned end = min(begin + 2 * width, length), before = min(at, end) - begin;
-    /* how many of the first `before` keys come from the first run */
+    /* searches for the number of keys from the first run among the first `before` keys */
     unsigned low = before > end - middle ? before - (end - middle) : 0, high = min(before, middle - begin);
     while (low < high) {
         const unsigned guess = (low + high) / 2;
@@ -141,7 +138,7 @@ PLB_DEVICE void plb_merge(const plb_key *keys, unsigned at, unsigned width, unsi
     }
 }
 
-/* From turns to sorted order and back, through the warp's own 256 keys of shared memory. */
+/* From sorted order to turns and back, through the warp's own 256 keys of shared memory. */
 PLB_DEVICE void plb_take_in_turns(const plb_key *warp_keys, plb_key (&k)[PLB_THREAD_KEYS])
 {
     __syncwarp(); /* the warp's other threads have written theirs */
@@ -152,7 +149,7 @@ PLB_DEVICE void plb_take_in_turns(const plb_key *warp_keys, plb_key (&k)[PLB_THR
 
 PLB_DEVICE void plb_take_in_order(const plb_key *warp_keys, plb_key (&k)[PLB_THREAD_KEYS])
 {
-    __syncwarp(); /* the same */
+    __syncwarp(); /* the warp's other threads have written theirs */
 #pragma unroll
     for (unsigned j = 0; j < PLB_THREAD_KEYS; j++)
         k[j] = warp_keys[plb_slot(threadIdx.x % 32 * PLB_THREAD_KEYS + j)];
@@ -166,8 +163,9 @@ PLB_DEVICE void plb_put_in_order(plb_key *warp_keys, const plb_key (&k)[PLB_THRE
 }
 
 /*
- * Sorts `length` keys.  Of their shared memory each warp has filled 256, from number `warp_at` on; `longest` is the
- * greatest length that a part of the block sorts now, and the same in all its threads.  The keys end in turns in k.
+ * Sorts `length` keys in shared memory, of which each warp has filled 256, from number `warp_at` on.  Parts of a block
+ * can sort different keys; `longest` is the greatest length, and the same in all threads.  The result is in k, in
+ * turns.
  */
 PLB_DEVICE void plb_sort_block(plb_key *keys, unsigned warp_at, unsigned length, unsigned longest,
                                plb_key (&k)[PLB_THREAD_KEYS])
@@ -181,7 +179,7 @@ PLB_DEVICE void plb_sort_block(plb_key *keys, unsigned warp_at, unsigned length,
         PLB_BARRIER(); /* the runs of this pass are complete */
         if (width < length)
             plb_merge<true>(keys, warp_at + threadIdx.x % 32 * PLB_THREAD_KEYS, width, length, k);
-        PLB_BARRIER(); /* and are read: the next ones take their place */
+        PLB_BARRIER(); /* and have been read: the next runs replace them */
     }
     plb_put_in_order(warp_keys, k);
     plb_take_in_turns(warp_keys, k);

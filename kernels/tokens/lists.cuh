@@ -1,11 +1,12 @@
 /*
- * Which visible tokens stand at a position.
+ * Lists of the visible tokens of each token, for the backward pass.
  *
- * The way back is a gather: whoever owns a position of an image asks which rows of grad_x belong there.  Mostly it is
- * none or one, and one load of 8 bytes answers that; a token that is visible several times has the others in a chain,
- * in the order of r, so that sums have a fixed order.
+ * The backward pass is a gather: the thread of a token of an image needs the rows of grad_x that belong to it.  Mostly
+ * there is one row or none, and one load of 8 bytes tells.  A token that is visible several times has the other rows in
+ * a chain, in the order of r, so that sums have a fixed order.
  *
- * With positions of their own, tokens whose position is another token's are in a second list, by position: strays.
+ * If `positions` are given, a visible token can have the position of another token.  These strays are in a second list,
+ * by position.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -15,18 +16,19 @@
 #include "tokens/tokens.cuh"
 
 struct alignas(8) plb_kept {
-    unsigned row;  /* of grad_x; the top bit says that its position was dropped */
-    unsigned next; /* 1 + the next r of the chain, or 0; the top bit says that it is a stray */
+    unsigned row;  /* of grad_x; the top bit: its position was dropped */
+    unsigned next; /* 1 + the next r of the chain, or 0; the top bit: it is a stray */
 };
 
-static constexpr unsigned PLB_KEPT_FLAG = 0x80000000u, PLB_KEPT_NONE = 0xffffffffu; /* the latter: a row */
+static constexpr unsigned PLB_KEPT_FLAG = 0x80000000u;
+static constexpr unsigned PLB_KEPT_NONE = 0xffffffffu; /* in place of a row: there is none */
 
 struct plb_token_lists {
-    plb_kept *first; /* images of N */
-    plb_kept *chain; /* images of V */
+    plb_kept *first; /* [images, N] */
+    plb_kept *chain; /* [images, V] */
 };
 
-/* The list that visible token r belongs to; -1: none. */
+/* The token, or position, whose list has visible token r; -1: none. */
 PLB_DEVICE int plb_list_of(const plb_token_view &view, long long image, int r, bool strays)
 {
     const plb_token_source source = plb_find_token(view, image, r, false);
@@ -35,12 +37,12 @@ PLB_DEVICE int plb_list_of(const plb_token_view &view, long long image, int r, b
     return source.position != source.id ? source.position : -1;
 }
 
-/* Lists an image.  For a whole block. */
+/* Makes the lists of an image.  All threads of a block call this. */
 PLB_DEVICE void plb_list_image(const plb_token_view &view, const plb_token_lists &lists, long long image, bool strays)
 {
     const int threads = (int)blockDim.x;
     plb_kept *const first = lists.first + image * view.tokens, *const chain = lists.chain + image * view.visible;
-    /* at first `next` is the least r of the position */
+    /* At first `next` is the least r of the list. */
     for (long long n = threadIdx.x; n < view.tokens; n += threads)
         first[n] = plb_kept{PLB_KEPT_NONE, UINT_MAX};
     for (long long r = threadIdx.x; r < view.visible; r += threads) {
@@ -49,23 +51,23 @@ PLB_DEVICE void plb_list_image(const plb_token_view &view, const plb_token_lists
         chain[r] = plb_kept{(unsigned)(view.prefix + source.place) | (source.position < 0 ? PLB_KEPT_FLAG : 0),
                             is_stray ? PLB_KEPT_FLAG : 0};
     }
-    PLB_BARRIER(); /* all positions are empty, and all rows known, before the first token asks for its place */
+    PLB_BARRIER(); /* all lists are empty and all rows are stored before the first token enters */
     for (long long r = threadIdx.x; r < view.visible; r += threads) {
         const int n = plb_list_of(view, image, (int)r, strays);
         if (n >= 0)
             atomicMin(&first[n].next, (unsigned)r);
     }
-    PLB_BARRIER(); /* every token has asked before one is told that it was not the first */
+    PLB_BARRIER(); /* every token has entered before one finds that it was not the first */
     for (long long r = threadIdx.x; r < view.visible; r += threads) {
         const int n = plb_list_of(view, image, (int)r, strays);
         if (n < 0 || first[n].next == (unsigned)r)
             continue;
-        int before = (int)r - 1; /* there is one, so the search ends */
+        int before = (int)r - 1; /* the list has an earlier token, so the search ends */
         while (plb_list_of(view, image, before, strays) != n)
             before--;
         atomicOr(&chain[before].next, (unsigned)r + 1);
     }
-    PLB_BARRIER(); /* the chains are whole before they are copied */
+    PLB_BARRIER(); /* the chains are complete before they are copied */
     for (long long n = threadIdx.x; n < view.tokens; n += threads)
         if (first[n].next != UINT_MAX)
             first[n] = chain[first[n].next];

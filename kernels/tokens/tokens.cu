@@ -1,12 +1,12 @@
 /*
  * Token assembly.
  *
- * One pass: each row of x is a row of tokens or of the prefix, plus at most one embedding, and is written once.  Blocks
- * go through the visible tokens in the order of the indices, not of x, so that places need no inverse: a row of x finds
- * its place when it is stored.  A thread has one piece of four rows, whose indices and then whose elements are all on
- * their way at once.
+ * Each row of x is a row of tokens or of the prefix, plus at most one embedding, and is written once.  Blocks go
+ * through the visible tokens in the order of the indices, not of x, so that no inverse of `places` is needed: a row
+ * finds its place in x when it is stored.  A thread has one piece of four rows.  It loads the indices of all four at
+ * once, and then their elements.
  *
- * Whether places are a permutation is looked at in the same launch, by the first blocks, one an image; nothing waits
+ * The first blocks of the same launch, one for each image, check that places are a permutation.  No other block waits
  * for them.  Their barriers are in plb_check_places().
  *
  * SPDX-License-Identifier: Apache-2.0
@@ -20,12 +20,12 @@ struct assemble_run {
     plb_images tokens, prefix_tokens, pos_embed, x;
     const char *mask_token;
     plb_sharing sharing;
-    long long checks; /* blocks that look at places */
+    long long checks; /* blocks that check places */
     long long channels;
     int window;
 };
 
-/* What is added up where; x NULL: nothing is. */
+/* A row of x, and the two rows that it is the sum of.  x NULL: there is no such row. */
 struct assemble_row {
     const char *token, *embedding;
     char *x;
@@ -50,7 +50,7 @@ PLB_DEVICE assemble_row find_row(const assemble_run &run, long long image, int k
                         plb_image_row(run.x, image, view.prefix + source.place)};
 }
 
-/* Formed in float32, rounded once. */
+/* The sum is formed in float32 and rounded once. */
 template <int DTYPE> PLB_DEVICE plb_piece sum_of(const plb_piece &a, const plb_piece &b)
 {
     constexpr int size = plb_kind<DTYPE>::size;

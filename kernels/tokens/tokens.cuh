@@ -1,8 +1,8 @@
 /*
- * What the two passes over tokens share.
+ * The token layout, for the forward and the backward pass of token assembly.
  *
- * Indices are read where they are used.  One that is out of range is taken for the nearest that is not, so that no
- * address depends on it, and counted by one thread of those that read it.
+ * Kernels read indices where they use them.  An index out of range is moved to the nearest one in range, so that no
+ * address is wrong, and one of the threads that read it reports it.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -38,7 +38,7 @@ static inline plb_token_view plb_token_view_of(const plb_call *call, const plb_t
     return view;
 }
 
-/* Index r of an image, moved into [low, high]; with no room between them, high. */
+/* Index r of an image, moved into [low, high]; high, if low > high. */
 PLB_DEVICE int plb_index_in(const plb_images &indices, long long image, int r, int low, int high, bool *moved)
 {
     const long long index = plb_load_id(plb_image_row(indices, image, r), indices.dtype);
@@ -47,12 +47,12 @@ PLB_DEVICE int plb_index_in(const plb_images &indices, long long image, int r, i
     return (int)inside;
 }
 
-/* Where visible token r of an image comes from and goes to. */
+/* The source and the destination of visible token r of an image. */
 struct plb_token_source {
-    int id;         /* -1: nowhere, there being no tokens */
-    int position;   /* whose embedding it gets; -1: its position was dropped */
+    int id;         /* of the token; -1: there are no tokens */
+    int position;   /* the one whose embedding it gets; -1: its position was dropped */
     int place;      /* in [0, V) */
-    bool is_placed; /* false: its place was out of range */
+    bool is_placed; /* its place was in range */
 };
 
 PLB_DEVICE plb_token_source plb_find_token(const plb_token_view &view, long long image, int r, bool report)
@@ -80,27 +80,27 @@ PLB_DEVICE plb_token_source plb_find_token(const plb_token_view &view, long long
     return source;
 }
 
-/* The places that a block looks at together, a number each in its dynamic shared memory. */
+/* The number of places that a block checks at a time: it needs an int for each in its dynamic shared memory. */
 static inline int plb_places_window(const plb_token_view *view)
 {
     enum { MOST_PLACES = 8192 };
     return !view->places.data ? 0 : view->visible < MOST_PLACES ? view->visible : MOST_PLACES;
 }
 
-/* Counts the places of an image that are out of range, or that an earlier token has.  For a whole block. */
+/* Reports places of an image that are out of range or that an earlier token has.  All threads of a block call this. */
 PLB_DEVICE void plb_check_places(const plb_token_view &view, long long image, int *owner, int window)
 {
     const int thread = (int)threadIdx.x, threads = (int)blockDim.x;
     for (long long first = 0; first < view.visible; first += window) {
         for (int i = thread; i < window; i += threads)
             owner[i] = INT_MAX;
-        PLB_BARRIER(); /* no place is taken before all are free */
+        PLB_BARRIER(); /* all places are free before one is taken */
         for (long long r = thread; r < view.visible; r += threads) {
             const long long place = plb_load_id(plb_image_row(view.places, image, r), view.places.dtype);
             if (place >= first && place < first + window)
                 atomicMin(&owner[place - first], (int)r);
         }
-        PLB_BARRIER(); /* no one is told an owner before the first has come */
+        PLB_BARRIER(); /* each place has its first owner before one is compared */
         for (long long r = thread; r < view.visible; r += threads) {
             const long long place = plb_load_id(plb_image_row(view.places, image, r), view.places.dtype);
             const bool outside = place < 0 || place >= view.visible;
@@ -108,7 +108,7 @@ PLB_DEVICE void plb_check_places(const plb_token_view &view, long long image, in
             if (outside ? first == 0 : taken)
                 plb_found(view.state, PLB_FOUND_PLACES, image * view.visible + r);
         }
-        PLB_BARRIER(); /* the next window is not cleared before all have looked at this one */
+        PLB_BARRIER(); /* all threads have read this window before the next one clears it */
     }
 }
 

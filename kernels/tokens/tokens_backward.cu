@@ -1,15 +1,15 @@
 /*
  * The gradient of token assembly.
  *
- * Three launches.  The first lists the visible tokens of each image by position (lists.cuh).
+ * There are three launches.  The first lists the visible tokens of each image (lists.cuh).
  *
- * The second reads grad_x once and makes all of grad_tokens, its zeros included, and the sums.  The work is cut by
- * position: a tile is a few neighbouring rows of [prefix; tokens], and a block walks one through a slice of the images,
- * with four images of a thread on their way at once.  So the sum of a position stays in registers, in double precision.
- * With one slice it is stored at once; else each slice leaves its part in the workspace.  The sum for the mask token
- * collects over the whole tile and is always left in parts.
+ * The second reads grad_x once and makes the sums and all of grad_tokens, zeros included.  The work is divided by
+ * position: a tile is a few neighbouring rows of [prefix; tokens], and a block takes one tile through a slice of the
+ * images.  A thread loads four images at once.  The sum of a position stays in registers, in double precision.  With
+ * one slice the sum is stored at once; else each slice stores its part in the workspace.  The sum for the mask token is
+ * over the tile, and its parts are always in the workspace.
  *
- * The third adds the parts up.  Tiles, slices and the order of every sum depend on sizes alone.
+ * The third launch adds up the parts.  Tiles, slices and the order of every sum depend on sizes alone.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -24,12 +24,12 @@ struct backward_run {
     plb_token_lists by_token, strays; /* strays.first NULL: there are none that count */
     plb_sharing sharing;
     long long channels;
-    int first_row, rows;     /* of [prefix; tokens]: those with anything to do */
-    int tile, tiles, slices; /* rows of a tile; how many tiles, and slices of the images */
-    bool is_listed;          /* something depends on where tokens stand */
-    bool prefix_sums;        /* rows of the prefix have one, besides grad_tokens' rows where grad_pos_embed is */
+    int first_row, rows;     /* rows of [prefix; tokens] that an output needs */
+    int tile, tiles, slices; /* rows of a tile; numbers of tiles and of slices of the images */
+    bool is_listed;          /* an output needs the lists of tokens */
+    bool prefix_sums;        /* rows of the prefix have sums; rows of tokens have some if grad_pos_embed is given */
     int dtype, window;
-    int sum_rows;      /* of `rows`, the first, which have a sum */
+    int sum_rows;      /* the first of `rows`, which have sums */
     double *sums;      /* [slices, sum_rows, channels]; not used with one slice */
     double *mask_sums; /* [tiles * slices, channels], or NULL */
 };
@@ -44,7 +44,7 @@ __global__ void __launch_bounds__(LIST_THREADS, 4) list_tokens(const backward_ru
         plb_check_places(run.view, blockIdx.x, (int *)memory, run.window);
 }
 
-/* The sum of a row is complete: into the outputs. */
+/* Stores the complete sum of a row to the outputs. */
 PLB_DEVICE void store_sum(const backward_run &run, int row, long long channel, double sum)
 {
     const int size = plb_element_size(run.dtype),
@@ -60,12 +60,12 @@ PLB_DEVICE bool has_sum(const backward_run &run, int row)
     return row < run.view.prefix ? run.prefix_sums : run.grad_pos_embed.data != NULL;
 }
 
-/* What a thread knows while it walks. */
+/* The state of a thread that walks over its rows. */
 template <int DTYPE> struct walker {
     static constexpr int size = plb_kind<DTYPE>::size, count = PLB_PIECE / size;
     long long piece;
-    int present;  /* elements of the piece that there are */
-    bool has_sum; /* the row does */
+    int present;  /* elements of the piece that the row has */
+    bool has_sum; /* the row has one */
     double sum[count], mask_sum[count];
 };
 
@@ -83,7 +83,7 @@ template <int DTYPE> PLB_DEVICE void add(double *sum, const plb_piece &grad)
         sum[i] += (double)plb_number_at<DTYPE>(grad, i);
 }
 
-/* Adds a row to the sum that its position has, if that is wanted. */
+/* Adds a row to the sum of its position or of the mask token, if there is one. */
 template <int DTYPE>
 PLB_DEVICE void add_to_sums(const backward_run &run, walker<DTYPE> *walk, const plb_kept &kept, const plb_piece &grad)
 {
@@ -95,7 +95,7 @@ PLB_DEVICE void add_to_sums(const backward_run &run, walker<DTYPE> *walk, const 
     }
 }
 
-/* The next of a chain; false: `kept` was the last. */
+/* Moves on to the next entry of a chain.  Returns false if `kept` was the last. */
 PLB_DEVICE bool follow(const backward_run &run, const plb_token_lists &lists, long long image, plb_kept *kept)
 {
     const unsigned next = kept->next & ~PLB_KEPT_FLAG;
@@ -104,7 +104,7 @@ PLB_DEVICE bool follow(const backward_run &run, const plb_token_lists &lists, lo
     return next != 0;
 }
 
-/* A token that is visible several times: its gradient is a sum too. */
+/* The gradient of a token that is visible several times: a sum. */
 template <int DTYPE, bool ALIGNED>
 PLB_DEVICE void add_duplicates(const backward_run &run, walker<DTYPE> *walk, long long image, int n)
 {
@@ -138,7 +138,7 @@ PLB_DEVICE void add_strays(const backward_run &run, walker<DTYPE> *walk, long lo
     while (follow(run, run.strays, image, &kept));
 }
 
-/* One row of [prefix; tokens] through images [begin, end), every step-th; what is rare, once more after that. */
+/* One row of [prefix; tokens] for every step-th of images [begin, end).  Duplicates and strays are rare and last. */
 template <int DTYPE, bool ALIGNED>
 PLB_DEVICE void walk_row(const backward_run &run, walker<DTYPE> *walk, int row, long long begin, long long end,
                          int step)
@@ -193,7 +193,7 @@ PLB_DEVICE void walk_row(const backward_run &run, walker<DTYPE> *walk, int row, 
         add_strays<DTYPE, ALIGNED>(run, walk, image, n);
 }
 
-/* Adds the sums of the groups up in pairs; the first group has the whole.  For a whole block. */
+/* Adds up the sums of the groups pairwise; the first group gets the result.  All threads of a block call this. */
 template <int COUNT>
 PLB_DEVICE void add_groups(double *sum, double *memory, const plb_sharing &sharing, unsigned group, unsigned lane)
 {
@@ -258,9 +258,9 @@ template <int DTYPE, bool ALIGNED> __global__ void __launch_bounds__(256) walk_t
             run.mask_sums[(long long)part * run.channels + channel + i] = walk.mask_sum[i];
 }
 
-/* ---- adding up what the blocks left ---- */
+/* ---- adding up the parts ---- */
 
-/* A warp has 32 channels of every 32nd part; then the first warp adds up the warps. */
+/* A warp adds up 32 channels of every 32nd part.  Then the first warp adds up the sums of all warps. */
 PLB_DEVICE void finish_mask_token(const backward_run &run, long long parts, double *partial)
 {
     const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, warps = FINISH_THREADS / 32;
@@ -303,7 +303,7 @@ __global__ void __launch_bounds__(FINISH_THREADS) finish_sums(const backward_run
 
 /* ---- the host's part ---- */
 
-/* What is to be done, and how it is cut. */
+/* Plans a call: the work, and how it is divided. */
 static backward_run plan(const plb_call *call, const plb_assemble_backward_job *job)
 {
     const plb_token_layout *const layout = &job->layout;
@@ -326,7 +326,7 @@ static backward_run plan(const plb_call *call, const plb_assemble_backward_job *
     run.sum_rows = run.grad_pos_embed.data ? run.rows : run.prefix_sums ? run.view.prefix : 0;
     run.tile = run.rows / MOST_PARTS + (run.rows % MOST_PARTS != 0);
     run.tiles = run.rows ? (run.rows + run.tile - 1) / run.tile : 0;
-    /* as many slices as make enough blocks of work for the device, if each still has images for all its threads */
+    /* Enough slices to give the device enough blocks, as long as each slice has images for all threads of a block. */
     const long long fitting = layout->images / (IMAGES_AT_ONCE * run.sharing.groups);
     const long long wanted = run.tiles ? MOST_PARTS / ((long long)run.tiles * run.sharing.chunks) : 1;
     run.slices = (int)(wanted < fitting ? wanted : fitting);
@@ -334,7 +334,7 @@ static backward_run plan(const plb_call *call, const plb_assemble_backward_job *
     return run;
 }
 
-/* Cuts the workspace up. */
+/* Takes and divides the workspace. */
 static poslabel_status allocate(const plb_call *call, const plb_assemble_backward_job *job, backward_run *run)
 {
     const plb_token_layout *const layout = &job->layout;
