@@ -20,7 +20,7 @@ extern "C" {
 #define PLB_JOB(name, job, backends) struct job;
 #include "operations.def"
 
-enum { PLB_BACKEND_VERSION = 3 };
+enum { PLB_BACKEND_VERSION = 4 };
 
 /* Which backends have an operation. */
 enum {
@@ -35,6 +35,7 @@ typedef struct plb_backend {
     poslabel_status (*open)(poslabel_context *context, const poslabel_context_options *options, char *reason,
                             size_t reason_size);
     void (*close)(poslabel_context *context); /* the workspace has been released */
+    int (*threads)(const poslabel_context *context); /* that a call uses at most; NULL: ->threads */
     /* Memory for the workspace, where the backend computes. */
     poslabel_status (*allocate)(const plb_call *call, size_t size, void **data);
     void (*release)(poslabel_context *context, void *data, size_t size);

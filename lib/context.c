@@ -132,9 +132,9 @@ poslabel_status poslabel_context_create(const poslabel_context_options *given, p
 
     if (context->log) {
         char text[128];
+        const int threads = poslabel_context_threads(context);
         snprintf(text, sizeof text, "libposlabel %s: %s backend, %s, %d thread%s", poslabel_version_string(),
-                 context->backend->name, poslabel_isa_name(context->isa), context->threads,
-                 context->threads == 1 ? "" : "s");
+                 context->backend->name, poslabel_isa_name(context->isa), threads, threads == 1 ? "" : "s");
         context->log(context->log_user, POSLABEL_LOG_INFO, text);
     }
     *out = context;
@@ -164,7 +164,9 @@ poslabel_device poslabel_context_device(const poslabel_context *context)
 
 int32_t poslabel_context_threads(const poslabel_context *context)
 {
-    return context ? context->threads : 0;
+    if (!context)
+        return 0;
+    return context->backend->threads ? context->backend->threads(context) : context->threads;
 }
 
 poslabel_isa poslabel_context_isa(const poslabel_context *context)

@@ -3,13 +3,11 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "cpu/core/parallel.h"
 #include "cpu/isa/levels.h"
 #include "cpu/operations.h"
 
 #include <unistd.h>
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 
 static poslabel_status cpu_open(poslabel_context *context, const poslabel_context_options *options, char *reason,
                                 size_t reason_size)
@@ -22,12 +20,8 @@ static poslabel_status cpu_open(poslabel_context *context, const poslabel_contex
      * sysconf() may report the sum over a whole server, of which no core has more than about 32 MiB at hand. */
     const long l3 = sysconf(_SC_LEVEL3_CACHE_SIZE), most = 32 << 20;
     context->stream_bytes = (size_t)(l3 > 0 && l3 < most ? l3 : most) / 2;
-#ifdef _OPENMP
     if (!context->threads)
-        context->threads = omp_get_max_threads();
-#else
-    context->threads = 1;
-#endif
+        context->threads = plb_parallel_default();
     return POSLABEL_OK;
 }
 
@@ -66,6 +60,7 @@ const plb_backend plb_cpu_backend = {
     .name = "cpu",
     .open = cpu_open,
     .close = cpu_close,
+    .threads = plb_parallel_most,
     .allocate = cpu_allocate,
     .release = cpu_release,
     .set_stream = cpu_set_stream,

@@ -9,15 +9,24 @@
 #include "call.h"
 
 /*
- * Runs body(argument, 0 .. n - 1, n) on n threads and waits; the body divides the work by its index and n.  n is at
- * most the context's threads, and 1 when the work moves so few bytes that waking a thread would cost more, or in a
- * forked child.
+ * Runs body(argument, 0 .. n - 1, n) on n threads and waits; the body divides the work by its index and n.  n is 1 when
+ * the work moves so few bytes that waking threads would cost more, and in a forked child.  Else n is the context's
+ * threads, or fewer if OpenMP gives fewer.
  */
 typedef void plb_parallel_body(void *argument, int thread, int threads);
-void plb_parallel(const poslabel_context *context, size_t bytes, plb_parallel_body *body, void *argument);
+void plb_parallel(poslabel_context *context, size_t bytes, plb_parallel_body *body, void *argument);
 
-/* The most threads that plb_parallel() would use: for sizing workspace. */
-int plb_parallel_threads(const poslabel_context *context, size_t bytes);
+/*
+ * The most threads that plb_parallel() would use from now on: for sizing workspace.  If the process does not get these
+ * threads, the context has one thread from then on.
+ */
+int plb_parallel_threads(poslabel_context *context, size_t bytes);
+
+/* The same for any number of bytes, as far as it is known.  Starts no thread. */
+int plb_parallel_most(const poslabel_context *context);
+
+/* The threads of a context for which the caller does not name a number. */
+int plb_parallel_default(void);
 
 /*
  * From _alone() on, OpenMP code of other libraries that this thread calls, itself or in a body of plb_parallel(), stays

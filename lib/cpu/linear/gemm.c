@@ -96,7 +96,7 @@ static void multiply_tiles(void *argument, int thread, int threads)
     }
 }
 
-void plb_multiply(const poslabel_context *context, const plb_gemm *product)
+void plb_multiply(poslabel_context *context, const plb_gemm *product)
 {
     multiply_run run = {product, tiling_of(product->rows, product->columns)};
     /* in the time that a thread needs to copy a byte it makes several multiplications */
@@ -110,7 +110,7 @@ void plb_multiply(const poslabel_context *context, const plb_gemm *product)
 const char *const plb_gemm_missing = "this build of libposlabel has no CBLAS; build it with one (Debian: "
                                      "libopenblas-openmp-dev) and without -Dcblas=disabled";
 
-void plb_multiply(const poslabel_context *context, const plb_gemm *product)
+void plb_multiply(poslabel_context *context, const plb_gemm *product)
 {
     (void)context;
     (void)product;

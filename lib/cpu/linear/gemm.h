@@ -32,6 +32,6 @@ typedef struct plb_gemm {
  * On the threads of the context.  The same bits for any number of them: c is cut into tiles by its size alone, and the
  * CBLAS works on a tile alone.  Only between plb_parallel_alone() and plb_parallel_restore().
  */
-void plb_multiply(const poslabel_context *context, const plb_gemm *product);
+void plb_multiply(poslabel_context *context, const plb_gemm *product);
 
 #endif

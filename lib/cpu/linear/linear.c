@@ -303,7 +303,7 @@ static void pick_rows(linear_run *run, int64_t begin)
 static void do_chunk(linear_run *run, int64_t done)
 {
     const plb_linear_job *job = run->job;
-    const poslabel_context *context = run->call->context;
+    poslabel_context *const context = run->call->context;
     char *const logits = run->memory + run->at.logits;
     const plb_gemm common = {.dtype = run->dtype};
     const size_t copy_bytes = 2 * (size_t)run->count * (size_t)run->channels * run->element;
@@ -389,7 +389,7 @@ static void zero_grad_weight(const linear_run *run)
 static void do_chunks(linear_run *run)
 {
     const plb_linear_job *job = run->job;
-    const poslabel_context *context = run->call->context;
+    poslabel_context *const context = run->call->context;
     const int64_t rows = run->job->reduction.rows;
     const size_t matrix_bytes = 2 * (size_t)run->classes * (size_t)run->channels * run->element;
     if (!run->weight_stride)

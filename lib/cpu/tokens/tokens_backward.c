@@ -280,7 +280,7 @@ static poslabel_status prepare(const plb_call *call, backward_run *run, size_t t
 poslabel_status plb_cpu_assemble_tokens_backward(const plb_call *call, const plb_assemble_backward_job *job)
 {
     const plb_token_layout *const layout = &job->layout;
-    const poslabel_context *const context = call->context;
+    poslabel_context *const context = call->context;
     const size_t row_bytes = (size_t)layout->channels * plb_dtype_size[job->grad_x.dtype];
     const size_t grad_bytes = job->grad_tokens.data ? (size_t)(layout->images * layout->tokens) * row_bytes : 0;
     const int64_t rows = layout->prefix + layout->tokens;
