@@ -30,7 +30,27 @@ extern "C" {
  *   POSLABEL_ERROR_INVALID  the workspace would have to grow during a capture.
  *
  * Use a context from one thread at a time.  Different contexts are independent and may run at the same time.
- * A forked child may use a context.  Its calls run on one thread, because an OpenMP pool does not survive fork().
+ *
+ * Threads of the CPU backend.  A call with little to do runs on the calling thread alone, any other on all threads of
+ * its context.  They are OpenMP's: GNU OpenMP starts them in the first such call and keeps them, also for other OpenMP
+ * code of the program.  It ends or starts threads only when the next team is larger or smaller, so give all contexts
+ * the number of threads that the program's other OpenMP code uses.
+ *
+ *   No threads.  If OpenMP cannot start a thread, it prints a line and ends the process.  The library therefore tries
+ *     whether the process gets the threads before a thread of the program has its first team, and before a larger one.
+ *     If not, the context runs on one thread from then on; a context that is created later tries again.  This cannot
+ *     help when the process comes to its limits between that and the start of the team, or when others have made the
+ *     pool smaller since.
+ *
+ *   fork().  A forked child may use contexts, its own or its parent's.  Its calls run on one thread, because OpenMP's
+ *     threads do not survive fork().  This holds as well if the child is the first to load the library, as Linux tells.
+ *     It then has threads only if it is also the first to load OpenMP.  A server that forks its workers should load the
+ *     library in a worker before other users of OpenMP, or call exec().
+ *
+ *   Rounding.  Results are specified for rounding to nearest, the default.  Under another mode of fesetround() they
+ *     depend on the number of threads, because OpenMP's threads keep the mode with which they were started.
+ *
+ *   dlclose().  The library stays loaded until the process ends, because OpenMP's threads do.
  */
 typedef struct poslabel_context poslabel_context;
 
@@ -168,6 +188,9 @@ POSLABEL_API const char *poslabel_context_message(const poslabel_context *contex
 /*
  * Return the device, the thread count and the instruction set of the context.  On CUDA the thread count is 0 and the
  * instruction set is POSLABEL_ISA_AUTO.  A NULL context gives {0, 0}, 0 and POSLABEL_ISA_AUTO.  Since 0.1.
+ *
+ * The thread count is that of a large call made now, as far as it is known: 1 in a forked child, in a library without
+ * OpenMP, and after a call that did not get its threads.
  */
 POSLABEL_API poslabel_device poslabel_context_device(const poslabel_context *context);
 POSLABEL_API int32_t poslabel_context_threads(const poslabel_context *context);

@@ -62,8 +62,8 @@ extern "C" {
  * Threads.  The context's threads share the matrix products.  Each thread calls the CBLAS for parts of its own, and the
  * library keeps an OpenMP CBLAS from starting more threads.  Give the library a serial CBLAS or one built with OpenMP
  * (Debian: libopenblas0-openmp), so that there is one pool of threads.  An OpenBLAS built with pthreads starts a pool
- * of its own when it is loaded, and uses it here too, unless OPENBLAS_NUM_THREADS=1.  In a forked child a call runs on
- * one thread, whatever ran in the parent.
+ * of its own when it is loaded, and uses it here too, unless OPENBLAS_NUM_THREADS=1.  poslabel/context.h says how
+ * many threads a forked child has.
  *
  * Workspace on the CPU in bytes, all of it within workspace_limit:
  *   - the workspace of poslabel/loss.h, for at most 64 threads, and for fewer if more would take over a quarter of the

@@ -1,8 +1,8 @@
 /*
  * The library loaded late, in a forked child, and unloaded: this program is not linked with it.
  *
- * A child that loads the library has not seen the fork.  If its parent has started OpenMP's threads, they are gone in the
- * child, and a team there would wait for them for ever.
+ * A library that is loaded in a child has not seen the fork.  If the parent has started OpenMP's threads, they are gone
+ * in the child, and a team there would wait for them for ever.
  *
  * SPDX-License-Identifier: Apache-2.0
  */

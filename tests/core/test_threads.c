@@ -147,8 +147,8 @@ static poslabel_context *open_context(int threads)
 }
 
 /*
- * In a process of its own: this program with an argument.  Contexts of more threads than the process may start compute on
- * one thread and say so.  The exit code says what was not so.
+ * In a process of its own: this program with an argument.  Contexts of more threads than the process may start compute
+ * on one thread and say so.  The exit code says what was not so.
  */
 static int run_out_of_threads(void)
 {
