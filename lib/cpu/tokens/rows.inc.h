@@ -7,44 +7,50 @@
  * while one row is copied the lines of later ones are asked for: early into the L2 cache, which has more requests in
  * flight than the L1, and shortly before use from there.
  *
+ * Needs the vectors of an instruction set (<isa>.h).  Gives token_kernels.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "cpu/tokens/kernels.h"
+#include "cpu/vectors/elements.inc.h"
+#include "cpu/vectors/stream.inc.h"
 
 #include <string.h>
 
-enum { FAR_AHEAD = 8192, NEAR_AHEAD = 2048 }; /* bytes */
+/* How many bytes ahead rows are asked for, from the L1 and from the L2 cache. */
+enum { TOKEN_L1_AHEAD = 2048, TOKEN_L2_AHEAD = 8192 };
 
-/* How many rows ahead that is. */
-typedef struct distances {
-    int far, near;
-} distances;
+/* How many rows that is. */
+typedef struct prefetch_distance {
+    int l1, l2;
+} prefetch_distance;
 
 /* The rows to ask for while one row is worked on; NULL: none. */
 typedef struct rows_ahead {
-    const char *far, *near;
+    const char *l1, *l2;
 } rows_ahead;
 
-INLINE distances distances_for(size_t row_bytes)
+INLINE prefetch_distance distance_for(size_t row_bytes)
 {
-    return (distances){(int)((FAR_AHEAD + row_bytes - 1) / row_bytes), (int)((NEAR_AHEAD + row_bytes - 1) / row_bytes)};
+    return (prefetch_distance){(int)((TOKEN_L1_AHEAD + row_bytes - 1) / row_bytes),
+                               (int)((TOKEN_L2_AHEAD + row_bytes - 1) / row_bytes)};
 }
 
-INLINE rows_ahead look_ahead(const void *const *rows, int count, int r, distances ahead)
+INLINE rows_ahead rows_ahead_of(const void *const *rows, int count, int r, prefetch_distance distance)
 {
-    const bool has_far = ahead.far < count - r, has_near = ahead.near < count - r;
-    return (rows_ahead){has_far ? rows[r + ahead.far] : NULL, has_near ? rows[r + ahead.near] : NULL};
+    const bool has_l1 = distance.l1 < count - r, has_l2 = distance.l2 < count - r;
+    return (rows_ahead){has_l1 ? rows[r + distance.l1] : NULL, has_l2 ? rows[r + distance.l2] : NULL};
 }
 
-INLINE void ask_for_line(const rows_ahead *next, size_t at)
+INLINE void prefetch_line(const rows_ahead *ahead, size_t at)
 {
-    if (next->far)
-        __builtin_prefetch(next->far + at, 0, 2);
-    if (next->near)
-        __builtin_prefetch(next->near + at, 0, 3);
+    if (ahead->l2)
+        __builtin_prefetch(ahead->l2 + at, 0, 2);
+    if (ahead->l1)
+        __builtin_prefetch(ahead->l1 + at, 0, 3);
 }
 
-/* to = a + b, or a */
+/* to = a + b, or a where b is NULL. */
 INLINE void add_rows(char *to, const char *a, const char *b, size_t bytes, plb_dtype dtype)
 {
     const int64_t n = (int64_t)(bytes / (dtype == PLB_F32 ? 4 : 2));
@@ -60,6 +66,7 @@ INLINE void add_rows(char *to, const char *a, const char *b, size_t bytes, plb_d
                 (int)(n - i));
 }
 
+/* The same past the caches for less than a line. */
 INLINE void stream_part(stream *out, char *x, const char *a, const char *b, size_t bytes, plb_dtype dtype)
 {
     if (bytes) {
@@ -71,26 +78,28 @@ INLINE void stream_part(stream *out, char *x, const char *a, const char *b, size
 /* to[0 .. 64) = a + b; if `past`, `to` begins a line. */
 INLINE void add_line(char *to, const char *a, const char *b, plb_dtype dtype, bool past)
 {
-    for (int i = 0; i < 16; i += VF_LANES)
-        if (dtype == PLB_F16) {
-            v_add_f16((uint16_t *)to + 2 * i, (const uint16_t *)a + 2 * i, (const uint16_t *)b + 2 * i, past);
-        } else if (dtype == PLB_BF16) {
-            v_add_bf16((uint16_t *)to + 2 * i, (const uint16_t *)a + 2 * i, (const uint16_t *)b + 2 * i, past);
-        } else {
-            const vf sum = vf_add(vf_load((const float *)a + i), vf_load((const float *)b + i));
-            if (past)
-                vf_stream((float *)to + i, sum);
-            else
-                vf_store((float *)to + i, sum);
+    const int64_t in_line = 64 / (dtype == PLB_F32 ? 4 : 2), step = dtype == PLB_F32 ? VF_LANES : 2 * VF_LANES;
+    for (int64_t i = 0; i < in_line; i += step) {
+        if (dtype == PLB_BF16) {
+            v_add_bf16((uint16_t *)to + i, (const uint16_t *)a + i, (const uint16_t *)b + i, past);
+            continue;
         }
+        const vf sum = vf_add(load(a, i, dtype), load(b, i, dtype));
+        if (dtype == PLB_F16)
+            store_pair(to, i, dtype, sum, vf_add(load(a, i + VF_LANES, dtype), load(b, i + VF_LANES, dtype)), past);
+        else if (past)
+            vf_stream((float *)to + i, sum);
+        else
+            vf_store((float *)to + i, sum);
+    }
 }
 
-/* to = a + b, or a, for the whole lines of [at, end); gives where they end. */
-INLINE size_t add_lines(char *to, const char *a, const char *b, size_t at, size_t end, const rows_ahead *next,
+/* The same, or to = a where b is NULL, for the whole lines of [at, end).  Gives where they end. */
+INLINE size_t add_lines(char *to, const char *a, const char *b, size_t at, size_t end, const rows_ahead *ahead,
                         plb_dtype dtype, bool past)
 {
     for (; at + 64 <= end; at += 64) {
-        ask_for_line(next, at);
+        prefetch_line(ahead, at);
         if (b)
             add_line(to + at, a + at, b + at, dtype, past);
         else if (past)
@@ -101,44 +110,37 @@ INLINE size_t add_lines(char *to, const char *a, const char *b, size_t at, size_
     return at;
 }
 
-INLINE void token_row(stream *out, char *x, const char *a, const char *b, size_t bytes, const rows_ahead *next,
+/* x = a + b, or a where b is NULL; past the caches where `out` is given. */
+INLINE void token_row(stream *out, char *x, const char *a, const char *b, size_t bytes, const rows_ahead *ahead,
                       plb_dtype dtype)
 {
     if (!out) {
-        const size_t at = add_lines(x, a, b, 0, bytes, next, dtype, false);
+        const size_t at = add_lines(x, a, b, 0, bytes, ahead, dtype, false);
         add_rows(x + at, a + at, b ? b + at : NULL, bytes - at, dtype);
         return;
     }
     const size_t head = line_head(x, bytes);
     stream_part(out, x, a, b, head, dtype);
-    const size_t at = add_lines(x, a, b, head, bytes, next, dtype, true);
+    const size_t at = add_lines(x, a, b, head, bytes, ahead, dtype, true);
     stream_part(out, x + at, a + at, b ? b + at : NULL, bytes - at, dtype);
 }
 
 INLINE void token_rows(const plb_token_rows *rows, plb_dtype dtype)
 {
     const size_t bytes = (size_t)rows->channels * (dtype == PLB_F32 ? 4 : 2);
-    const distances ahead = distances_for(bytes);
-    char stage[192] __attribute__((aligned(64)));
+    const prefetch_distance distance = distance_for(bytes);
+    char stage[STREAM_STAGE] __attribute__((aligned(64)));
     stream out = {.stage = stage};
 
     for (int r = 0; r < rows->count; r++) {
-        const char *const token = rows->token[r], *const embedding = rows->embedding[r];
-        const rows_ahead next = look_ahead(rows->token, rows->count, r, ahead);
-        if (rows->stream && embedding)
-            token_row(&out, rows->x[r], token, embedding, bytes, &next, dtype);
-        else if (rows->stream)
-            token_row(&out, rows->x[r], token, NULL, bytes, &next, dtype);
-        else if (embedding)
-            token_row(NULL, rows->x[r], token, embedding, bytes, &next, dtype);
-        else
-            token_row(NULL, rows->x[r], token, NULL, bytes, &next, dtype);
+        const rows_ahead ahead = rows_ahead_of(rows->token, rows->count, r, distance);
+        token_row(rows->stream ? &out : NULL, rows->x[r], rows->token[r], rows->embedding[r], bytes, &ahead, dtype);
     }
     if (rows->stream)
         stream_end(&out);
 }
 
-/* The sum has room for whole vectors. */
+/* sum += a; the sum has room for whole vectors. */
 INLINE void add_to_sum(double *sum, const char *a, size_t bytes, plb_dtype dtype)
 {
     const int64_t n = (int64_t)(bytes / (dtype == PLB_F32 ? 4 : 2));
@@ -149,14 +151,15 @@ INLINE void add_to_sum(double *sum, const char *a, size_t bytes, plb_dtype dtype
         vf_add_to_doubles(sum + i, load_n(a, i, dtype, (int)(n - i)));
 }
 
-INLINE void stream_copy(stream *out, char *x, const char *grad, double *sum, size_t bytes, const rows_ahead *next,
+/* x = grad past the caches, and sum += grad. */
+INLINE void stream_copy(stream *out, char *x, const char *grad, double *sum, size_t bytes, const rows_ahead *ahead,
                         plb_dtype dtype)
 {
     const size_t size = dtype == PLB_F32 ? 4 : 2, head = line_head(x, bytes);
     size_t at = head;
     stream_part(out, x, grad, NULL, head, dtype);
     for (; at + 64 <= bytes; at += 64) {
-        ask_for_line(next, at);
+        prefetch_line(ahead, at);
         v_stream_line(x + at, grad + at);
         if (sum)
             for (size_t i = 0; i < 64 / size; i += VF_LANES)
@@ -175,11 +178,11 @@ INLINE void stream_copy(stream *out, char *x, const char *grad, double *sum, siz
 INLINE void token_grads(const plb_token_grads *rows, plb_dtype dtype)
 {
     const size_t bytes = (size_t)rows->channels * (dtype == PLB_F32 ? 4 : 2);
-    const distances ahead = distances_for(bytes);
-    char stage[192] __attribute__((aligned(64)));
+    const prefetch_distance distance = distance_for(bytes);
+    char stage[STREAM_STAGE] __attribute__((aligned(64)));
     stream out = {.stage = stage};
 
-    /* rows of zeros are not read, so they do not count when looking ahead */
+    /* rows of zeros are not read, so they do not count when rows ahead are asked for */
     const void *reads[PLB_TOKEN_BATCH];
     int read_count = 0, read = 0;
     for (int r = 0; r < rows->count; r++)
@@ -188,12 +191,12 @@ INLINE void token_grads(const plb_token_grads *rows, plb_dtype dtype)
 
     for (int r = 0; r < rows->count; r++) {
         const char *const grad = rows->grad[r];
-        const rows_ahead next = look_ahead(reads, read_count, read, ahead);
+        const rows_ahead ahead = rows_ahead_of(reads, read_count, read, distance);
         read += grad != NULL;
         char *const to = rows->to[r];
         double *const sum = rows->sum[r];
         if (rows->stream && to && grad) {
-            stream_copy(&out, to, grad, sum, bytes, &next, dtype);
+            stream_copy(&out, to, grad, sum, bytes, &ahead, dtype);
             continue;
         }
         if (rows->stream && to) {
@@ -201,7 +204,7 @@ INLINE void token_grads(const plb_token_grads *rows, plb_dtype dtype)
             continue;
         }
         for (size_t at = 0; at < bytes; at += 64)
-            ask_for_line(&next, at);
+            prefetch_line(&ahead, at);
         if (sum)
             add_to_sum(sum, grad, bytes, dtype);
         if (to && grad)
@@ -213,6 +216,7 @@ INLINE void token_grads(const plb_token_grads *rows, plb_dtype dtype)
         stream_end(&out);
 }
 
+/* to = sum, rounded once: to 16 bits by way of a float32 that was rounded to odd. */
 INLINE void round_sum(char *to, const double *sum, int64_t n, plb_dtype dtype)
 {
     for (int64_t i = 0; i < n; i += VF_LANES) {

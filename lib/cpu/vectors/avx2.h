@@ -1,5 +1,5 @@
 /*
- * Vectors of 8 floats: AVX2, FMA and F16C.  See simd_baseline.h.
+ * Vectors of 8 floats: AVX2, FMA and F16C.  baseline.h says what the functions do.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -220,7 +220,6 @@ static inline void store_halves(uint16_t *p, __m256i halves, bool past)
         _mm256_storeu_si256((__m256i *)p, halves);
 }
 
-/* Two vectors at once, past the caches or not. */
 static inline void vf_store_pair_f16(uint16_t *p, vf a, vf b, bool past)
 {
     const __m256i halves =
@@ -250,20 +249,5 @@ static inline void v_add_bf16(uint16_t *to, const uint16_t *a, const uint16_t *b
     const __m256i odd = round_bf16_sum(_mm256_add_ps(_mm256_castsi256_ps(_mm256_and_si256(x, upper)),
                                                      _mm256_castsi256_ps(_mm256_and_si256(y, upper))));
     const __m256i sum = _mm256_blend_epi16(_mm256_srli_epi32(even, 16), odd, 0xaa);
-    if (past)
-        _mm256_stream_si256((__m256i *)to, sum);
-    else
-        _mm256_storeu_si256((__m256i *)to, sum);
-}
-
-static inline void v_add_f16(uint16_t *to, const uint16_t *a, const uint16_t *b, bool past)
-{
-    const __m256 low = _mm256_add_ps(vf_load_f16(a), vf_load_f16(b));
-    const __m256 high = _mm256_add_ps(vf_load_f16(a + VF_LANES), vf_load_f16(b + VF_LANES));
-    const __m256i sum = _mm256_set_m128i(_mm256_cvtps_ph(high, _MM_FROUND_TO_NEAREST_INT),
-                                         _mm256_cvtps_ph(low, _MM_FROUND_TO_NEAREST_INT));
-    if (past)
-        _mm256_stream_si256((__m256i *)to, sum);
-    else
-        _mm256_storeu_si256((__m256i *)to, sum);
+    store_halves(to, sum, past);
 }

@@ -1,5 +1,5 @@
 /*
- * Vectors of 16 floats: AVX-512 F, BW, DQ and VL.  See simd_baseline.h.
+ * Vectors of 16 floats: AVX-512 F, BW, DQ and VL.  baseline.h says what the functions do.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -271,12 +271,18 @@ static inline void v_store_line(void *line, __m512i halves, bool past)
         _mm512_storeu_si512(line, halves);
 }
 
-/* Two vectors at once, past the caches or not. */
+static inline void v_store_half_line(void *half_line, __m256i halves, bool past)
+{
+    if (past)
+        _mm256_stream_si256((__m256i *)half_line, halves);
+    else
+        _mm256_storeu_si256((__m256i *)half_line, halves);
+}
+
 static inline void vf_store_pair_f16(uint16_t *p, vf a, vf b, bool past)
 {
-    const __m256i low = _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    const __m256i high = _mm512_cvtps_ph(b, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    v_store_line(p, _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1), past);
+    v_store_half_line(p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), past);
+    v_store_half_line(p + VF_LANES, _mm512_cvtps_ph(b, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), past);
 }
 
 static inline void vf_store_pair_bf16(uint16_t *p, vf a, vf b, bool past)
@@ -303,16 +309,4 @@ static inline void v_add_bf16(uint16_t *to, const uint16_t *a, const uint16_t *b
                                                      _mm512_castsi512_ps(_mm512_and_si512(y, upper))));
     const __m512i sum = _mm512_mask_blend_epi16(0xaaaaaaaau, _mm512_srli_epi32(even, 16), odd);
     v_store_line(to, sum, past);
-}
-
-static inline void v_add_f16(uint16_t *to, const uint16_t *a, const uint16_t *b, bool past)
-{
-    for (int i = 0; i < 2 * VF_LANES; i += VF_LANES) {
-        const __m256i sum = _mm512_cvtps_ph(_mm512_add_ps(vf_load_f16(a + i), vf_load_f16(b + i)),
-                                            _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-        if (past)
-            _mm256_stream_si256((__m256i *)(to + i), sum);
-        else
-            _mm256_storeu_si256((__m256i *)(to + i), sum);
-    }
 }

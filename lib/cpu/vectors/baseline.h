@@ -1,8 +1,9 @@
 /*
  * Vectors of 4 floats in the compiler's own vector language, which becomes SSE2 on x86-64 and NEON on AArch64.
  *
- * Each simd_*.h defines the same small set: vf, a vector of VF_LANES floats, and what the kernels do with it.  The
- * _n forms touch only the first n lanes in memory (0 < n < VF_LANES); loads fill the others with zero.
+ * Each instruction set has such a file.  All define the same: vf, a vector of VF_LANES floats, and the functions below;
+ * AVX-512 has vf_exp(), with what exp.inc.h lists, instead of vf_exp2_biased().  The _n forms touch only the first n
+ * lanes in memory (0 < n < VF_LANES); loads fill the others with zero.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -60,7 +61,7 @@ static inline void vf_store_n(float *p, vf a, int n)
         p[i] = a[i];
 }
 
-/* lanes below n from a, the others from b */
+/* The lanes below n of a, the others of b. */
 static inline vf vf_select_n(vf a, vf b, int n)
 {
     for (int i = n; i < VF_LANES; i++)
@@ -131,26 +132,26 @@ static inline vf vf_mul(vf a, vf b)
     return a * b;
 }
 
-/* a * b + c; rounded once or twice, as the machine has it */
+/* a * b + c, rounded once or twice, as the machine has it. */
 static inline vf vf_fma(vf a, vf b, vf c)
 {
     return a * b + c;
 }
 
-/* a * b - c */
+/* a * b - c. */
 static inline vf vf_fms(vf a, vf b, vf c)
 {
     return a * b - c;
 }
 
-/* the larger one; b where either is NaN */
+/* The larger one; b where either is NaN. */
 static inline vf vf_max(vf a, vf b)
 {
     const vi larger = a > b;
     return (vf)(((vi)a & larger) | ((vi)b & ~larger));
 }
 
-/* 2^(n - 127), for an integer n in the last bits of a: 0 < n < 255; 0 for n = 0 */
+/* 2^(n - 127) for an integer n in the last bits of a, 0 < n < 255; 0 for n = 0. */
 static inline vf vf_exp2_biased(vf a)
 {
     return (vf)((vi)a << 23);
@@ -168,11 +169,13 @@ static inline void vf_sums(float *sums, const float *vectors, int count)
         sums[k] = vf_sum(vf_load(vectors + k * VF_LANES));
 }
 
+/* Whether any lane of a is above b. */
 static inline bool vf_any_above(vf a, float b)
 {
     return a[0] > b || a[1] > b || a[2] > b || a[3] > b;
 }
 
+/* The largest lane. */
 static inline float vf_highest(vf a)
 {
     const float b = a[0] > a[1] ? a[0] : a[1], c = a[2] > a[3] ? a[2] : a[3];
@@ -189,8 +192,7 @@ static inline void vf_stream(float *p, vf a)
 #endif
 }
 
-/* As float16 and bfloat16, to an address that is a multiple of their size. */
-/* 64 bytes from anywhere to a 64-byte line, past the caches where the machine can */
+/* 64 bytes from anywhere to a line, past the caches where the machine can. */
 static inline void v_stream_line(void *line, const void *from)
 {
 #ifdef __SSE2__
@@ -201,6 +203,7 @@ static inline void v_stream_line(void *line, const void *from)
 #endif
 }
 
+/* Once after such stores, before another thread may read what they wrote. */
 static inline void v_stream_done(void)
 {
 #ifdef __SSE2__
@@ -208,19 +211,14 @@ static inline void v_stream_done(void)
 #endif
 }
 
-/* sum[0 .. VF_LANES) += a */
+/* sum[0 .. VF_LANES) += a. */
 static inline void vf_add_to_doubles(double *sum, vf a)
 {
     for (int i = 0; i < VF_LANES; i++)
         sum[i] += (double)a[i];
 }
 
-/*
- * to = a + b for 2 * VF_LANES bfloat16, stored past the caches if `past`.  The numbers at even places stand in the
- * upper halves of words after a shift, those at odd places already do.  A NaN that comes out of a sum of bfloat16
- * has nothing in its lower half, so rounding cannot carry it away.
- */
-/* Two vectors at once, past the caches or not. */
+/* Two vectors as 16-bit floats, past the caches if `past`, where the machine can; p is then aligned to their size. */
 static inline void vf_store_pair_f16(uint16_t *p, vf a, vf b, bool past)
 {
     (void)past;
@@ -240,6 +238,11 @@ static inline vu round_bf16_sum(vu a)
     return a + 0x7fffu + (a >> 16 & 1u);
 }
 
+/*
+ * to = a + b for 2 * VF_LANES bfloat16, past the caches if `past`.  The numbers at even places stand in the upper
+ * halves of words after a shift, those at odd places already do.  A NaN that comes out of a sum of bfloat16 has nothing
+ * in its lower half, so rounding cannot carry it away.
+ */
 static inline void v_add_bf16(uint16_t *to, const uint16_t *a, const uint16_t *b, bool past)
 {
     vu x, y;
@@ -248,20 +251,6 @@ static inline void v_add_bf16(uint16_t *to, const uint16_t *a, const uint16_t *b
     const vu even = round_bf16_sum((vu)((vf)(x << 16) + (vf)(y << 16)));
     const vu odd = round_bf16_sum((vu)((vf)(x & 0xffff0000u) + (vf)(y & 0xffff0000u)));
     const vf sum = (vf)(even >> 16 | (odd & 0xffff0000u));
-    if (past)
-        vf_stream((float *)(void *)to, sum);
-    else
-        memcpy(to, &sum, sizeof sum);
-}
-
-/* The same for float16. */
-static inline void v_add_f16(uint16_t *to, const uint16_t *a, const uint16_t *b, bool past)
-{
-    uint16_t halves[2 * VF_LANES];
-    vf sum;
-    vf_store_f16(halves, vf_load_f16(a) + vf_load_f16(b));
-    vf_store_f16(halves + VF_LANES, vf_load_f16(a + VF_LANES) + vf_load_f16(b + VF_LANES));
-    memcpy(&sum, halves, sizeof sum);
     if (past)
         vf_stream((float *)(void *)to, sum);
     else

@@ -1,22 +1,19 @@
 /*
  * Elements of any 16- or 32-bit float type as vectors of float32.
  *
- * Needs the vectors of an instruction set, and half floats.  The dtype is a constant wherever these are inlined.
+ * Needs the vectors of an instruction set (<isa>.h).  Gives INLINE; load() and store(), for a whole vector; load_n()
+ * and store_n(), for its first n elements; store_pair(), for two vectors; and load_one().
+ *
+ * The dtype is a constant wherever these functions are inlined, so that no branch on it is left.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#ifndef PLB_CPU_ELEMENTS_INC_H
+#define PLB_CPU_ELEMENTS_INC_H
+
 #include "dtype.h"
 
-#include <stddef.h>
-
 #define INLINE static inline __attribute__((always_inline))
-
-/* Asks for the cache lines of `bytes` bytes. */
-INLINE void prefetch(const void *p, size_t bytes)
-{
-    for (size_t i = 0; i < bytes; i += 64)
-        __builtin_prefetch((const char *)p + i);
-}
 
 INLINE vf load(const void *p, int64_t i, plb_dtype dtype)
 {
@@ -74,12 +71,4 @@ INLINE float load_one(const void *p, int64_t i, plb_dtype dtype)
     return plb_from_bf16(((const uint16_t *)p)[i]);
 }
 
-INLINE void store_one(void *p, int64_t i, plb_dtype dtype, float a)
-{
-    if (dtype == PLB_F32)
-        ((float *)p)[i] = a;
-    else if (dtype == PLB_F16)
-        ((uint16_t *)p)[i] = plb_to_f16(a);
-    else
-        ((uint16_t *)p)[i] = plb_to_bf16(a);
-}
+#endif

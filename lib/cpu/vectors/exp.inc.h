@@ -1,12 +1,16 @@
 /*
- * The exponential for vectors that have no table of their own.
+ * The exponential of a vector, as a polynomial, unless the vectors have one of their own, as those of AVX-512 do.
+ *
+ * Needs the vectors of an instruction set (<isa>.h), with vf_exp2_biased().  Gives vf_exp_kit, vf_exp_begin(), vf_exp()
+ * and VF_EXP_OVERFLOWS.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 
-#define VF_EXP_OVERFLOWS 0 /* above 88 comes anything */
+#ifndef VF_EXP_OVERFLOWS
+#define VF_EXP_OVERFLOWS 0 /* above 88 the result is undefined */
 
-/* What stays in registers over many calls. */
+/* Constants that stay in registers over many calls. */
 typedef struct vf_exp_kit {
     vf log2e;
     vf magic; /* leaves the nearest integer, biased, in the last bits */
@@ -34,3 +38,5 @@ static inline vf vf_exp(vf d, const vf_exp_kit *kit)
     p = vf_fma(p, f, vf_set(1.0f));
     return vf_mul(p, vf_exp2_biased(shifted));
 }
+
+#endif

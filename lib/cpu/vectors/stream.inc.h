@@ -1,26 +1,39 @@
 /*
  * Stores past the caches.
  *
- * Outputs larger than the cache go to memory in whole lines of 64 bytes.  They are staged in the L1 cache at the
- * distance from a line that they will have in memory; what one run leaves of its last line waits at the front of the
- * stage for the next, which most often continues it.
+ * Outputs larger than the cache go to memory in whole lines of 64 bytes.  A row rarely begins or ends at a line, so the
+ * lines at its ends are put together here: their bytes are staged in the L1 cache, at the distance from a line that
+ * they will have in memory.  A line that is not complete yet stays at the front of the stage, because the next row most
+ * often continues it.
  *
- *     stream out = {.stage = buffer};          // aligned to a line, with room for a line, a run and a line
- *     char *at = stream_seek(&out, to);        // where to put the bytes that belong at `to`
+ *     char stage[STREAM_STAGE] __attribute__((aligned(64)));
+ *     stream out = {.stage = stage};
+ *     char *at = stream_seek(&out, to);        // where to put up to 63 bytes that belong at `to`
  *     ...
  *     stream_run(&out, bytes);                 // send them on
  *     stream_end(&out);                        // once, at the end
  *
+ * Needs the vectors of an instruction set (<isa>.h), and elements.inc.h.  Gives stream with the functions above,
+ * stream_zeros(), and line_head().
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
+#ifndef PLB_CPU_STREAM_INC_H
+#define PLB_CPU_STREAM_INC_H
+
+#include "cpu/vectors/elements.inc.h"
+
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
+/* Room for the open line, for 63 more bytes, and for what whole vectors store past their end. */
+enum { STREAM_STAGE = 192 };
+
 typedef struct stream {
-    char *stage; /* aligned to a line */
-    char *to;    /* where the next byte goes in memory */
-    size_t open; /* the first byte of the open line that is ours */
+    char *stage;  /* aligned to a line */
+    char *to;     /* where the next byte goes in memory */
+    size_t begin; /* the first byte of the open line that is staged; the bytes before it are not ours */
 } stream;
 
 static size_t line_offset(const void *p)
@@ -28,51 +41,40 @@ static size_t line_offset(const void *p)
     return (uintptr_t)p & 63;
 }
 
-/* Writes what is left of the open line. */
+/* Writes the staged bytes of the open line. */
 static void stream_flush(stream *s)
 {
-    const size_t fill = line_offset(s->to);
-    if (fill > s->open)
-        memcpy(s->to - (fill - s->open), s->stage + s->open, fill - s->open);
+    const size_t end = line_offset(s->to);
+    if (end > s->begin)
+        memcpy(s->to - (end - s->begin), s->stage + s->begin, end - s->begin);
 }
 
-/* Where the stage continues for a row that goes to `to`. */
+/* Where the stage continues for bytes that go to `to`. */
 INLINE char *stream_seek(stream *s, char *to)
 {
     if (to != s->to) {
         stream_flush(s);
         s->to = to;
-        s->open = line_offset(to);
+        s->begin = line_offset(to);
     }
     return s->stage + line_offset(to);
 }
 
-static void stream_lines(stream *s, size_t bytes)
-{
-    const size_t fill = line_offset(s->to) + bytes;
-    char *line = s->to - line_offset(s->to);
-    const char *from = s->stage, *const end = s->stage + fill / 64 * 64;
-    if (from < end && s->open) {
-        memcpy(line + s->open, from + s->open, 64 - s->open);
-        s->open = 0;
-        from += 64;
-        line += 64;
-    }
-    for (; from < end; from += 64, line += 64)
-        v_stream_line(line, from);
-    if (from != s->stage && fill % 64)
-        memcpy(s->stage, from, 64);
-}
-
-/* Sends `bytes` staged bytes on.  Most often they leave a line open or complete one. */
+/* Sends on `bytes` staged bytes, fewer than 64.  They complete the open line or leave it open. */
 INLINE void stream_run(stream *s, size_t bytes)
 {
-    const size_t fill = line_offset(s->to) + bytes;
-    if (fill == 64 && !s->open)
-        v_stream_line(s->to - line_offset(s->to), s->stage);
-    else if (fill >= 64)
-        stream_lines(s, bytes);
+    const size_t end = line_offset(s->to) + bytes;
+    char *const line = s->to - line_offset(s->to);
     s->to += bytes;
+    if (end < 64)
+        return;
+    if (s->begin)
+        memcpy(line + s->begin, s->stage + s->begin, 64 - s->begin);
+    else
+        v_stream_line(line, s->stage);
+    s->begin = 0;
+    if (end > 64)
+        memcpy(s->stage, s->stage + 64, 64);
 }
 
 static void stream_end(stream *s)
@@ -103,3 +105,5 @@ static void stream_zeros(stream *s, char *to, size_t bytes)
         stream_run(s, bytes - at);
     }
 }
+
+#endif
