@@ -5,10 +5,13 @@
  * it, and insertion does the rest.  Where that turns out to be much work, as with noise that crowds in a few places,
  * the row is given up and plb_rank() sorts it in another way: the time stays proportional to its length.
  *
- * Needs draw_words(), noise_values() and insert().  Gives rank_by_buckets().
+ * Needs the vectors of an instruction set (<isa>.h).  Gives rank_by_buckets().
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "cpu/masks/insertion.inc.h"
+#include "cpu/masks/philox.inc.h"
+
 /* A value as an integer below 2^23. */
 static inline uint32_t quantize(float value, float scale, float offset)
 {
@@ -19,8 +22,8 @@ static inline uint32_t quantize(float value, float scale, float offset)
 }
 
 /*
- * The table of counts has rows of 32, down which the buckets run: so that sums over the buckets are, but for one row,
- * sums of whole rows.
+ * The table of counts has 32 columns, down which the buckets run.  So sums over the buckets are, but for one row, sums
+ * of whole rows.
  */
 enum { BUCKET_COLUMNS = 32 };
 

@@ -1,13 +1,17 @@
 /*
- * The noise of an image as floats, and the insertion that finishes an order which is almost right.
+ * Both ways to rank noise begin with the noise as floats, and end with an insertion where the order is almost right.
  *
- * Needs the vectors, and INLINE.  Gives noise_values() and insert().
+ * Needs the vectors of an instruction set (<isa>.h).  Gives noise_values() and insert().
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "cpu/masks/kernels.h"
+#ifndef PLB_CPU_MASKS_INSERTION_INC_H
+#define PLB_CPU_MASKS_INSERTION_INC_H
 
-/* Sorts an order that is almost right, and sets the ranks.  False: it was not, and what is there now is of no use. */
+#include "cpu/masks/kernels.h"
+#include "cpu/vectors/elements.inc.h"
+
+/* Sorts an order that is almost right, and sets the ranks.  False: it was not, and both are of no use now. */
 INLINE bool insert_dtype(plb_ranking *ranking, plb_dtype dtype)
 {
     const int64_t n = ranking->length;
@@ -81,3 +85,5 @@ static const float *noise_values(const plb_ranking *ranking, float *scale, float
         vf_store(values + i, load_n(ranking->noise, i, ranking->dtype, (int)(n - i)));
     return values;
 }
+
+#endif

@@ -108,7 +108,7 @@ static inline uint64_t plb_noise_key(const void *noise, plb_dtype dtype, int64_t
     }
 }
 
-/* What is compiled for each instruction set; see mask_rows.inc.h. */
+/* What is compiled for each instruction set; see rows.inc.h. */
 typedef struct plb_mask_kernels {
     int64_t sorted; /* up to this length PLB_RANK_ROWS images are best ranked together */
     /* `count` words from word 0 on; up to 31 more may be written. */

@@ -1,12 +1,18 @@
 /*
- * Philox4x32-10 for many draws of one image at a time.
+ * Philox4x32-10: with AVX2 and AVX-512 for many draws of one image at a time, else one by one.
  *
  * Each 64-bit lane holds one 32-bit number of the state of one draw; only its lower half counts, which is what the
  * multiplication of the vector units reads.  Lanes take the draws in the order in which the final interleaving of
  * 128-bit halves puts their words side by side.
  *
+ * Needs nothing, but uses the vectors of AVX2 and AVX-512 (<isa>.h) where they have been included.  Gives draw_words().
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
+#ifndef PLB_CPU_MASKS_PHILOX_INC_H
+#define PLB_CPU_MASKS_PHILOX_INC_H
+
+#include "cpu/masks/kernels.h"
 #include "random.h"
 
 #if defined(VF_LANES) && VF_LANES == 16
@@ -47,32 +53,13 @@ static inline void draws_store(uint32_t *words, draws c0, draws c1, draws c2, dr
     _mm256_storeu_si256((__m256i *)(words + 8), _mm256_unpackhi_epi64(a, b));
 }
 
-#elif defined(VF_LANES) && defined(__SSE2__)
-
-#define DRAWS 2
-typedef __m128i draws;
-#define draws_set(x) _mm_set1_epi64x((long long)(x))
-#define draws_lanes() _mm_set_epi64x(1, 0)
-#define draws_add(a, b) _mm_add_epi64(a, b)
-#define draws_mul(a, b) _mm_mul_epu32(a, b)
-#define draws_high(a) _mm_srli_epi64(a, 32)
-#define draws_xor(a, b, c) _mm_xor_si128(_mm_xor_si128(a, b), c)
-
-static inline void draws_store(uint32_t *words, draws c0, draws c1, draws c2, draws c3)
-{
-    const draws low = _mm_set_epi32(0, -1, 0, -1);
-    const draws a = _mm_or_si128(_mm_and_si128(c0, low), _mm_slli_epi64(c1, 32));
-    const draws b = _mm_or_si128(_mm_and_si128(c2, low), _mm_slli_epi64(c3, 32));
-    _mm_storeu_si128((__m128i *)words, _mm_unpacklo_epi64(a, b));
-    _mm_storeu_si128((__m128i *)(words + 4), _mm_unpackhi_epi64(a, b));
-}
-
 #endif
 
 #ifdef DRAWS
 
 enum { PHILOX_ROUNDS = 10 };
 
+/* Words 0 .. count - 1; up to 4 * DRAWS - 1 more are written. */
 static void draw_words(const plb_draw *draw, uint32_t *words, int64_t count)
 {
     const draws multiplier_0 = draws_set(0xD2511F53u), multiplier_1 = draws_set(0xCD9E8D57u);
@@ -102,5 +89,7 @@ static void draw_words(const plb_draw *draw, uint32_t *words, int64_t count)
     for (int64_t n = 0; n < count; n += 4)
         plb_philox(draw->seed, draw->sample, (uint32_t)(n / 4), draw->stream, draw->step, words + n);
 }
+
+#endif
 
 #endif

@@ -1,23 +1,20 @@
 /*
  * Noise in, masks out: the kernels of masks for one instruction set.
  *
- * The loops below are written for the compiler to vectorise.  Words and ranks, where it cannot, have their own files.
+ * The loops below are written for the compiler to vectorise.  Draws and ranks, where it cannot, have their own files.
  *
- * Needs the vectors, or none of them: then ranks are left to plb_rank().  Gives mask_kernels.
+ * Needs nothing; without the vectors of an instruction set (<isa>.h) ranks are left to plb_rank().  Gives mask_kernels.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "cpu/masks/kernels.h"
-
 #include "cpu/masks/philox.inc.h"
 
 #ifdef VF_LANES
-#include "cpu/masks/insertion.inc.h"
 
 #include "cpu/masks/buckets.inc.h"
 #if VF_LANES == 16
 #include "cpu/masks/sort.inc.h"
-enum { SORTED_LENGTH = 256 };
 #else
 enum { SORTED_LENGTH = 0 };
 #endif
@@ -45,7 +42,7 @@ static void rank_rows(plb_ranking *rows, int count)
 
 #endif
 
-/* A NaN is what lies above the infinities: the largest magnitude tells whether there is one. */
+/* The bits of a NaN lie above those of infinity: the largest magnitude tells whether there is one. */
 #define HAS_NAN(name, type, infinity)                                                                                  \
     static bool name(const type *noise, int64_t count)                                                                 \
     {                                                                                                                  \

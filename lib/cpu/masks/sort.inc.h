@@ -6,10 +6,14 @@
  * comparing register with register; then they merge pairwise, 1 with 1 up to 8 with 8, by Batcher's bitonic merge, the
  * sequence running down the first column, then down the second.  Nothing branches on the data.
  *
- * Needs AVX-512, draw_words(), noise_values() and insert().  Gives rank_by_sorting().
+ * Needs the vectors of AVX-512 (avx512.h).  Gives SORTED_LENGTH and rank_by_sorting().
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "cpu/masks/insertion.inc.h"
+#include "cpu/masks/philox.inc.h"
+
+enum { SORTED_LENGTH = 256 };
 
 typedef __m512i keys;
 
@@ -43,37 +47,34 @@ INLINE keys exchange_columns(keys a, keys partner, __mmask16 upper)
     return _mm512_mask_max_epu32(_mm512_min_epu32(a, partner), upper, a, partner);
 }
 
-/* Every register with the one `distance` further, if that is below `used`. */
-INLINE void halve_registers(keys *k, const int size, const int distance, const int used)
+/* Every register with the one `distance` further. */
+INLINE void exchange_at(keys *k, const int size, const int distance)
 {
     EACH_REGISTER(i)
-        if (!(i & distance) && i + distance < used)
+        if (!(i & distance))
             exchange(&k[i], &k[i + distance]);
 }
 
-#define EXCHANGE(a, b)                                                                                                 \
-    if ((b) < used)                                                                                                    \
-        exchange(&k[a], &k[b]);
+#define EXCHANGE(a, b) exchange(&k[a], &k[b]);
 
 /*
- * Sorts each column with the fewest exchanges known: 5, 19 and 60, the last Green's (1969).  After exchanges at
- * distances 1, 2, 4 and 8 what remains are the lines between them.  Registers from `used` on hold what fills them up,
- * which is greater than any number: exchanges with those would change nothing.
+ * Sorts each column with the fewest exchanges known: 5, 19 and 60, the last Green's (1969).  The first exchanges are at
+ * distances 1, 2, 4 and 8, those after them as listed.
  */
-INLINE void sort_registers(keys *k, const int size, const int used)
+INLINE void sort_registers(keys *k, const int size)
 {
     if (size == 4) {
         EXCHANGE(0, 1) EXCHANGE(2, 3) EXCHANGE(0, 2) EXCHANGE(1, 3) EXCHANGE(1, 2)
     } else if (size == 8) {
-        halve_registers(k, 8, 1, used);
-        halve_registers(k, 8, 2, used);
-        halve_registers(k, 8, 4, used);
+        exchange_at(k, 8, 1);
+        exchange_at(k, 8, 2);
+        exchange_at(k, 8, 4);
         EXCHANGE(2, 4) EXCHANGE(3, 5) EXCHANGE(1, 4) EXCHANGE(3, 6) EXCHANGE(1, 2) EXCHANGE(3, 4) EXCHANGE(5, 6)
     } else {
-        halve_registers(k, 16, 1, used);
-        halve_registers(k, 16, 2, used);
-        halve_registers(k, 16, 4, used);
-        halve_registers(k, 16, 8, used);
+        exchange_at(k, 16, 1);
+        exchange_at(k, 16, 2);
+        exchange_at(k, 16, 4);
+        exchange_at(k, 16, 8);
         EXCHANGE(5, 10) EXCHANGE(6, 9) EXCHANGE(3, 12) EXCHANGE(13, 14) EXCHANGE(7, 11) EXCHANGE(4, 8) EXCHANGE(1, 2)
         EXCHANGE(1, 4) EXCHANGE(7, 13) EXCHANGE(2, 8) EXCHANGE(11, 14)
         EXCHANGE(2, 4) EXCHANGE(5, 6) EXCHANGE(9, 10) EXCHANGE(11, 13) EXCHANGE(3, 8) EXCHANGE(7, 12)
@@ -87,11 +88,11 @@ INLINE void sort_registers(keys *k, const int size, const int used)
 INLINE void merge_registers(keys *k, const int size)
 {
     if (size >= 16)
-        halve_registers(k, size, 8, size);
+        exchange_at(k, size, 8);
     if (size >= 8)
-        halve_registers(k, size, 4, size);
-    halve_registers(k, size, 2, size);
-    halve_registers(k, size, 1, size);
+        exchange_at(k, size, 4);
+    exchange_at(k, size, 2);
+    exchange_at(k, size, 1);
 }
 
 /* Columns in groups of 2, 4, 8 and 16 back to front; and columns with their neighbours at distances 1, 2 and 4. */
@@ -101,7 +102,7 @@ INLINE void merge_registers(keys *k, const int size)
     _mm512_permutexvar_epi32(_mm512_setr_epi32(7, 6, 5, 4, 3, 2, 1, 0, 15, 14, 13, 12, 11, 10, 9, 8), a)
 #define REVERSE_16(a)                                                                                                  \
     _mm512_permutexvar_epi32(_mm512_setr_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0), a)
-#define NEIGHBOUR_1(a) _mm512_shuffle_epi32(a, _MM_PERM_CDAB)
+#define NEIGHBOUR_1(a) REVERSE_2(a)
 #define NEIGHBOUR_2(a) _mm512_shuffle_epi32(a, _MM_PERM_BADC)
 #define NEIGHBOUR_4(a) _mm512_shuffle_i64x2(a, a, _MM_PERM_CDAB)
 
@@ -119,17 +120,17 @@ INLINE void merge_registers(keys *k, const int size)
         k[i] = exchange_columns(k[i], neighbour(k[i]), upper);
 
 /* A row that has been ordered, and whose ranks are still to be set. */
-typedef struct late_row {
+typedef struct pending_row {
     const uint8_t *order;
     int32_t *rank;
     int length;
-} late_row;
+} pending_row;
 
 /*
  * The sixteenth number `part` of its ranks.  These are scattered stores, one a cycle, while a sort keeps the vector
  * units busy and the rest of the core idle: so the row before is finished in between the steps of a sort.
  */
-INLINE void set_ranks(const late_row *row, const int part, const int size)
+INLINE void set_ranks(const pending_row *row, const int part, const int size)
 {
     if (part * size >= row->length)
         return;
@@ -137,43 +138,43 @@ INLINE void set_ranks(const late_row *row, const int part, const int size)
         row->rank[row->order[part * size + i]] = part * size + i;
 }
 
-INLINE void sort_keys(keys *k, const int size, const int used, const late_row *late)
+INLINE void sort_keys(keys *k, const int size, const pending_row *pending)
 {
-    set_ranks(late, 0, size);
-    sort_registers(k, size, used);
+    set_ranks(pending, 0, size);
+    sort_registers(k, size);
 
-    set_ranks(late, 1, size);
+    set_ranks(pending, 1, size);
     FOLD_COLUMNS(REVERSE_2, 0xaaaa)
     merge_registers(k, size);
 
-    set_ranks(late, 2, size);
+    set_ranks(pending, 2, size);
     FOLD_COLUMNS(REVERSE_4, 0xcccc)
-    set_ranks(late, 3, size);
+    set_ranks(pending, 3, size);
     MERGE_COLUMNS(NEIGHBOUR_1, 0xaaaa)
-    set_ranks(late, 4, size);
+    set_ranks(pending, 4, size);
     merge_registers(k, size);
 
-    set_ranks(late, 5, size);
+    set_ranks(pending, 5, size);
     FOLD_COLUMNS(REVERSE_8, 0xf0f0)
-    set_ranks(late, 6, size);
+    set_ranks(pending, 6, size);
     MERGE_COLUMNS(NEIGHBOUR_2, 0xcccc)
-    set_ranks(late, 7, size);
+    set_ranks(pending, 7, size);
     MERGE_COLUMNS(NEIGHBOUR_1, 0xaaaa)
-    set_ranks(late, 8, size);
+    set_ranks(pending, 8, size);
     merge_registers(k, size);
 
-    set_ranks(late, 9, size);
+    set_ranks(pending, 9, size);
     FOLD_COLUMNS(REVERSE_16, 0xff00)
-    set_ranks(late, 10, size);
+    set_ranks(pending, 10, size);
     MERGE_COLUMNS(NEIGHBOUR_4, 0xf0f0)
-    set_ranks(late, 11, size);
+    set_ranks(pending, 11, size);
     MERGE_COLUMNS(NEIGHBOUR_2, 0xcccc)
-    set_ranks(late, 12, size);
+    set_ranks(pending, 12, size);
     MERGE_COLUMNS(NEIGHBOUR_1, 0xaaaa)
-    set_ranks(late, 13, size);
+    set_ranks(pending, 13, size);
     merge_registers(k, size);
-    set_ranks(late, 14, size);
-    set_ranks(late, 15, size);
+    set_ranks(pending, 14, size);
+    set_ranks(pending, 15, size);
 }
 
 /* Whether two values are equal, as far as their 23 bits tell. */
@@ -258,9 +259,9 @@ static void make_keys(const plb_ranking *ranking, int size, uint32_t *to)
             _mm512_store_si512(to + i, key_of_words(_mm512_loadu_si512(words + i), index));
         last = key_of_words(_mm512_maskz_loadu_epi32(rest, words + i), index);
     } else {
-        float one, zero;
-        const float *const values = noise_values(ranking, &one, &zero);
-        const vf scale = vf_set(one), offset = vf_set(zero);
+        float scale_of_all, offset_of_all;
+        const float *const values = noise_values(ranking, &scale_of_all, &offset_of_all);
+        const vf scale = vf_set(scale_of_all), offset = vf_set(offset_of_all);
         for (; i + 16 <= n; i += 16, index = _mm512_add_epi32(index, step))
             _mm512_store_si512(to + i, key_of_values(vf_load(values + i), scale, offset, index));
         last = key_of_values(_mm512_maskz_loadu_ps(rest, values + i), scale, offset, index);
@@ -275,50 +276,49 @@ static void make_keys(const plb_ranking *ranking, int size, uint32_t *to)
     }
 }
 
+/* The order as 32-bit numbers; up to 15 more are written. */
 INLINE void widen(int32_t *to, const uint8_t *from, int n)
 {
     for (int i = 0; i < n; i += 16)
         _mm512_storeu_si512(to + i, _mm512_cvtepu8_epi32(_mm_load_si128((const __m128i *)(from + i))));
 }
 
-INLINE void sort_rows(plb_ranking *rows, int count, const int size, const int used)
+INLINE void sort_rows(plb_ranking *rows, int count, const int size)
 {
     const int n = (int)rows->length;
     keys k[16];
-    uint32_t from[256] __attribute__((aligned(64)));
-    uint8_t order[2][256] __attribute__((aligned(64)));
-    late_row late = {NULL, NULL, 0};
+    uint32_t unsorted[SORTED_LENGTH] __attribute__((aligned(64)));
+    uint8_t orders[2][SORTED_LENGTH] __attribute__((aligned(64)));
+    pending_row pending = {NULL, NULL, 0};
     for (int r = 0; r < count; r++) {
         plb_ranking *const row = &rows[r];
-        uint8_t *const here = order[r % 2];
-        make_keys(row, size, from);
+        uint8_t *const order = orders[r % 2];
+        make_keys(row, size, unsorted);
         EACH_REGISTER(i)
-            k[i] = _mm512_load_si512(from + 16 * i);
-        sort_keys(k, size, used, &late);
-        store_order(k, size, here);
+            k[i] = _mm512_load_si512(unsorted + 16 * i);
+        sort_keys(k, size, &pending);
+        store_order(k, size, order);
         row->settled = true;
         if (!has_ties(k, size)) {
-            widen(row->order, here, (int)row->wanted);
+            widen(row->order, order, (int)row->wanted);
         } else {
-            widen(row->order, here, n);
+            widen(row->order, order, n);
             row->settled = insert(row);
             for (int i = 0; i < n; i++)
-                here[i] = (uint8_t)row->order[i];
+                order[i] = (uint8_t)row->order[i];
         }
-        late = (late_row){here, row->rank, n};
+        pending = (pending_row){order, row->rank, n};
     }
     for (int part = 0; part < 16; part++)
-        set_ranks(&late, part, size);
+        set_ranks(&pending, part, size);
 }
 
 static void rank_by_sorting(plb_ranking *rows, int count)
 {
     if (rows->length <= 64)
-        sort_rows(rows, count, 4, 4);
+        sort_rows(rows, count, 4);
     else if (rows->length <= 128)
-        sort_rows(rows, count, 8, 8);
-    else if (rows->length <= 208) /* 14 x 14 among them */
-        sort_rows(rows, count, 16, 13);
+        sort_rows(rows, count, 8);
     else
-        sort_rows(rows, count, 16, 16);
+        sort_rows(rows, count, 16);
 }
