@@ -1,14 +1,11 @@
 /*
  * The kernels of all families over the vectors of one instruction set.
  *
+ * Needs the vectors of an instruction set (<isa>.h).  Gives attention_kernels, loss_kernels, mask_kernels and
+ * token_kernels, for level.inc.h.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "cpu/vectors/elements.inc.h"
-#include "cpu/vectors/stream.inc.h"
-#ifndef VF_EXP_OVERFLOWS /* these vectors have no exponential of their own */
-#include "cpu/vectors/exp.inc.h"
-#endif
-
 #include "cpu/attention/rows.inc.h"
 #include "cpu/loss/rows.inc.h"
 #include "cpu/masks/rows.inc.h"

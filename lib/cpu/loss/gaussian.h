@@ -9,9 +9,9 @@
 #include <poslabel/tensor.h>
 
 /*
- * Gaussian targets of a position i, as a row of numbers.  On small grids, with rows that sum to 1, they lie ready: those
- * of positions above one another are the same but for a shift and a factor, so that all come from a few long rows, which
- * fit in the L1 cache.
+ * Gaussian targets of a position i, as a row of numbers.  On small grids, with rows that sum to 1, they lie ready.
+ * Those of positions above one another are the same but for a shift and a factor.  So all come from a few long rows,
+ * which fit in the L1 cache.
  */
 typedef struct plb_gaussian_row {
     const float *targets; /* t_ij = factor * targets[j]; may be anything finite past the end */
@@ -21,9 +21,9 @@ typedef struct plb_gaussian_row {
 /*
  * Factors of the Gaussian targets: t_ij = y[y_i][y_j] * x[x_i][x_j], each axis already normalised.
  *
- * What float32 arithmetic cannot tell from 0 beside the maximum (below 2^-32 of it) is left out by the vectors: a window
- * of window_rows x window_columns patches counts, as large for every position, which begins at first_row[y_i] and
- * first_column[x_i] and has the factors y_window[y_i] and x_window[x_i].
+ * What float32 arithmetic cannot tell from 0 beside the maximum (below 2^-32 of it) is left out by the vectors.  What
+ * counts is a window of window_rows x window_columns patches, as large for every position.  It begins at first_row[y_i]
+ * and first_column[x_i] and has the factors y_window[y_i] and x_window[x_i].
  */
 typedef struct plb_gaussian {
     int32_t height, width;

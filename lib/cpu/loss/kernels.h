@@ -13,6 +13,16 @@
 
 #include <stdbool.h>
 
+/* What a kernel keeps of each row until it has those of all rows.  The pivot is a logit that they are relative to. */
+typedef struct plb_loss_sums {
+    float exponentials[PLB_ROW_BATCH];      /* their sum                                                            */
+    float pivot[PLB_ROW_BATCH];             /* the label's logit; the maximum of a row that needed care             */
+    float pivot_exponential[PLB_ROW_BATCH]; /* its exponential, as those in the sum are                             */
+    double label_less_pivot[PLB_ROW_BATCH]; /* the label's logit - pivot                                            */
+    double targets[PLB_ROW_BATCH];          /* the sum of t, if they are Gaussian                                   */
+    double target_logits[PLB_ROW_BATCH];    /* the sum of t (z - pivot), if they are Gaussian; of z - pivot if base */
+} plb_loss_sums;
+
 /* Up to PLB_ROW_BATCH rows of a loss. */
 typedef struct plb_loss_rows {
     int64_t classes;
@@ -22,20 +32,20 @@ typedef struct plb_loss_rows {
     int32_t label[PLB_ROW_BATCH];   /* class, or position of the Gaussian; -1: weight 0, row not read, grad 0   */
     double scale[PLB_ROW_BATCH];    /* of the gradient                                                          */
     const plb_gaussian *gaussian;   /* NULL: one peak over a constant                                           */
-    void *work;                     /* PLB_LOSS_WORK bytes for the kernel, aligned to 64                        */
+    void *work;                     /* PLB_LOSS_WORK bytes that no kernel needs now                             */
     float *table;                   /* if it has no rows, and not NULL: plb_loss_table_floats(), of this thread */
     uint8_t *has_row;               /* `classes` of them: whether a row of targets is in the table yet          */
     double base, peak;              /* then t = base + peak * [c = label]                                       */
     bool stream;                    /* store gradients past the caches                                          */
     bool accuracy;                  /* whether `correct` is wanted                                              */
     float *scratch;                 /* plb_loss_scratch() bytes, aligned to 64                                  */
+    plb_loss_sums sums;             /* the kernel's own                                                         */
     double loss[PLB_ROW_BATCH];     /* out: unweighted                                                          */
     bool correct[PLB_ROW_BATCH];    /* out: the label is the first maximum, if `accuracy`                       */
     bool filter;                    /* whether `confident` is wanted                                            */
     bool confident[PLB_ROW_BATCH];  /* out: p_label >= t_label                                                  */
 } plb_loss_rows;
 
-/* Room for what a kernel keeps of the rows of a batch; it checks that this is enough. */
 enum { PLB_LOSS_WORK = 5120 };
 
 /* Floats from one row of scratch to the next: slack for whole vectors past the end. */

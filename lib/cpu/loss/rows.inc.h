@@ -1,146 +1,257 @@
 /*
  * Softmax cross-entropy of rows: loss and gradient.
  *
- * Two passes over a row: the exponentials, kept in scratch, and their sum; then the gradient, which is worked out along
- * with the exponentials of the next row.  Memory sees one read of the logits and one write of the gradient.
+ * Two passes over a row: the exponentials, kept in scratch, and their sum (exponentials.inc.h); then the gradient
+ * (gradient.inc.h), which is worked out along with the exponentials of the next row.  Memory sees one read of the
+ * logits and one write of the gradient.
+ *
+ * This file has what is done once for each row: it takes the sums of the first pass and prepares the second.  Around
+ * that are the loop over rows and, for all rows of a batch at once, the losses.
+ *
+ * Needs the vectors of an instruction set (<isa>.h).  Gives loss_kernels.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "cpu/loss/exponentials.inc.h"
+#include "cpu/loss/gradient.inc.h"
 #include "cpu/loss/kernels.h"
-
-#include <math.h>
-#include <string.h>
-
-#include "cpu/loss/loss_grad.inc.h"
-
-#include "cpu/loss/loss_exp.inc.h"
-
-#include "cpu/loss/loss_careful.inc.h"
-#include "cpu/loss/loss_window.inc.h"
-
-#include "cpu/loss/loss_settle.inc.h"
+#include "cpu/loss/window.inc.h"
 
 /*
  * How far ahead logits are asked for, in bytes: from memory early, into the L2 cache, which has more requests in flight
  * than the L1; from there shortly before they are needed.
  */
-enum { NEAR_LOGITS = 4096, FAR_LOGITS = 16384 };
+enum { L1_AHEAD = 4096, L2_AHEAD = 16384 };
 
-/* The bytes from a row to those `bytes` ahead: where rows are no longer than that, of the row at their end. */
+/* What the rows of a batch have in common. */
+typedef struct loss_pass {
+    plb_loss_rows *rows;
+    vf_exp_kit kit;
+    stream *out;
+    int64_t l1_ahead, l2_ahead; /* bytes to the logits to ask for, as if rows went on evenly */
+} loss_pass;
+
+/* The bytes from a row to those `bytes` ahead; where rows are no longer than that, to the row at their end. */
 INLINE int64_t bytes_ahead(const plb_loss_rows *rows, int64_t bytes, int64_t row_bytes)
 {
     const int64_t step = rows->count > 1 ? (int64_t)((uintptr_t)rows->logits[1] - (uintptr_t)rows->logits[0]) : 0;
     return row_bytes > bytes ? bytes : (bytes + row_bytes - 1) / row_bytes * step;
 }
 
-/* What a window of targets has to do with row r: the sum of t z, and the gradient's share. */
-INLINE vf row_window(const plb_loss_rows *rows, const batch *b, int r, plb_dtype dtype, row_output output)
+INLINE bool has_row(const plb_loss_rows *rows, int r)
 {
+    return r >= 0 && r < rows->count && rows->label[r] >= 0;
+}
+
+/* The exponentials of row r.  Those of the row before it are still needed. */
+INLINE float *exponentials_of(const plb_loss_rows *rows, int r)
+{
+    return rows->scratch + (r & 1) * plb_loss_pitch(rows->classes);
+}
+
+/* Whether the label is the first maximum: a pass over logits that are in the cache, for calls that ask for it. */
+INLINE bool is_top(const logit_row *row, plb_dtype dtype)
+{
+    const float z = load_one(row->logits, row->label, dtype);
+    return row_max(row->logits, row->label, dtype) < z && row_max(row->logits, row->classes, dtype) <= z;
+}
+
+/* A row of weight 0: its loss will be 0. */
+INLINE void skip_row(plb_loss_sums *sums, int r)
+{
+    sums->exponentials[r] = sums->pivot_exponential[r] = 1;
+    sums->label_less_pivot[r] = sums->targets[r] = sums->target_logits[r] = 0;
+}
+
+/* The first pass over row r once more, as its sums are not safe. */
+INLINE void redo_row(plb_loss_rows *rows, const logit_row *row, int r, plb_dtype dtype, row_kind kind)
+{
+    plb_loss_sums *const sums = &rows->sums;
+    const careful_sums careful = careful_exponentials(row, dtype, kind);
+    sums->exponentials[r] = careful.exponentials;
+    sums->pivot[r] = careful.max;
+    sums->pivot_exponential[r] = 1;
+    sums->label_less_pivot[r] = (double)load_one(row->logits, row->label, dtype) - careful.max;
+    sums->target_logits[r] = target_factor(rows, rows->label[r], kind) * careful.targets;
+    if (rows->accuracy)
+        rows->correct[r] = careful.exponentials == careful.exponentials && is_top(row, dtype);
+}
+
+/* Takes the sums of row r.  If they are not safe, makes them and the exponentials anew, and gives true. */
+INLINE bool finish_sums(plb_loss_rows *rows, const logit_row *row, int r, const row_sums *sums_of_row, plb_dtype dtype,
+                        row_kind kind)
+{
+    plb_loss_sums *const sums = &rows->sums;
+    const bool has_targets = kind == SMOOTHED || kind == SOFT;
+    const float sum = vf_sum(sums_of_row->exponentials), targets = has_targets ? vf_sum(sums_of_row->targets) : 0;
+    sums->exponentials[r] = sum;
+    if (has_targets)
+        sums->target_logits[r] = target_factor(rows, rows->label[r], kind) * targets -
+                                 (kind == SMOOTHED ? (double)rows->classes : sums->targets[r]) * sums->pivot[r];
+    if (sums_are_safe(sum, sums->pivot_exponential[r], rows->classes) && !(has_targets && targets - targets != 0))
+        return false;
+    redo_row(rows, row, r, dtype, kind);
+    return true;
+}
+
+/* Takes the window of row r into account: the sum of t z, and the gradient's share. */
+INLINE void finish_window(plb_loss_rows *rows, const logit_row *row, int r, bool is_careful, plb_dtype dtype,
+                          row_output output)
+{
+    plb_loss_sums *const sums = &rows->sums;
     const window w = window_of(rows->gaussian, rows->label[r]);
-    if (!HAS_GRAD(output))
-        return window_apply(&w, rows->logits[r], NULL, 0, rows->classes, dtype);
-    const float scale = b->exponentials[r] / (float)b->total[r]; /* p T - t = (e - t sum / T) T / sum */
-    return window_apply(&w, rows->logits[r], e_of(rows, r), scale, rows->classes, dtype);
+    float *const exponentials = HAS_GRAD(output) ? row->exponentials : NULL;
+    const float scale = sums->exponentials[r] / (float)sums->targets[r]; /* p T - t = (e - t sum / T) T / sum */
+    const float targets = vf_sum(window_apply(&w, row->logits, exponentials, scale, rows->classes, dtype));
+    sums->target_logits[r] = targets - sums->targets[r] * sums->pivot[r];
+    if (is_careful || targets - targets != 0)
+        sums->target_logits[r] = window_careful(&w, row->logits, sums->pivot[r], rows->classes, dtype);
 }
 
 /* The first pass over row r, and the whole vectors of the gradient of the row before it. */
-INLINE void row_first(plb_loss_rows *rows, batch *b, int r, const vf_exp_kit *kit, const grad_row *grad,
-                      plb_dtype dtype, row_kind kind, row_output output)
+INLINE void first_pass(const loss_pass *pass, int r, const grad_row *row_before, plb_dtype dtype, row_kind kind,
+                       row_output output)
 {
-    const loss_row row = row_of(rows, b, r, kind);
-    const row_sums sums = row_exp(&row, kit, grad, dtype, kind, output);
-    b->of_label[r] = VF_EXP_OVERFLOWS || !vf_any_above(sums.highest, 88) ? row.e[row.label] : 0;
-    b->shift[r] = load_one(row.logits, row.label, dtype);
-    b->above[r] = 0;
-    b->careful[r] = false;
+    plb_loss_rows *const rows = pass->rows;
+    plb_loss_sums *const sums = &rows->sums;
+    const logit_row row = {
+        .logits = rows->logits[r],
+        .l1_ahead = pass->l1_ahead,
+        .l2_ahead = pass->l2_ahead,
+        .classes = rows->classes,
+        .label = rows->label[r],
+        .exponentials = exponentials_of(rows, r),
+        .targets = kind == SOFT ? target_row(rows, rows->label[r]) : NULL,
+    };
+    const row_sums sums_of_row = row_exponentials(&row, &pass->kit, row_before, dtype, kind, output);
+    const bool overflows = !VF_EXP_OVERFLOWS && vf_any_above(sums_of_row.max, 88);
+    sums->pivot[r] = load_one(row.logits, row.label, dtype);
+    sums->pivot_exponential[r] = overflows ? 0 : row.exponentials[row.label];
+    sums->label_less_pivot[r] = 0;
     if (kind == SOFT || kind == WINDOWED)
-        b->total[r] = rows->gaussian->total[row.label];
+        sums->targets[r] = rows->gaussian->total[row.label];
     if (rows->accuracy)
         rows->correct[r] = is_top(&row, dtype);
-    if (!HAS_GRAD(output)) {
-        vf_store(b->lanes[r % SETTLED], sums.exponentials);
-        if (kind != ONE_HOT)
-            vf_store(b->target_lanes[r % SETTLED],
-                     kind == WINDOWED ? row_window(rows, b, r, dtype, output) : sums.targets);
-        return;
-    }
-    row_settle(rows, b, r, vf_sum(sums.exponentials), kind == SMOOTHED || kind == SOFT ? vf_sum(sums.targets) : 0,
-               dtype, kind);
+    const bool is_careful = finish_sums(rows, &row, r, &sums_of_row, dtype, kind);
     if (kind == WINDOWED)
-        window_settle(rows, b, r, vf_sum(row_window(rows, b, r, dtype, output)), dtype);
-    if (kind == ONE_HOT || kind == SMOOTHED)
-        row.e[row.label] = (float)(row.e[row.label] - rows->peak * b->exponentials[r]);
+        finish_window(rows, &row, r, is_careful, dtype, output);
+    if (HAS_GRAD(output) && (kind == ONE_HOT || kind == SMOOTHED))
+        row.exponentials[row.label] = (float)(row.exponentials[row.label] - rows->peak * sums->exponentials[r]);
 }
 
 /* The gradient of row r, whose first pass is done. */
-INLINE grad_row grad_of(const plb_loss_rows *rows, const batch *b, int r, row_kind kind)
+INLINE grad_row grad_of(const plb_loss_rows *rows, int r, row_kind kind)
 {
-    const float sum = b->exponentials[r];
+    const float sum = rows->sums.exponentials[r];
     return (grad_row){
-        .e = e_of(rows, r),
-        .t = kind == SOFT ? target_row(rows, rows->label[r]) : NULL,
-        .a = (float)(rows->scale[r] * (kind == SOFT || kind == WINDOWED ? b->total[r] : 1) / sum),
-        .b = (float)(kind == SMOOTHED ? rows->base * sum : rows->scale[r] * target_factor(rows, rows->label[r], kind)),
+        .exponentials = exponentials_of(rows, r),
+        .targets = kind == SOFT ? target_row(rows, rows->label[r]) : NULL,
+        .scale = (float)(rows->scale[r] * (kind == SOFT || kind == WINDOWED ? rows->sums.targets[r] : 1) / sum),
+        .base = kind == SMOOTHED ? (float)(rows->base * sum) : 0,
+        .target_scale = kind == SOFT ? (float)(rows->scale[r] * target_factor(rows, rows->label[r], kind)) : 0,
         .to = rows->grad[r],
     };
 }
 
-INLINE void row_zeros(const plb_loss_rows *rows, int r, stream *out, plb_dtype dtype, row_output output)
+/* The first pass over row r, and the gradient *grad of the row before it; *grad becomes that of row r. */
+INLINE void loss_step(const loss_pass *pass, int r, grad_row *grad, plb_dtype dtype, row_kind kind, row_output output)
 {
-    const size_t bytes = (size_t)rows->classes * (dtype == PLB_F32 ? 4 : 2);
-    if (output == STREAMED)
-        stream_zeros(out, rows->grad[r], bytes);
-    else
-        memset(rows->grad[r], 0, bytes);
-}
-
-/* The first pass over row r, and *grad, the gradient of the row before it; *grad becomes that of row r. */
-INLINE void loss_step(plb_loss_rows *rows, batch *b, int r, const vf_exp_kit *kit, grad_row *grad, stream *out,
-                      plb_dtype dtype, row_kind kind, row_output output)
-{
+    plb_loss_rows *const rows = pass->rows;
     const int64_t n = rows->classes;
     const bool has_grad = HAS_GRAD(output) && has_row(rows, r - 1);
     if (has_grad)
-        grad_begin(out, grad, n, dtype, kind, output);
+        grad_begin(pass->out, grad, n, dtype, kind, output);
     if (has_row(rows, r)) {
-        row_first(rows, b, r, kit, grad, dtype, kind, output);
+        first_pass(pass, r, grad, dtype, kind, output);
     } else {
         grad_rest(grad, grad->begin, dtype, kind, output);
         if (r < rows->count)
-            row_nothing(b, r);
+            skip_row(&rows->sums, r);
     }
     if (has_grad)
-        grad_end(out, grad, n, dtype, kind, output);
+        grad_end(pass->out, grad, n, dtype, kind, output);
     else if (HAS_GRAD(output) && r > 0)
-        row_zeros(rows, r - 1, out, dtype, output);
-    *grad = HAS_GRAD(output) && has_row(rows, r) ? grad_of(rows, b, r, kind) : (grad_row){0};
+        grad_zeros(pass->out, rows->grad[r - 1], n, dtype, output);
+    *grad = HAS_GRAD(output) && has_row(rows, r) ? grad_of(rows, r, kind) : (grad_row){0};
+}
+
+/*
+ * log(sum / part) for sum >= part, within 2e-10; NaN if the sum is NaN or infinite.  A batch of them at a time is a
+ * loop that the compiler turns into vectors, which calls of log() are not.
+ */
+INLINE double log_of_ratio(double sum, double part)
+{
+    uint64_t bits, part_bits;
+    double fraction, n;
+    memcpy(&bits, &sum, sizeof bits);
+    memcpy(&part_bits, &part, sizeof part_bits);
+    uint64_t exponent = (bits - part_bits + ((uint64_t)1 << 51)) >> 52; /* leaves a fraction from 2/3 to 3/2 */
+    bits -= exponent << 52;
+    exponent |= 0x4330000000000000; /* 2^52 + n, as a double */
+    memcpy(&fraction, &bits, sizeof fraction);
+    memcpy(&n, &exponent, sizeof n);
+    const double s = (fraction - part) / (fraction + part), z = s * s;
+    double series = 1.0 / 11;
+    series = series * z + 1.0 / 9;
+    series = series * z + 1.0 / 7;
+    series = series * z + 1.0 / 5;
+    series = series * z + 1.0 / 3;
+    return (n - 0x1p52) * 0x1.62e42fefa39efp-1 + 2 * (s + s * z * series) + (sum - sum);
+}
+
+/* The label's own target. */
+INLINE double target_of_label(const plb_loss_rows *rows, int32_t label)
+{
+    const plb_gaussian *const g = rows->gaussian;
+    if (!g)
+        return rows->base + rows->peak;
+    const int64_t y = label / g->width, x = label % g->width;
+    return g->y[y * g->height + y] * g->x[x * g->width + x];
+}
+
+/* The losses of a batch, from its sums. */
+INLINE void batch_losses(plb_loss_rows *rows, row_kind kind)
+{
+    const plb_loss_sums *const sums = &rows->sums;
+    for (int r = 0; r < rows->count; r++) {
+        double loss = log_of_ratio(sums->exponentials[r], sums->pivot_exponential[r]);
+        if (kind == SOFT || kind == WINDOWED)
+            loss = loss * sums->targets[r] - sums->target_logits[r];
+        else
+            loss -= rows->peak * sums->label_less_pivot[r];
+        if (kind == SMOOTHED)
+            loss -= rows->base * sums->target_logits[r];
+        rows->loss[r] = loss;
+    }
+    for (int r = 0; rows->filter && r < rows->count; r++) {
+        const double p = exp(sums->label_less_pivot[r]) * sums->pivot_exponential[r] / sums->exponentials[r];
+        rows->confident[r] = rows->label[r] >= 0 && p >= target_of_label(rows, rows->label[r]);
+    }
 }
 
 INLINE void loss_rows(plb_loss_rows *rows, plb_dtype dtype, row_kind kind, row_output output)
 {
-    char stage[192] __attribute__((aligned(64)));
-    stream out = {.stage = stage};
+    char stage[STREAM_STAGE] __attribute__((aligned(64)));
     const int64_t n = rows->classes, pitch = plb_loss_pitch(n), row_bytes = n * (dtype == PLB_F32 ? 4 : 2);
-    const vf_exp_kit kit = vf_exp_begin();
+    stream out = {.stage = stage};
+    const loss_pass pass = {
+        .rows = rows,
+        .kit = vf_exp_begin(),
+        .out = &out,
+        .l1_ahead = bytes_ahead(rows, L1_AHEAD, row_bytes),
+        .l2_ahead = bytes_ahead(rows, L2_AHEAD, row_bytes),
+    };
     grad_row grad = {0};
-    _Static_assert(sizeof(batch) <= PLB_LOSS_WORK, "a batch does not fit");
-    batch *const b = rows->work;
-    b->near = bytes_ahead(rows, NEAR_LOGITS, row_bytes);
-    b->far = bytes_ahead(rows, FAR_LOGITS, row_bytes);
     memset(rows->correct, 0, sizeof rows->correct);
     for (int k = 0; k < 2; k++) /* vectors go past the end of a row */
         memset(rows->scratch + k * pitch + n, 0, (size_t)(pitch - n) * sizeof(float));
-    for (int r = 0; r < rows->count + HAS_GRAD(output); r++) {
-        loss_step(rows, b, r, &kit, &grad, &out, dtype, kind, output);
-        if (!HAS_GRAD(output) && (r % SETTLED == SETTLED - 1 || r == rows->count - 1))
-            settle(rows, b, r / SETTLED * SETTLED, r + 1, dtype, kind);
-    }
+    for (int r = 0; r < rows->count + HAS_GRAD(output); r++)
+        loss_step(&pass, r, &grad, dtype, kind, output);
     if (output == STREAMED)
         stream_end(&out);
-    batch_losses(rows, b, kind);
+    batch_losses(rows, kind);
 }
 
-/* The kinds and outputs as copies of the loop, so that none pays for another. */
 INLINE void loss_rows_of_kind(plb_loss_rows *rows, plb_dtype dtype, row_kind kind)
 {
     if (!rows->grad[0])

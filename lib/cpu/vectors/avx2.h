@@ -169,13 +169,6 @@ static inline float vf_sum(vf a)
     return _mm_cvtss_f32(b);
 }
 
-/* The sums of `count` vectors. */
-static inline void vf_sums(float *sums, const float *vectors, int count)
-{
-    for (int k = 0; k < count; k++)
-        sums[k] = vf_sum(vf_load(vectors + k * VF_LANES));
-}
-
 static inline bool vf_any_above(vf a, float b)
 {
     return _mm256_movemask_ps(_mm256_cmp_ps(a, _mm256_set1_ps(b), _CMP_GT_OQ)) != 0;

@@ -192,44 +192,6 @@ static inline float vf_sum(vf a)
     return _mm512_reduce_add_ps(a);
 }
 
-/* The halves of each sum are added in the order of vf_sum(), and the sums so far put side by side. */
-static inline vf fold_halves(vf a, vf b)
-{
-    return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
-}
-
-static inline vf fold_quarters(vf a, vf b)
-{
-    return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
-}
-
-static inline vf fold_pairs(vf a, vf b)
-{
-    return _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x44), _mm512_shuffle_ps(a, b, 0xee));
-}
-
-static inline vf fold_lanes(vf a, vf b)
-{
-    return _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x88), _mm512_shuffle_ps(a, b, 0xdd));
-}
-
-/* The sums of `count` vectors, up to 16; there is to be room for 16. */
-static inline void vf_sums(float *sums, const float *vectors, int count)
-{
-    vf a[16];
-    for (int k = 0; k < 16; k++)
-        a[k] = vf_load(vectors + (k < count ? k : 0) * VF_LANES);
-    for (int k = 0; k < 8; k++)
-        a[k] = fold_halves(a[2 * k], a[2 * k + 1]);
-    for (int k = 0; k < 4; k++)
-        a[k] = fold_quarters(a[2 * k], a[2 * k + 1]);
-    for (int k = 0; k < 2; k++)
-        a[k] = fold_pairs(a[2 * k], a[2 * k + 1]);
-    /* sum 4 m + j is in lane 4 j + m */
-    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    vf_store(sums, _mm512_permutexvar_ps(order, fold_lanes(a[0], a[1])));
-}
-
 static inline bool vf_any_above(vf a, float b)
 {
     return _mm512_cmp_ps_mask(a, _mm512_set1_ps(b), _CMP_GT_OQ) != 0;

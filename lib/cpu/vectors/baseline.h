@@ -162,13 +162,6 @@ static inline float vf_sum(vf a)
     return (a[0] + a[2]) + (a[1] + a[3]);
 }
 
-/* The sums of `count` vectors. */
-static inline void vf_sums(float *sums, const float *vectors, int count)
-{
-    for (int k = 0; k < count; k++)
-        sums[k] = vf_sum(vf_load(vectors + k * VF_LANES));
-}
-
 /* Whether any lane of a is above b. */
 static inline bool vf_any_above(vf a, float b)
 {
