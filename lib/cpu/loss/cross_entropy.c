@@ -42,10 +42,10 @@ static bool has_table(const plb_cross_entropy_plan *plan)
     return has_rows(plan, POSLABEL_NORMALIZATION_REFERENCE);
 }
 
-/* A batch, in whole lines, and what the kernel keeps of it. */
+/* A batch, in whole lines. */
 static size_t batch_size(void)
 {
-    return (sizeof(plb_loss_rows) + 63) / 64 * 64 + PLB_LOSS_WORK;
+    return (sizeof(plb_loss_rows) + 63) / 64 * 64;
 }
 
 /*
@@ -59,7 +59,6 @@ static plb_loss_rows *cut_scratch(const plb_cross_entropy *run, int thread)
     char *const scratch = run->scratch + (size_t)thread * run->scratch_size;
     char *const table = scratch + batch_size() + plb_loss_scratch(classes);
     plb_loss_rows *const batch = (plb_loss_rows *)(void *)scratch;
-    batch->work = scratch + batch_size() - PLB_LOSS_WORK;
     batch->scratch = (float *)(void *)(scratch + batch_size());
     batch->table = NULL;
     if (has_table(&run->plan)) {

@@ -32,7 +32,6 @@ typedef struct plb_loss_rows {
     int32_t label[PLB_ROW_BATCH];   /* class, or position of the Gaussian; -1: weight 0, row not read, grad 0   */
     double scale[PLB_ROW_BATCH];    /* of the gradient                                                          */
     const plb_gaussian *gaussian;   /* NULL: one peak over a constant                                           */
-    void *work;                     /* PLB_LOSS_WORK bytes that no kernel needs now                             */
     float *table;                   /* if it has no rows, and not NULL: plb_loss_table_floats(), of this thread */
     uint8_t *has_row;               /* `classes` of them: whether a row of targets is in the table yet          */
     double base, peak;              /* then t = base + peak * [c = label]                                       */
@@ -45,8 +44,6 @@ typedef struct plb_loss_rows {
     bool filter;                    /* whether `confident` is wanted                                            */
     bool confident[PLB_ROW_BATCH];  /* out: p_label >= t_label                                                  */
 } plb_loss_rows;
-
-enum { PLB_LOSS_WORK = 5120 };
 
 /* Floats from one row of scratch to the next: slack for whole vectors past the end. */
 static inline int64_t plb_loss_pitch(int64_t classes)
