@@ -97,27 +97,27 @@ INLINE void exp_step(row_sums *sums, const logit_row *row, const vf_exp_kit *kit
  * Along with the exponentials goes the gradient of the row before, if it has one: arithmetic and stores then take
  * turns, and neither waits for the other.
  */
-INLINE row_sums row_exponentials(const logit_row *row, const vf_exp_kit *kit, const grad_row *row_before,
-                                 plb_dtype dtype, row_kind kind, row_output output)
+INLINE row_sums row_exponentials(const logit_row *row, const vf_exp_kit *kit, const grad_row *grad, plb_dtype dtype,
+                                 row_kind kind, row_output output)
 {
     const int64_t n = row->classes, whole = n & -VF_LANES;
     row_sums even = {vf_set(0), vf_set(0), vf_set(-150)}, odd = even;
-    const grad_row grad = grad_of_lines(row_before, dtype, kind, output);
-    const int64_t common = (n < grad.end ? n : grad.end) & -(2 * VF_LANES); /* classes of both rows */
+    const int64_t begin = output == STREAMED ? grad->begin : 0, whole_of_grad = grad->end - begin;
+    const int64_t common = (n < whole_of_grad ? n : whole_of_grad) & -(2 * VF_LANES); /* classes of both rows */
     int64_t i = 0;
     for (; HAS_GRAD(output) && i < common; i += 2 * VF_LANES) {
         prefetch_logits(row, i, 2 * VF_LANES, dtype);
         exp_step(&even, row, kit, i, VF_LANES, dtype, kind);
         if (dtype == PLB_F32)
-            grad_step(&grad, i, dtype, kind, output);
+            grad_step(grad, begin + i, dtype, kind, output);
         exp_step(&odd, row, kit, i + VF_LANES, VF_LANES, dtype, kind);
         if (dtype == PLB_F32)
-            grad_step(&grad, i + VF_LANES, dtype, kind, output);
+            grad_step(grad, begin + i + VF_LANES, dtype, kind, output);
         else
-            grad_pair(&grad, i, dtype, kind, output);
+            grad_pair(grad, begin + i, dtype, kind, output);
     }
     if (HAS_GRAD(output))
-        grad_rest(&grad, i, dtype, kind, output);
+        grad_rest(grad, begin + i, dtype, kind, output);
     for (; i + 2 * VF_LANES <= n; i += 2 * VF_LANES) {
         prefetch_logits(row, i, 2 * VF_LANES, dtype);
         exp_step(&even, row, kit, i, VF_LANES, dtype, kind);

@@ -6,8 +6,8 @@
  * Only the lines that a row shares with its neighbours are put together in the stage of a stream.
  *
  * Needs the vectors of an instruction set (<isa>.h).  Gives row_kind, row_output and HAS_GRAD(); grad_row, which
- * exponentials.inc.h takes along by grad_of_lines(), grad_step(), grad_pair() and grad_rest(); and grad_begin(),
- * grad_end() and grad_zeros() around that.
+ * exponentials.inc.h takes along by grad_step(), grad_pair() and grad_rest(); and grad_begin(), grad_end() and
+ * grad_zeros() around that.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -69,21 +69,6 @@ INLINE void grad_step(const grad_row *row, int64_t i, plb_dtype dtype, row_kind 
 INLINE void grad_pair(const grad_row *row, int64_t i, plb_dtype dtype, row_kind kind, row_output output)
 {
     store_pair(row->to, i, dtype, grad_vector(row, i, kind), grad_vector(row, i + VF_LANES, kind), output == STREAMED);
-}
-
-/* The same gradient with its class `begin` as class 0, so that a loop over it and another row needs one counter. */
-INLINE grad_row grad_of_lines(const grad_row *row, plb_dtype dtype, row_kind kind, row_output output)
-{
-    grad_row lines = *row;
-    if (output != STREAMED || row->begin == 0)
-        return lines;
-    lines.exponentials += row->begin;
-    if (kind == SOFT)
-        lines.targets += row->begin;
-    lines.to += row->begin * (dtype == PLB_F32 ? 4 : 2);
-    lines.begin = 0;
-    lines.end -= row->begin;
-    return lines;
 }
 
 /* The whole vectors from class i on. */

@@ -108,8 +108,8 @@ INLINE void finish_window(plb_loss_rows *rows, const logit_row *row, int r, bool
         sums->target_logits[r] = window_careful(&w, row->logits, sums->pivot[r], rows->classes, dtype);
 }
 
-/* The first pass over row r, and the whole vectors of the gradient of the row before it. */
-INLINE void first_pass(const loss_pass *pass, int r, const grad_row *row_before, plb_dtype dtype, row_kind kind,
+/* The first pass over row r, and the whole vectors of *grad, the gradient of the row before it. */
+INLINE void first_pass(const loss_pass *pass, int r, const grad_row *grad, plb_dtype dtype, row_kind kind,
                        row_output output)
 {
     plb_loss_rows *const rows = pass->rows;
@@ -123,7 +123,7 @@ INLINE void first_pass(const loss_pass *pass, int r, const grad_row *row_before,
         .exponentials = exponentials_of(rows, r),
         .targets = kind == SOFT ? target_row(rows, rows->label[r]) : NULL,
     };
-    const row_sums sums_of_row = row_exponentials(&row, &pass->kit, row_before, dtype, kind, output);
+    const row_sums sums_of_row = row_exponentials(&row, &pass->kit, grad, dtype, kind, output);
     const bool overflows = !VF_EXP_OVERFLOWS && vf_any_above(sums_of_row.max, 88);
     sums->pivot[r] = load_one(row.logits, row.label, dtype);
     sums->pivot_exponential[r] = overflows ? 0 : row.exponentials[row.label];
