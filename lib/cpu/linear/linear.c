@@ -401,7 +401,7 @@ static void do_chunks(linear_run *run)
 
     int64_t done = 0;
     for (int64_t begin = 0; begin < rows; begin = run->end) {
-        if (run->cross_entropy.reduction.nothing) {
+        if (run->cross_entropy.reduction.no_row_counts) {
             run->begin = 0;
             run->end = rows;
             run->count = 0;

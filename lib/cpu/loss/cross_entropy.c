@@ -90,17 +90,26 @@ static void fill_addresses(const plb_rows *rows, int64_t first, int count, char 
             to[k] = plb_row(rows, first + k);
 }
 
-/* Fills a batch, and its weights, with the rows of `list`; row 0 is row `at` of the logits of this pass. */
+/* Fills a batch, and its weights, with the rows of `list`. */
 static void fill_batch(const plb_cross_entropy *run, plb_loss_rows *batch, double *weight, const plb_row_list *list,
-                       int64_t at, int count)
+                       int count)
 {
+    const plb_targets *const targets = run->plan.targets;
+    const int64_t at = list->first - run->first; /* of the logits of this pass */
+    batch->classes = targets->classes;
+    batch->gaussian = targets->kind == PLB_TARGET_GAUSSIAN ? &run->gaussian : NULL;
+    batch->base = targets->label_smoothing / (double)targets->classes;
+    batch->peak = 1 - targets->label_smoothing;
+    batch->stream = run->stream;
+    batch->filter = run->filter;
+    batch->accuracy = run->plan.reduction->accuracy.data != NULL;
     batch->count = count;
     fill_addresses(&run->logits, at, count, (char **)(void *)batch->logits);
     if (run->grad_logits.data)
         fill_addresses(&run->grad_logits, at, count, (char **)(void *)batch->grad);
     else
         memset(batch->grad, 0, sizeof batch->grad);
-    plb_targets_labels(run->plan.targets, list, count, batch->label);
+    plb_targets_labels(targets, list, count, batch->label);
     plb_reduction_weigh(&run->reduction, list, count, weight);
     for (int k = 0; run->counts && !run->filter && k < count; k++)
         weight[k] *= run->counts[plb_row_at(list, k)];
@@ -109,44 +118,16 @@ static void fill_batch(const plb_cross_entropy *run, plb_loss_rows *batch, doubl
     plb_reduction_scale(&run->reduction, list, count, weight, batch->scale);
 }
 
-static void loss_blocks(void *argument, int thread, int threads)
+static void loss_batch(void *argument, int thread, const plb_row_list *list, int count, plb_block_sums *sums)
 {
     const plb_cross_entropy *const run = argument;
-    const plb_targets *const targets = run->plan.targets;
-    const plb_reduction_run *const reduction = &run->reduction;
-    if (thread >= run->threads)
-        return;
-    threads = threads < run->threads ? threads : run->threads;
-    const int64_t block_rows = reduction->block_rows, end_row = run->first + run->count;
-    const int64_t first_block = run->first / block_rows;
     double weight[PLB_ROW_BATCH];
     plb_loss_rows *const batch = cut_scratch(run, thread);
-    batch->classes = targets->classes;
-    batch->gaussian = targets->kind == PLB_TARGET_GAUSSIAN ? &run->gaussian : NULL;
-    batch->base = targets->label_smoothing / (double)targets->classes;
-    batch->peak = 1 - targets->label_smoothing;
-    batch->stream = run->grad_logits.data && !run->plan.in_place &&
-                    logits_bytes(&run->plan, run->count) > run->call->context->stream_bytes;
-    batch->filter = run->filter;
-    batch->accuracy = reduction->reduction->accuracy.data != NULL;
-
-    int64_t begin, end;
-    plb_share((end_row + block_rows - 1) / block_rows - first_block, thread, threads, &begin, &end);
-    for (int64_t b = first_block + begin; b < first_block + end; b++) {
-        const int64_t first = b * block_rows > run->first ? b * block_rows : run->first;
-        const int64_t last = (b + 1) * block_rows < end_row ? (b + 1) * block_rows : end_row;
-        plb_block_sums sums = reduction->sums[b]; /* of its rows in the pass before */
-        for (int64_t at = first; at < last; at += PLB_ROW_BATCH) {
-            const int count = (int)(last - at < PLB_ROW_BATCH ? last - at : PLB_ROW_BATCH);
-            const plb_row_list list = {at, run->rows ? run->rows + (at - run->first) : NULL};
-            fill_batch(run, batch, weight, &list, at - run->first, count);
-            run->kernel(batch);
-            if (run->filter)
-                filter_batch(run, batch, weight, at);
-            plb_reduction_add(reduction, &sums, &list, count, weight, batch->loss, batch->correct);
-        }
-        reduction->sums[b] = sums;
-    }
+    fill_batch(run, batch, weight, list, count);
+    run->kernel(batch);
+    if (run->filter)
+        filter_batch(run, batch, weight, list->first);
+    plb_reduction_add(&run->reduction, sums, list, count, weight, batch->loss, batch->correct);
 }
 
 static size_t pass_traffic(const plb_cross_entropy_plan *plan, int64_t rows)
@@ -214,14 +195,13 @@ poslabel_status plb_cross_entropy_begin(plb_cross_entropy *run, const plb_call *
 void plb_cross_entropy_pass(plb_cross_entropy *run, const plb_rows *logits, const plb_rows *grad_logits, int64_t first,
                             int64_t count, const int64_t *rows)
 {
+    const size_t bytes = logits_bytes(&run->plan, count);
     run->logits = *logits;
     run->grad_logits = *grad_logits;
     run->first = first;
-    run->count = count;
-    run->rows = rows;
-    const size_t bytes = logits_bytes(&run->plan, count);
-    if (count)
-        plb_parallel(run->call->context, grad_logits->data ? 2 * bytes : bytes, loss_blocks, run);
+    run->stream = grad_logits->data && !run->plan.in_place && bytes > run->call->context->stream_bytes;
+    plb_reduction_pass(&run->reduction, first, count, rows, run->threads, grad_logits->data ? 2 * bytes : bytes,
+                       loss_batch, run);
 }
 
 void plb_cross_entropy_end(const plb_cross_entropy *run)
@@ -234,7 +214,7 @@ static void filter_rows(plb_cross_entropy *run, const plb_loss_job *job)
 {
     const plb_rows no_gradient = {.data = NULL};
     run->filter = true;
-    run->reduction.nothing = false; /* the filter judges a row by its logits */
+    run->reduction.no_row_counts = false; /* the filter judges a row by its logits */
     plb_cross_entropy_pass(run, &job->logits, &no_gradient, 0, job->reduction.rows, NULL);
     run->filter = false;
     plb_reduction_recount(&run->reduction);
@@ -262,7 +242,7 @@ poslabel_status plb_cpu_row_loss(const plb_call *call, const plb_loss_job *job)
     if (plan.confidence_filter)
         filter_rows(&run, job);
     if (plan.has_gradient || !plan.confidence_filter) { /* else the filter's pass has made the losses */
-        plb_reduction_forget(&run.reduction);
+        plb_reduction_clear(&run.reduction);
         plb_cross_entropy_pass(&run, &job->logits, &job->grad_logits, 0, job->reduction.rows, NULL);
     }
     plb_cross_entropy_end(&run);

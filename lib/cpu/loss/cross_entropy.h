@@ -36,9 +36,9 @@ typedef struct plb_cross_entropy {
     int threads;         /* that have scratch                                  */
     uint8_t *counts;     /* with the confidence filter: 1 for rows that count  */
     bool filter;         /* this pass decides `counts`                         */
-    plb_rows logits, grad_logits; /* of this pass, the rows first .. first + count - 1 of the run, */
-    int64_t first, count;
-    const int64_t *rows;          /* which are these rows of the arguments; NULL: the same         */
+    plb_rows logits, grad_logits; /* of this pass, whose first row is row `first` of the run */
+    int64_t first;
+    bool stream;         /* gradients are stored past the caches               */
 } plb_cross_entropy;
 
 /* The bytes of memory, aligned to 64, that a run on up to `threads` threads needs. */

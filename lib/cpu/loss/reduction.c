@@ -52,7 +52,7 @@ static void weigh(const plb_reduction_run *run, int64_t first, int count, double
     if (mask->data)
         mask_weights(mask, first, count, weight);
     if (run->check && run->check->ignore)
-        run->check->ignore(run->check->loss, first, count, weight);
+        run->check->ignore(run->check->argument, first, count, weight);
     for (int k = 0; weights->data && k < count; k++)
         if (weight[k] != 0)
             weight[k] = plb_load_number(plb_row(weights, first + k), weights->dtype);
@@ -72,7 +72,7 @@ static int64_t find_bad(const plb_reduction_run *run, int64_t first, int count, 
 {
     const int64_t bad = find_bad_weight(&run->reduction->weights, first, count, weight);
     const int before = bad < 0 ? count : (int)(bad - first);
-    const int64_t bad_row = run->check ? run->check->first_bad(run->check->loss, first, before, weight) : -1;
+    const int64_t bad_row = run->check ? run->check->first_bad(run->check->argument, first, before, weight) : -1;
     return bad_row >= 0 ? bad_row : bad;
 }
 
@@ -120,7 +120,7 @@ static plb_block_sums add_blocks(const plb_reduction_run *run)
     return all;
 }
 
-void plb_reduction_forget(const plb_reduction_run *run)
+void plb_reduction_clear(const plb_reduction_run *run)
 {
     for (int64_t b = 0; b < run->blocks; b++)
         run->sums[b] = no_sums;
@@ -133,7 +133,7 @@ static poslabel_status report(const plb_reduction_run *run, int64_t r)
     if (weights->data)
         weight = plb_load_number(plb_row(weights, r), weights->dtype);
     if (weight >= 0 && weight <= DBL_MAX)
-        return run->check->report(run->call, run->check->loss, r);
+        return run->check->report(run->call, run->check->argument, r);
     return plb_fail(run->call, POSLABEL_ERROR_INVALID, "weights[%s] = %g, must be >= 0 and finite",
                     plb_index_text(weights, r, 0).data, weight);
 }
@@ -144,11 +144,11 @@ static void settle(plb_reduction_run *run)
     const plb_reduction *const reduction = run->reduction;
     const plb_rows *const normalizer = &reduction->normalizer, *const grad_loss = &reduction->grad_loss;
     const bool mean = reduction->kind == POSLABEL_REDUCTION_MEAN;
-    run->norm = normalizer->data ? plb_load_number(normalizer->data, normalizer->dtype) : run->weight_sum;
-    run->upstream = reduction->grad_scale * (!mean ? 1 : run->norm == 0 ? 0 : 1 / run->norm);
+    run->normalizer = normalizer->data ? plb_load_number(normalizer->data, normalizer->dtype) : run->weight_sum;
+    run->grad_factor = reduction->grad_scale * (!mean ? 1 : run->normalizer == 0 ? 0 : 1 / run->normalizer);
     if (grad_loss->data && grad_loss->count <= 1 && reduction->rows > 0)
-        run->upstream *= plb_load_number(grad_loss->data, grad_loss->dtype);
-    run->nothing = mean && run->norm == 0;
+        run->grad_factor *= plb_load_number(grad_loss->data, grad_loss->dtype);
+    run->no_row_counts = mean && run->normalizer == 0;
 }
 
 poslabel_status plb_reduction_begin(plb_reduction_run *run, const plb_call *call, const plb_reduction *reduction,
@@ -173,7 +173,7 @@ poslabel_status plb_reduction_begin(plb_reduction_run *run, const plb_call *call
         if (!reduction->weights.data && all.weight == (double)reduction->rows)
             run->has_weights = false; /* nothing is masked or ignored */
     }
-    plb_reduction_forget(run);
+    plb_reduction_clear(run);
     settle(run);
     return POSLABEL_OK;
 }
@@ -184,11 +184,51 @@ void plb_reduction_recount(plb_reduction_run *run)
     settle(run);
 }
 
+typedef struct row_pass {
+    const plb_reduction_run *run;
+    int64_t first, count;
+    const int64_t *rows;
+    int threads;
+    plb_reduction_body *body;
+    void *argument;
+} row_pass;
+
+static void pass_blocks(void *argument, int thread, int threads)
+{
+    const row_pass *const pass = argument;
+    const int64_t block_rows = pass->run->block_rows, end_row = pass->first + pass->count;
+    const int64_t first_block = pass->first / block_rows;
+    if (thread >= pass->threads)
+        return;
+    threads = threads < pass->threads ? threads : pass->threads;
+    int64_t begin, end;
+    plb_share((end_row + block_rows - 1) / block_rows - first_block, thread, threads, &begin, &end);
+    for (int64_t b = first_block + begin; b < first_block + end; b++) {
+        const int64_t first = b * block_rows > pass->first ? b * block_rows : pass->first;
+        const int64_t last = (b + 1) * block_rows < end_row ? (b + 1) * block_rows : end_row;
+        plb_block_sums sums = pass->run->sums[b]; /* on the stack: blocks of other threads share its line */
+        for (int64_t at = first; at < last; at += PLB_ROW_BATCH) {
+            const int count = (int)(last - at < PLB_ROW_BATCH ? last - at : PLB_ROW_BATCH);
+            const plb_row_list list = {at, pass->rows ? pass->rows + (at - pass->first) : NULL};
+            pass->body(pass->argument, thread, &list, count, &sums);
+        }
+        pass->run->sums[b] = sums;
+    }
+}
+
+void plb_reduction_pass(plb_reduction_run *run, int64_t first, int64_t count, const int64_t *rows, int threads,
+                        size_t bytes, plb_reduction_body *body, void *argument)
+{
+    row_pass pass = {run, first, count, rows, threads, body, argument};
+    if (count)
+        plb_parallel(run->call->context, bytes, pass_blocks, &pass);
+}
+
 void plb_reduction_weigh(const plb_reduction_run *run, const plb_row_list *list, int count, double *weight)
 {
-    if (run->nothing || !run->has_weights)
+    if (run->no_row_counts || !run->has_weights)
         for (int k = 0; k < count; k++)
-            weight[k] = run->nothing ? 0 : 1;
+            weight[k] = run->no_row_counts ? 0 : 1;
     else if (list->rows)
         for (int k = 0; k < count; k++)
             weigh(run, list->rows[k], 1, &weight[k]);
@@ -201,7 +241,7 @@ void plb_reduction_scale(const plb_reduction_run *run, const plb_row_list *list,
 {
     const plb_rows *const grad_loss = &run->reduction->grad_loss;
     for (int k = 0; k < count; k++)
-        scale[k] = run->upstream * weight[k];
+        scale[k] = run->grad_factor * weight[k];
     if (grad_loss->data && run->reduction->kind == POSLABEL_REDUCTION_NONE && grad_loss->count > 1)
         for (int k = 0; k < count; k++)
             scale[k] *= plb_load_number(plb_row(grad_loss, plb_row_at(list, k)), grad_loss->dtype);
@@ -233,10 +273,10 @@ void plb_reduction_end(const plb_reduction_run *run)
     const plb_reduction *const reduction = run->reduction;
     const plb_block_sums all = add_blocks(run);
     if (reduction->kind == POSLABEL_REDUCTION_MEAN)
-        store_scalar(&reduction->loss, run->norm == 0 ? 0 : all.loss / run->norm);
+        store_scalar(&reduction->loss, run->normalizer == 0 ? 0 : all.loss / run->normalizer);
     if (reduction->kind == POSLABEL_REDUCTION_SUM)
         store_scalar(&reduction->loss, all.loss);
-    store_scalar(&reduction->accuracy, run->norm == 0 ? 0 : all.correct / run->norm);
+    store_scalar(&reduction->accuracy, run->normalizer == 0 ? 0 : all.correct / run->normalizer);
     store_scalar(&reduction->weight_sum, run->weight_sum);
-    store_scalar(&reduction->flags, run->norm == 0 ? POSLABEL_LOSS_EMPTY : 0);
+    store_scalar(&reduction->flags, run->normalizer == 0 ? POSLABEL_LOSS_EMPTY : 0);
 }

@@ -4,10 +4,14 @@
  * A loss of rows, whatever its formula, calls
  *
  *     plb_reduction_begin()    checks the weights, sums them up, and settles the normaliser
- *     plb_reduction_weigh()    the weights of up to PLB_ROW_BATCH rows
- *     plb_reduction_scale()    the factors of their gradients
- *     plb_reduction_add()      takes their losses
+ *     plb_reduction_pass()     calls the loss for a few rows at a time, on all threads; for each of these calls
+ *         plb_reduction_weigh()    gives the weights of the rows,
+ *         plb_reduction_scale()    gives the factors of their gradients, and
+ *         plb_reduction_add()      takes their losses
  *     plb_reduction_end()      stores the sums
+ *
+ * A row of weight 0 is not to be read; its loss may be anything and its gradient is 0.  plb_check_ids() of core/ids.h
+ * checks ids that have nothing to do with the weights.
  *
  * Rows are cut into blocks by their number alone.  Each block has partial sums in double precision, which are added in
  * the order of the blocks: results do not depend on the threads.
@@ -28,13 +32,13 @@ typedef struct plb_block_sums {
 
 /* The rows that a loss does not allow, and those that it ignores whatever their mask and weights say. */
 typedef struct plb_row_check {
-    const void *loss; /* for the functions */
+    const void *argument; /* of the functions */
     /* The first of the rows that counts and is not allowed, or -1.  Rows of weight 0 do not count; NULL: all do. */
-    int64_t (*first_bad)(const void *loss, int64_t first, int count, const double *weight);
+    int64_t (*first_bad)(const void *argument, int64_t first, int count, const double *weight);
     /* Fails with the reason why row r is not allowed. */
-    poslabel_status (*report)(const plb_call *call, const void *loss, int64_t r);
+    poslabel_status (*report)(const plb_call *call, const void *argument, int64_t r);
     /* Sets the weights of ignored rows to 0.  NULL: none is ignored. */
-    void (*ignore)(const void *loss, int64_t first, int count, double *weight);
+    void (*ignore)(const void *argument, int64_t first, int count, double *weight);
 } plb_row_check;
 
 typedef struct plb_reduction_run {
@@ -44,10 +48,10 @@ typedef struct plb_reduction_run {
     int64_t block_rows, blocks;
     plb_block_sums *sums;       /* of each block */
     bool has_weights;           /* rows may have weights other than 1 */
-    bool nothing;               /* the normaliser is 0: no row counts */
+    bool no_row_counts;         /* the normaliser is 0 */
     double weight_sum;
-    double norm;                /* the normaliser in place of it */
-    double upstream;            /* the factor of all gradients, normaliser included */
+    double normalizer;          /* the divisor of a mean: the weight sum, or the tensor in its place */
+    double grad_factor;         /* of all rows: grad_scale, grad_loss, 1 / normalizer */
 } plb_reduction_run;
 
 /* Rows of the arguments: those from `first` on, or those of a list. */
@@ -68,11 +72,22 @@ size_t plb_reduction_memory(const plb_reduction *reduction);
 poslabel_status plb_reduction_begin(plb_reduction_run *run, const plb_call *call, const plb_reduction *reduction,
                                     const plb_row_check *check, void *memory);
 
+/* Does what a loss does with up to PLB_ROW_BATCH rows; `sums` are those of their block. */
+typedef void plb_reduction_body(void *argument, int thread, const plb_row_list *list, int count, plb_block_sums *sums);
+
+/*
+ * Calls body(argument, ...) for the rows first .. first + count - 1 of the run, in order within each block.  With `rows`,
+ * a list of `count` rows of the arguments, these are the rows.  The sums go on from where the pass before left them.
+ * `threads` is the most threads to use, `bytes` the traffic of the pass.
+ */
+void plb_reduction_pass(plb_reduction_run *run, int64_t first, int64_t count, const int64_t *rows, int threads,
+                        size_t bytes, plb_reduction_body *body, void *argument);
+
 /* A pass over the rows that only decided which of them count: settles the normaliser by the weights that it added. */
 void plb_reduction_recount(plb_reduction_run *run);
 
-/* Before the rows are added once more. */
-void plb_reduction_forget(const plb_reduction_run *run);
+/* Sets the sums to 0, before the rows are added once more. */
+void plb_reduction_clear(const plb_reduction_run *run);
 
 void plb_reduction_weigh(const plb_reduction_run *run, const plb_row_list *list, int count, double *weight);
 

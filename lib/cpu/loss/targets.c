@@ -47,9 +47,9 @@ static bool are_allowed(const plb_targets *targets, int64_t first, int count, co
 }
 
 /* Ignored rows have weight 0. */
-static int64_t first_bad(const void *loss, int64_t first, int count, const double *weight)
+static int64_t first_bad(const void *argument, int64_t first, int count, const double *weight)
 {
-    const plb_targets *const targets = loss;
+    const plb_targets *const targets = argument;
     for (int k = are_allowed(targets, first, count, weight) ? count : 0; k < count; k++) {
         const int64_t id = id_at(&targets->ids, first + k);
         if ((!weight || weight[k] != 0) && (id < 0 || id >= targets->classes))
@@ -58,17 +58,17 @@ static int64_t first_bad(const void *loss, int64_t first, int count, const doubl
     return -1;
 }
 
-static poslabel_status report(const plb_call *call, const void *loss, int64_t r)
+static poslabel_status report(const plb_call *call, const void *argument, int64_t r)
 {
-    const plb_targets *const targets = loss;
+    const plb_targets *const targets = argument;
     return plb_fail(call, POSLABEL_ERROR_INVALID, "positions[%s] = %lld, must be in [0, %lld)",
                     plb_index_text(&targets->ids, r, 0).data, (long long)id_at(&targets->ids, r),
                     (long long)targets->classes);
 }
 
-static void ignore(const void *loss, int64_t first, int count, double *weight)
+static void ignore(const void *argument, int64_t first, int count, double *weight)
 {
-    const plb_targets *const targets = loss;
+    const plb_targets *const targets = argument;
     even_ids ids;
     if (are_even(&targets->ids, first, count, &ids))
         for (int k = 0; k < count; k++)
