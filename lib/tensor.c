@@ -37,15 +37,27 @@ static plb_text shape_text(const int64_t *dim, int rank, const char *before)
     return t;
 }
 
+/* The name of a dtype, also of those that no operation takes; numbers for one without a name. */
 static plb_text dtype_text(poslabel_dtype dtype)
 {
+    static const char *const families[] = {"int", "uint", "float", "", "bfloat", "complex"};
+    static const char *const small[] = {"float8_e3m4",     "float8_e4m3",    "float8_e4m3b11fnuz", "float8_e4m3fn",
+                                        "float8_e4m3fnuz", "float8_e5m2",    "float8_e5m2fnuz",    "float8_e8m0fnu",
+                                        "float6_e2m3fn",   "float6_e3m2fn",  "float4_e2m1fn"};
+    const int code = dtype.code, bits = dtype.bits, index = code - 7; /* DLPack's code of the first small float is 7 */
     plb_text t;
     for (int i = 0; i < PLB_DTYPES; i++)
         if (!memcmp(&dtype, &dtypes_public[i], sizeof dtype)) {
             snprintf(t.data, sizeof t.data, "%s", dtype_names[i]);
             return t;
         }
-    snprintf(t.data, sizeof t.data, "{code %d, bits %d, lanes %d}", dtype.code, dtype.bits, dtype.lanes);
+    if (dtype.lanes == 1 && bits >= 8 && !(bits & (bits - 1)) && code <= 5 && *families[code])
+        snprintf(t.data, sizeof t.data, "%s%d", families[code], bits);
+    else if (dtype.lanes == 1 && index >= 0 && index < (int)(sizeof small / sizeof *small) &&
+             bits == small[index][5] - '0') /* "float8_..." has 8 bits */
+        snprintf(t.data, sizeof t.data, "%s", small[index]);
+    else
+        snprintf(t.data, sizeof t.data, "{code %d, bits %d, lanes %d}", dtype.code, dtype.bits, dtype.lanes);
     return t;
 }
 

@@ -84,26 +84,38 @@ static void ranks_and_shapes(void **state)
 static void dtypes(void **state)
 {
     (void)state;
-    static const poslabel_dtype unknown[] = {{POSLABEL_CODE_FLOAT, 32, 2},
-                                             {POSLABEL_CODE_FLOAT, 32, 0},
-                                             {POSLABEL_CODE_FLOAT, 8, 1},
-                                             {POSLABEL_CODE_FLOAT, 128, 1},
-                                             {POSLABEL_CODE_FLOAT, 0, 1},
-                                             {POSLABEL_CODE_BFLOAT, 32, 1},
-                                             {POSLABEL_CODE_INT, 16, 1},
-                                             {POSLABEL_CODE_UINT, 32, 1},
-                                             {3, 64, 1},
-                                             {5, 64, 1},
-                                             {255, 255, 65535},
-                                             {POSLABEL_CODE_BOOL, 1, 1}};
+    static const struct {
+        poslabel_dtype dtype;
+        const char *text;
+    } unknown[] = {{{POSLABEL_CODE_FLOAT, 32, 2}, "{code 2, bits 32, lanes 2}"},
+                   {{POSLABEL_CODE_FLOAT, 32, 0}, "{code 2, bits 32, lanes 0}"},
+                   {{POSLABEL_CODE_FLOAT, 128, 1}, "float128"},
+                   {{POSLABEL_CODE_FLOAT, 0, 1}, "{code 2, bits 0, lanes 1}"},
+                   {{POSLABEL_CODE_BFLOAT, 32, 1}, "bfloat32"},
+                   {{POSLABEL_CODE_INT, 8, 1}, "int8,"},
+                   {{POSLABEL_CODE_INT, 16, 1}, "int16"},
+                   {{POSLABEL_CODE_INT, 5, 1}, "{code 0, bits 5, lanes 1}"},
+                   {{POSLABEL_CODE_UINT, 16, 1}, "uint16"},
+                   {{POSLABEL_CODE_UINT, 32, 1}, "uint32"},
+                   {{POSLABEL_CODE_UINT, 64, 1}, "uint64"},
+                   {{3, 64, 1}, "{code 3, bits 64, lanes 1}"},
+                   {{5, 64, 1}, "complex64"},
+                   {{5, 128, 1}, "complex128"},
+                   {{7, 8, 1}, "float8_e3m4"},
+                   {{10, 8, 1}, "float8_e4m3fn,"},
+                   {{10, 16, 1}, "{code 10, bits 16, lanes 1}"},
+                   {{12, 8, 1}, "float8_e5m2,"},
+                   {{17, 4, 1}, "float4_e2m1fn"},
+                   {{17, 4, 2}, "{code 17, bits 4, lanes 2}"},
+                   {{18, 8, 1}, "{code 18, bits 8, lanes 1}"},
+                   {{255, 255, 65535}, "{code 255, bits 255, lanes 65535}"},
+                   {{POSLABEL_CODE_BOOL, 1, 1}, "{code 6, bits 1, lanes 1}"}};
     for (int i = 0; i < COUNT(unknown); i++) {
-        char bits[32];
-        snprintf(bits, sizeof bits, "bits %d", unknown[i].bits);
-        LOGITS(t.dtype = unknown[i], INVALID, " has dtype {code ", bits, "float16");
-        GRAD(t.dtype = unknown[i], INVALID, " has dtype {code ", bits);
-        WITH(positions, good.positions, t.dtype = unknown[i], INVALID, " has dtype {code ", bits, "int32");
+        LOGITS(t.dtype = unknown[i].dtype, INVALID, " has dtype ", unknown[i].text, "float16");
+        GRAD(t.dtype = unknown[i].dtype, INVALID, " has dtype ", unknown[i].text);
+        WITH(positions, good.positions, t.dtype = unknown[i].dtype, INVALID, " has dtype ", unknown[i].text, "int32");
     }
-    WITH(mask, good.positions, t.dtype = unknown[0], INVALID, " has dtype {code 2, bits 32, lanes 2}", "bool");
+    WITH(mask, good.positions, t.dtype = unknown[0].dtype, INVALID, " has dtype {code 2, bits 32, lanes 2}", "bool");
 }
 
 static void devices(void **state)
