@@ -117,7 +117,7 @@ def cases(framework: str, size: str, context: poslabel.Context) -> Iterator[Tupl
     logits, gradient = real(images, visible, count), real(images, visible, count)
     like: Dict[str, Any] = dict(like=logits, context=context)
     every: Dict[str, Any] = dict.fromkeys(poslabel.DropposMasks._fields, True)
-    masks = poslabel.droppos_masks((h, w), batch=images, **every, **like)
+    masks = poslabel.droppos_masks((h, w), batch=images, step=0, **every, **like)
     weights, loss, accuracy, total, flags = real(images, visible), scalar(), scalar(), scalar(), scalar(np.int32)
     given = masks._asdict()
     minus_one = convert(np.full((), -1, np.float32))
@@ -149,12 +149,12 @@ def cases(framework: str, size: str, context: poslabel.Context) -> Iterator[Tupl
         ),
     )
     yield "scale_gradient", lambda: poslabel.scale_gradient(gradient, minus_one, context=context)
-    yield "droppos_masks, every output", lambda: poslabel.droppos_masks((h, w), seed=1, context=context, **given)
-    yield "droppos_masks, outputs made", lambda: poslabel.droppos_masks((h, w), batch=images, seed=1, **like)
+    yield "droppos_masks, every output", lambda: poslabel.droppos_masks((h, w), step=1, context=context, **given)
+    yield "droppos_masks, outputs made", lambda: poslabel.droppos_masks((h, w), batch=images, step=1, **like)
     yield (
         "random_mask",
         lambda: poslabel.random_mask(
-            count, ids_keep=masks.ids_keep, ids_restore=masks.ids_restore, mask=masks.mask, seed=1, context=context
+            count, ids_keep=masks.ids_keep, ids_restore=masks.ids_restore, mask=masks.mask, step=1, context=context
         ),
     )
     tokens, prefix, pos, mask_token = (

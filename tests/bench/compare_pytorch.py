@@ -232,15 +232,15 @@ def masks(options: argparse.Namespace, context: poslabel.Context) -> List[Line]:
             return (*first, *argsort_masks(torch.rand(batch, 49), 12))
 
         def ours(batch: int = batch) -> Any:
-            return poslabel.droppos_masks((14, 14), batch=batch, ids_keep_pos=True, ids_restore_pos=True, positions=False,
-                                          mask_dtype="float32", like=torch, context=context)
+            return poslabel.droppos_masks((14, 14), batch=batch, step=0, ids_keep_pos=True, ids_restore_pos=True,
+                                          positions=False, mask_dtype="float32", like=torch, context=context)
 
-        made = poslabel.droppos_masks((14, 14), batch=batch, ids_keep_pos=True, ids_restore_pos=True, positions=False,
-                                      mask_dtype="float32", like=torch, context=context)
+        made = poslabel.droppos_masks((14, 14), batch=batch, step=0, ids_keep_pos=True, ids_restore_pos=True,
+                                      positions=False, mask_dtype="float32", like=torch, context=context)
         outputs = {name: value for name, value in made._asdict().items() if value is not None}
 
         def reused(outputs: dict = outputs) -> Any:
-            return poslabel.droppos_masks((14, 14), positions=False, context=context, **outputs)
+            return poslabel.droppos_masks((14, 14), step=0, positions=False, context=context, **outputs)
 
         noise, pos_noise = torch.rand(batch, 196), torch.rand(batch, 49)
         result = poslabel.droppos_masks((14, 14), patch_noise=noise, pos_noise=pos_noise, ids_keep_pos=True,
@@ -259,7 +259,7 @@ def tokens(options: argparse.Namespace, context: poslabel.Context) -> List[Line]
     patches = torch.randn(batch, count, channels, requires_grad=True)
     cls, mask_token = (torch.randn(1, 1, channels, requires_grad=True) for _ in range(2))
     embedding = torch.randn(1, 1 + count, channels)
-    drawn = poslabel.droppos_masks((14, 14), batch=batch, ids_keep_pos=True, ids_restore_pos=True, like=torch,
+    drawn = poslabel.droppos_masks((14, 14), batch=batch, step=0, ids_keep_pos=True, ids_restore_pos=True, like=torch,
                                    context=context)
     layout = {"ids_keep": drawn.ids_keep, "mask_pos": drawn.mask_pos, "context": context}
     leaves = [patches, cls, mask_token]
@@ -319,7 +319,7 @@ def numpy_masks(options: argparse.Namespace) -> None:
             sys.exit("compare_pytorch: libposlabel and NumPy draw different masks")
         outputs = {"ids_keep": made.ids_keep, "ids_restore": made.ids_restore, "mask": made.mask, "context": context}
         functions += [lambda o=outputs: poslabel.random_mask(tokens, noise=noise, **o),
-                      lambda o=outputs: poslabel.random_mask(tokens, **o)]
+                      lambda o=outputs: poslabel.random_mask(tokens, step=0, **o)]
         plural = "" if threads == 1 else "s"
         names += [f"libposlabel, noise given, {threads} thread{plural}", f"libposlabel, Philox, {threads} thread{plural}"]
     times = spread(Line("masks", "", functions[0], functions[0]), functions, 4 * options.budget)

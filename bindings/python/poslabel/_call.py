@@ -11,14 +11,16 @@ from __future__ import annotations
 import ctypes
 import enum
 import struct
+from operator import index, itemgetter
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple, Type
 
 from . import context as _context
 from ._declarations import ARGS
 from ._library import bind
+from ._values import wrong
 from .context import Context
 from .status import InvalidError, failure
-from .tensor import capsule_pointer, describe, exporter, exporters
+from .tensor import capsule_pointer, describe, exporters
 
 _message = bind("poslabel_context_message", ctypes.c_char_p, ctypes.c_void_p)
 
@@ -31,7 +33,13 @@ _FORMATS = {
     ctypes.c_size_t: "Q" if ctypes.sizeof(ctypes.c_size_t) == 8 else "I",
     ctypes.c_void_p: "Q" if ctypes.sizeof(ctypes.c_void_p) == 8 else "I",
 }
-_RULES = {"i": "an int32", "I": "in [0, 2^32)", "q": "an int64", "Q": "in [0, 2^64)", "d": "a number"}
+_RULES = {
+    "i": "an integer in [-2^31, 2^31)",
+    "I": "an integer in [0, 2^32)",
+    "q": "an integer in [-2^63, 2^63)",
+    "Q": "an integer in [0, 2^64)",
+    "d": "a number",
+}
 
 
 class Field(NamedTuple):
@@ -57,7 +65,7 @@ def fields(kind: Any, prefix: str = "", base: int = 0) -> List[Field]:
 class Operation:
     """poslabel_<name>() and its args struct, whose first field is struct_size."""
 
-    __slots__ = ("name", "args", "function", "size", "fields", "pack")
+    __slots__ = ("name", "args", "function", "size", "fields", "pack", "counts")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -70,14 +78,25 @@ class Operation:
             layout += f"{field.offset - end}x{field.format}"
             end = field.offset + struct.calcsize("=" + field.format)
         self.pack = struct.Struct(f"{layout}{self.size - end}x").pack
+        # The fields that are neither a pointer nor an int32, which is an enumerator, a flag or a side of a grid. Python
+        # would take True and False for them.
+        pointers = {name for name, type_ in args._fields_ if type_ is ctypes.c_void_p}
+        counts = [i for i, field in enumerate(self.fields[1:]) if field.format in "IqQ" and field.name not in pointers]
+        self.counts = itemgetter(*counts, counts[0]) if counts else None  # of at least two, so that it gives a tuple
 
     def blame(self, values: Tuple[Any, ...]) -> Exception:
         """The exception for values that do not go into the struct."""
         for field, value in zip(self.fields[1:], values):
             try:
                 struct.pack("=" + field.format, value)
+                accepted = not isinstance(value, bool)
             except Exception:
-                return InvalidError(f"{self.name}: {field.name} = {value!r}, must be {_RULES[field.format]}")
+                accepted = False
+            if not accepted:
+                types = isinstance(value, bool) or not hasattr(
+                    value, "__float__" if field.format == "d" else "__index__"
+                )
+                return wrong(self.name, field.name, value, _RULES[field.format], types)
         return TypeError(f"{self.name}: {len(values)} values for {len(self.fields) - 1} fields")
 
 
@@ -118,24 +137,31 @@ class Call:
         return capsule_pointer(capsule, b"dltensor")
 
     def _describe(self, name: str, value: Any, writable: bool) -> int:
-        exporter(type(value))  # notes the type for the next call
         address, kept = describe(value, writable, f"{self.operation.name}: {name}")
         self.hold(kept)
         return address
 
-    def choice(self, name: str, names: Mapping[Any, int], value: Any) -> int:
+    def choice(self, name: str, names: Mapping[str, int], value: Any) -> int:
         """The number of an enumerator that is given by name or number; the library judges numbers."""
-        try:
-            return names[value]
-        except (KeyError, TypeError):
-            if isinstance(value, int):
-                return value
-        known = ", ".join(repr(key) for key in names if isinstance(key, str))
-        raise InvalidError(f"{self.operation.name}: {name} = {value!r}, must be one of {known}")
+        if type(value) is str:
+            try:
+                return names[value]
+            except KeyError:
+                pass
+        text = isinstance(value, str)
+        if not text and not isinstance(value, bool):
+            try:
+                return index(value)
+            except TypeError:
+                pass
+        raise wrong(self.operation.name, name, value, "one of " + ", ".join(map(repr, names)), types=not text)
 
     def run(self, context: Optional[Context], *values: Any) -> None:
         """Calls the library with the fields that follow struct_size."""
         operation = self.operation
+        counts = operation.counts
+        if counts is not None and bool in map(type, counts(values)):
+            raise operation.blame(values)
         try:
             args = operation.pack(operation.size, *values)
         except Exception:
@@ -144,8 +170,14 @@ class Call:
             try:
                 context = _context._local.context
             except AttributeError:
+                context = None
+            if context is None or context._handle is None:
                 context = _context.default_context()
-        if not context._acquire(False):
+        try:
+            acquired = context._acquire(False)
+        except AttributeError:
+            raise wrong(operation.name, "context", context, "a poslabel.Context or None", types=True) from None
+        if not acquired:
             raise InvalidError(
                 f"{operation.name}: the context is in use by another call; give each thread a context of its own"
             )
@@ -154,15 +186,12 @@ class Call:
             status = operation.function(handle, args)
             if status:
                 if handle is None:
-                    raise InvalidError(f"{operation.name}: the context is closed")
-                raise failure(status, _message(handle).decode(errors="replace"))
+                    raise InvalidError(f"{operation.name}: the context is closed, must be open")
+                raise failure(status, _message(handle).decode(errors="replace").replace(" is NULL", " = None"))
         finally:
             context._release()
 
 
-def choices(kind: Type[enum.IntEnum]) -> Dict[Any, int]:
-    """Names in lower case, and numbers, of an enumeration, for Call.choice()."""
-    table: Dict[Any, int] = {}
-    for member in kind:
-        table[member.name.lower()] = table[int(member)] = int(member)
-    return table
+def choices(kind: Type[enum.IntEnum]) -> Dict[str, int]:
+    """The names of an enumeration in lower case, with their numbers, for Call.choice()."""
+    return {member.name.lower(): int(member) for member in kind}

@@ -7,6 +7,7 @@ import ctypes
 from typing import Any, Optional, Tuple, Union
 
 from ._call import Call, Operation
+from ._values import flag, pair
 from .context import Context
 from .labels import NORMALIZATIONS
 from .loss import REDUCTIONS, LossResult, loss_outputs
@@ -48,7 +49,7 @@ def droppos_loss(
     The rest as position_cross_entropy().
     """
     call = Call(_LOSS)
-    height, width = grid
+    height, width = pair("droppos_loss", grid)
     rule = call.choice("normalization", NORMALIZATIONS, normalization)
     how = call.choice("reduction", REDUCTIONS, reduction)
     source = call.read("logits", logits)
@@ -58,7 +59,7 @@ def droppos_loss(
         height,
         width,
         rule,
-        int(confidence_filter),
+        flag("droppos_loss", "confidence_filter", confidence_filter),
         how,
         source,
         call.read("positions", positions),

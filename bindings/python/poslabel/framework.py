@@ -9,8 +9,14 @@ from typing import Any, Dict, Tuple, Type, Union
 
 import numpy as np
 
-from .status import InvalidError, UnsupportedError
-from .tensor import is_torch, shape_and_dtype
+from ._pytorch import is_common, is_torch
+from ._values import wrong
+from .status import Error, OutOfMemoryError
+from .tensor import no_array, shape_and_dtype
+
+
+class UnknownDtype(Exception):
+    """A framework has no dtype of a name; str() is the rule."""
 
 
 class NumPy:
@@ -23,17 +29,17 @@ class NumPy:
 
     @classmethod
     def dtype(cls, name: Any) -> np.dtype:
-        """A dtype given by name or as NumPy writes it."""
+        """A dtype given by name or as NumPy writes it, else UnknownDtype."""
         try:
             return cls._dtypes[name]
         except (KeyError, TypeError):
             pass
         try:
             return np.dtype(name)
-        except TypeError:
+        except Exception:
             if name == "bfloat16":
-                raise UnsupportedError("dtype bfloat16: NumPy has it once the package ml_dtypes is imported") from None
-            raise InvalidError(f"dtype = {name!r}, must be a dtype of NumPy or its name") from None
+                raise UnknownDtype("one that NumPy has, or import ml_dtypes first, which has it") from None
+            raise UnknownDtype("a dtype of NumPy or its name") from None
 
     @classmethod
     def empty(cls, like: Any, shape: Tuple[int, ...], dtype: Any) -> np.ndarray:
@@ -87,11 +93,11 @@ class Torch:
 
     @staticmethod
     def dtype(name: Any) -> Any:
-        """A dtype given by name or as PyTorch writes it."""
+        """A dtype given by name or as PyTorch writes it, else UnknownDtype."""
         torch = sys.modules["torch"]
         dtype = getattr(torch, name, None) if isinstance(name, str) else name
         if not isinstance(dtype, torch.dtype):
-            raise InvalidError(f"dtype = {name!r}, must be a dtype of PyTorch or its name")
+            raise UnknownDtype("a dtype of PyTorch or its name")
         return dtype
 
     @classmethod
@@ -124,31 +130,48 @@ class Torch:
 
 Framework = Union[Type[NumPy], Type[Foreign], Type[Torch]]
 
+# The frameworks of the common types. A table of every type would keep classes alive.
 _frameworks: Dict[type, Framework] = {np.ndarray: NumPy}
 
 
-def framework_like(what: str, like: Any) -> Framework:
+def framework_like(operation: str, like: Any) -> Framework:
     """The framework of `like`: an array, the module numpy or torch, or None for NumPy."""
     if like is None or like is np:
         return NumPy
     if isinstance(like, ModuleType) and like.__name__ == "torch":
         return Torch
-    return framework_of(what, like)
+    kind = type(like)
+    if kind in _frameworks or issubclass(kind, np.ndarray) or hasattr(kind, "__dlpack__"):
+        return framework_of(f"{operation}: like", like)
+    raise wrong(operation, "like", like, "an array, or the module numpy or torch", types=True)
 
 
 def framework_of(what: str, array: Any) -> Framework:
-    """The framework of an array."""
+    """The framework of an array; `what` is "<operation>: <argument>"."""
     kind = type(array)
     found = _frameworks.get(kind)
     if found is not None:
         return found
     if issubclass(kind, np.ndarray):
-        found = NumPy
-    elif is_torch(kind):
-        found = Torch
-    elif hasattr(kind, "__dlpack__"):
-        found = Foreign
-    else:
-        raise TypeError(f"{what}: expected an array, got {kind.__name__}")
-    _frameworks[kind] = found
-    return found
+        return NumPy
+    if is_torch(kind):
+        if is_common(kind):
+            _frameworks[kind] = Torch
+        return Torch
+    if hasattr(kind, "__dlpack__"):
+        return Foreign
+    raise no_array(array, False, what)
+
+
+def make(
+    framework: Framework, operation: str, argument: str, like: Any, shape: Tuple[int, ...], dtype: Any, dtype_name: str
+) -> Any:
+    """Fresh memory for an output of a shape and a dtype that the caller chose; `dtype_name` is the dtype's argument."""
+    try:
+        return framework.empty(like, shape, dtype)
+    except UnknownDtype as error:
+        raise wrong(operation, dtype_name, dtype, str(error)) from None
+    except Error:
+        raise
+    except Exception as error:
+        raise OutOfMemoryError(f"{operation}: {argument} of shape {list(shape)} cannot be made: {error}") from error

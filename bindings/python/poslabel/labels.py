@@ -7,8 +7,9 @@ from typing import Any, Optional, Tuple, Union
 
 from ._call import Call, Operation, choices
 from ._declarations import Normalization
+from ._values import integer, pair, patches, wrong
 from .context import Context
-from .framework import framework_like
+from .framework import framework_like, make
 
 NORMALIZATIONS = choices(Normalization)
 
@@ -17,8 +18,14 @@ _RELATIVE = Operation("relative_labels")
 _SMOOTHING_MAP = Operation("smoothing_map")
 
 
-def _leading(batch: Union[int, Tuple[int, ...]]) -> Tuple[int, ...]:
-    return batch if isinstance(batch, tuple) else (batch,)
+def _made(operation: str, argument: str, grid: Tuple[int, int], rank: int, batch: Any, dtype: Any, like: Any) -> Any:
+    """Fresh memory of `rank` sizes N, after those of `batch`."""
+    if isinstance(batch, (list, str)):
+        raise wrong(operation, "batch", batch, "an integer or a tuple of integers", types=True)
+    sizes = batch if isinstance(batch, tuple) else (batch,)
+    leading = [integer(operation, "batch", size, 0, 1 << 63) for size in sizes]
+    shape = (*leading, *[patches(operation, *grid)] * rank)
+    return make(framework_like(operation, like), operation, argument, like, shape, dtype, "dtype")
 
 
 def absolute_labels(
@@ -38,10 +45,9 @@ def absolute_labels(
             the module torch; None: NumPy).
     """
     call = Call(_ABSOLUTE)
-    height, width = grid
+    height, width = grid = pair("absolute_labels", grid)
     if labels is True:
-        size = max(height * width, 0)
-        labels = framework_like("absolute_labels: like", like).empty(like, (*_leading(batch), size), dtype)
+        labels = _made("absolute_labels", "labels", grid, 1, batch, dtype, like)
     call.run(context, height, width, call.write("labels", labels))
     return labels
 
@@ -60,10 +66,9 @@ def relative_labels(
     labels  out, [..., N, N], int32 or int64; the rest as absolute_labels().
     """
     call = Call(_RELATIVE)
-    height, width = grid
+    height, width = grid = pair("relative_labels", grid)
     if labels is True:
-        size = max(height * width, 0)
-        labels = framework_like("relative_labels: like", like).empty(like, (*_leading(batch), size, size), dtype)
+        labels = _made("relative_labels", "labels", grid, 2, batch, dtype, like)
     call.run(context, height, width, call.write("labels", labels))
     return labels
 
@@ -86,10 +91,9 @@ def smoothing_map(
     map            out, [N, N], any float; made when not given, of `dtype` and in the framework of `like`.
     """
     call = Call(_SMOOTHING_MAP)
-    height, width = grid
+    height, width = grid = pair("smoothing_map", grid)
     if map is True:
-        size = max(height * width, 0)
-        map = framework_like("smoothing_map: like", like).empty(like, (size, size), dtype)
+        map = _made("smoothing_map", "map", grid, 2, (), dtype, like)
     rule = call.choice("normalization", NORMALIZATIONS, normalization)
     call.run(context, height, width, sigma, rule, call.write("map", map))
     return map

@@ -6,11 +6,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Optional, Tuple, Union
 
 from ._call import Call, Operation
+from ._values import flag, pair, wrong
 from .context import Context
 from .framework import framework_of
 from .loss import REDUCTIONS, loss_outputs
 from .position import LABEL_KINDS
-from .status import InvalidError
 
 
 class LinearLossResult(NamedTuple):
@@ -23,6 +23,7 @@ class LinearLossResult(NamedTuple):
     accuracy: Any
     weight_sum: Any
     flags: Any
+
 
 _OPERATION = Operation("linear_position_loss")
 
@@ -67,14 +68,16 @@ def linear_position_loss(
     The rest as position_cross_entropy(), with rows of features in place of rows of logits.
     """
     call = Call(_OPERATION)
-    height, width = (0, 0) if grid is None else grid
+    height, width = (0, 0) if grid is None else pair("linear_position_loss", grid)
     if labels is None:
         kind = 0 if positions is None else 2
     else:
         kind = call.choice("labels", LABEL_KINDS, labels)
     how = call.choice("reduction", REDUCTIONS, reduction)
-    if accumulate and (grad_weight is True or grad_bias is True):
-        raise InvalidError("linear_position_loss: accumulate adds to tensors that are given, not to new ones")
+    adds = flag("linear_position_loss", "accumulate", accumulate)
+    if adds and (grad_weight is True or grad_bias is True):
+        name = "grad_weight" if grad_weight is True else "grad_bias"
+        raise wrong("linear_position_loss", name, True, "a tensor to add to, as accumulate is True")
     source = call.read("features", features)
     matrix = call.read("weight", weight)
     scalars = loss_outputs(
@@ -102,7 +105,7 @@ def linear_position_loss(
         width,
         kind,
         how,
-        int(accumulate),
+        adds,
         source,
         matrix,
         call.read("bias", bias),

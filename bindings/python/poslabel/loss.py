@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Optional
 from ._call import Call, Operation, choices
 from ._declarations import LossFlag as LossFlag
 from ._declarations import Reduction
+from ._values import wrong
 from .context import Context
 from .framework import framework_of
 
@@ -56,6 +57,7 @@ def loss_outputs(
         None if flags is False else flags,
     )
 
+
 _SCALE = Operation("scale_gradient")
 
 
@@ -64,7 +66,13 @@ def scale_gradient(grad: Any, scale: Any, *, context: Optional[Context] = None) 
 
     grad   in and out, any shape and float.
     scale  a number or a float32 or float64 scalar; or one for each row, in the leading shape of grad.
+
+    The gradient was rounded to its dtype before: where it is float16, small entries are 0 already, and a large scale
+    does not bring them back. So give the scale to the loss, as grad_loss or grad_scale, where that is possible.
     """
+    if grad is None:
+        rule = "a tensor; a gradient scaled in place serves one backward pass, so compute it again for a second one"
+        raise wrong("scale_gradient", "grad", grad, rule, types=True)
     call = Call(_SCALE)
     call.run(context, call.write("grad", grad), call.read("scale", scale))
     return grad

@@ -4,15 +4,14 @@
 from __future__ import annotations
 
 import ctypes
-from operator import index
-from typing import Any, Iterator, NamedTuple, Optional, Tuple, Union
+from typing import Any, NamedTuple, Optional, Tuple, Union
 
 from ._call import Call, Operation, choices
 from ._declarations import Grid, PatchMask
 from ._library import bind
+from ._values import flag, integer, pair, patches, ratio, wrong
 from .context import Context
-from .framework import framework_like, framework_of
-from .status import InvalidError
+from .framework import framework_like, framework_of, make
 
 _PATCH_MASKS = choices(PatchMask)
 
@@ -51,44 +50,50 @@ class DropposMasks(NamedTuple):
 
 def _kept_random(tokens: int, mask_ratio: float) -> int:
     try:
-        return _random_keep(index(tokens), float(mask_ratio))
-    except (TypeError, ValueError, ctypes.ArgumentError):
+        return _random_keep(tokens, float(mask_ratio))
+    except (TypeError, ValueError, OverflowError):
         return -1
 
 
-def _kept_regular(grid: Tuple[int, int]) -> int:
+def _kept_block(height: int, width: int, mask_ratio: float) -> int:
     try:
-        return _regular_keep(Grid(*map(index, grid)))
-    except TypeError:
+        return _block_keep(Grid(height, width), float(mask_ratio))
+    except (TypeError, ValueError, OverflowError):
         return -1
 
 
-def _kept_block(grid: Tuple[int, int], mask_ratio: float) -> int:
-    try:
-        return _block_keep(Grid(*map(index, grid)), float(mask_ratio))
-    except (TypeError, ValueError):
-        return -1
-
-
-def _known(keep: int, what: str) -> int:
-    if keep < 0:
-        raise InvalidError(f"{what}: no mask has these sizes and this ratio")
-    return keep
+def _grid(operation: str, grid: Tuple[int, int]) -> Grid:
+    """A grid that has patches."""
+    height, width = pair(operation, grid)
+    if not patches(operation, height, width):
+        raise wrong(operation, "grid", grid, "two integers >= 1, (height, width), with a product below 2^31")
+    return Grid(height, width)
 
 
 def random_mask_keep(tokens: int, mask_ratio: float) -> int:
     """K = int(tokens * (1 - mask_ratio)), how many tokens random_mask() keeps."""
-    return _known(_kept_random(tokens, mask_ratio), f"random_mask_keep({tokens!r}, {mask_ratio!r})")
+    count = integer("random_mask_keep", "tokens", tokens, 0, 1 << 63)
+    return _random_keep(count, ratio("random_mask_keep", "mask_ratio", mask_ratio))
 
 
 def regular_mask_keep(grid: Tuple[int, int]) -> int:
     """ceil(h / 2) * ceil(w / 2), how many patches regular_mask() keeps."""
-    return _known(_kept_regular(grid), f"regular_mask_keep({grid!r})")
+    return _regular_keep(_grid("regular_mask_keep", grid))
 
 
 def block_mask_keep(grid: Tuple[int, int], mask_ratio: float) -> int:
     """s * s with s = int(sqrt(N - int(mask_ratio * N))), how many patches block_mask() keeps."""
-    return _known(_kept_block(grid, mask_ratio), f"block_mask_keep({grid!r}, {mask_ratio!r})")
+    keep = _block_keep(_grid("block_mask_keep", grid), ratio("block_mask_keep", "mask_ratio", mask_ratio))
+    if keep < 0:
+        raise wrong("block_mask_keep", "grid", grid, f"one that the square of mask_ratio = {mask_ratio} fits into")
+    return keep
+
+
+def _no_step(operation: str, drawn: bool, noise: str = "") -> int:
+    """In place of a step that was not given; an error if anything is drawn, since each call would draw the same."""
+    if drawn:
+        raise wrong(operation, "step", None, f"an integer in [0, 2^32), for instance the iteration{noise}", types=True)
+    return 0
 
 
 def _settle(outputs: Tuple[Any, ...]) -> Optional[Tuple[Any, ...]]:
@@ -104,28 +109,40 @@ def _settle(outputs: Tuple[Any, ...]) -> Optional[Tuple[Any, ...]]:
 
 def _made(
     call: Call,
+    kind: Any,
     batch: Optional[int],
     like: Any,
-    tensors: Tuple[Any, ...],
+    inputs: Tuple[Tuple[str, Any], ...],
     outputs: Tuple[Any, ...],
     sizes: Tuple[int, ...],
     dtypes: Tuple[Any, ...],
-) -> Iterator[Any]:
-    """`outputs` with fresh memory for True and None for False; what was given says where and for how many images."""
-    name = call.operation.name
-    given = next((tensor for tensor in tensors + outputs if tensor is not None and not isinstance(tensor, bool)), None)
-    like = given if like is None else like
-    framework = framework_like(f"{name}: like", like)
-    for output, size, dtype in zip(outputs, sizes, dtypes):
-        if output is True:
-            if batch is None and given is None:
-                raise InvalidError(f"{name}: batch = None, must be given where no noise and no output is")
-            if batch is None:
-                batch = (*framework_of(name, given).shape(given), 0)[0]
-            # A size that makes no sense is for the library to report.
-            yield framework.empty(like, (batch, max(size, 0)), dtype)
+) -> Any:
+    """The result `kind`: `outputs` with fresh memory for True and None for False. The tensors that were given say
+    where, and for how many images."""
+    operation = call.operation.name
+    if like is None or batch is None:
+        for argument, given in (*inputs, *zip(kind._fields, outputs)):
+            if given is not None and not isinstance(given, bool):
+                framework = framework_of(f"{operation}: {argument}", given)
+                batch = (*framework.shape(given), 0)[0] if batch is None else batch
+                like = given if like is None else like
+                break
         else:
-            yield None if output is False else output
+            if batch is None:
+                rule = "an integer in [0, 2^32) where neither noise nor an output is given"
+                raise wrong(operation, "batch", None, rule, types=True)
+    framework = framework_like(operation, like)
+    batch = integer(operation, "batch", batch, 0, 1 << 32)
+    result = []
+    for name, output, size, dtype in zip(kind._fields, outputs, sizes, dtypes):
+        if output is True:
+            argument = "mask_dtype" if name in ("mask", "mask_pos") else "dtype"
+            # A size that makes no sense is for the library to report.
+            shape = (batch, max(size, 0))
+            result.append(make(framework, operation, name, like, shape, dtype, argument))
+        else:
+            result.append(None if output is False else output)
+    return kind._make(result)
 
 
 def random_mask(
@@ -136,7 +153,7 @@ def random_mask(
     noise: Any = None,
     seed: int = 0,
     first_sample: int = 0,
-    step: int = 0,
+    step: Optional[int] = None,
     ids_keep: Any = True,
     ids_remove: Any = False,
     ids_restore: Any = True,
@@ -148,8 +165,9 @@ def random_mask(
 ) -> Masks:
     """Random masks (MAE, DropPos): K = random_mask_keep(tokens, mask_ratio) of `tokens` stay visible.
 
-    noise         [B, tokens], any float: the tokens with the least noise stay. None: drawn from seed, first_sample and
-                  step, which alone decide the result; so pass a new step for every batch.
+    step          a new number for every batch, the iteration say. It must be given, unless noise is: seed, first_sample
+                  and step alone decide what is drawn, so that each call without a new step would give the same masks.
+    noise         [B, tokens], any float: the tokens with the least noise stay. None: drawn.
     batch         B, where neither noise nor an output gives it.
     first_sample  the index of the first image in the whole batch, when that is split over ranks.
     ids_keep [B, K], ids_remove [B, tokens - K], ids_restore [B, tokens], mask [B, tokens] (1 = removed)
@@ -160,12 +178,17 @@ def random_mask(
     call = Call(_RANDOM)
     source = call.read("noise", noise)
     wanted = (ids_keep, ids_remove, ids_restore, mask)
+    if step is None:
+        step = _no_step("random_mask", noise is None, ", or give noise")
     outputs = _settle(wanted)
     if outputs is None:
-        count, keep = tokens, _kept_random(tokens, mask_ratio)
+        count = integer("random_mask", "tokens", tokens, -(1 << 63), 1 << 63)
+        count = count if 0 < count < 1 << 31 else 0
+        keep = _kept_random(count, mask_ratio)
         sizes, dtypes = (keep, count - keep, count, count), (dtype, dtype, dtype, mask_dtype)
-        outputs = tuple(_made(call, batch, like, (noise,), wanted, sizes, dtypes))
-    result = Masks._make(outputs)
+        result = _made(call, Masks, batch, like, (("noise", noise),), wanted, sizes, dtypes)
+    else:
+        result = Masks._make(outputs)
     write = call.write
     call.run(
         context,
@@ -189,7 +212,7 @@ def regular_mask(
     batch: Optional[int] = None,
     seed: int = 0,
     first_sample: int = 0,
-    step: int = 0,
+    step: Optional[int] = None,
     ids_keep: Any = True,
     ids_remove: Any = False,
     ids_restore: Any = True,
@@ -201,14 +224,18 @@ def regular_mask(
 ) -> Masks:
     """Regular masks: in each cell of 2 x 2 patches of the grid (h, w) one stays visible. The rest as random_mask()."""
     call = Call(_REGULAR)
-    height, width = grid
+    height, width = pair("regular_mask", grid)
+    if step is None:
+        step = _no_step("regular_mask", True)
     wanted = (ids_keep, ids_remove, ids_restore, mask)
     outputs = _settle(wanted)
     if outputs is None:
-        count, keep = height * width, _kept_regular(grid)
+        count = patches("regular_mask", height, width)
+        keep = _regular_keep(Grid(height, width)) if count else 0
         sizes, dtypes = (keep, count - keep, count, count), (dtype, dtype, dtype, mask_dtype)
-        outputs = tuple(_made(call, batch, like, (), wanted, sizes, dtypes))
-    result = Masks._make(outputs)
+        result = _made(call, Masks, batch, like, (), wanted, sizes, dtypes)
+    else:
+        result = Masks._make(outputs)
     write = call.write
     call.run(
         context,
@@ -232,7 +259,7 @@ def block_mask(
     batch: Optional[int] = None,
     seed: int = 0,
     first_sample: int = 0,
-    step: int = 0,
+    step: Optional[int] = None,
     ids_keep: Any = True,
     ids_remove: Any = False,
     ids_restore: Any = True,
@@ -244,14 +271,18 @@ def block_mask(
 ) -> Masks:
     """Block masks: one square of patches of the grid (h, w) stays visible. The rest as random_mask()."""
     call = Call(_BLOCK)
-    height, width = grid
+    height, width = pair("block_mask", grid)
+    if step is None:
+        step = _no_step("block_mask", True)
     wanted = (ids_keep, ids_remove, ids_restore, mask)
     outputs = _settle(wanted)
     if outputs is None:
-        count, keep = height * width, _kept_block(grid, mask_ratio)
+        count = patches("block_mask", height, width)
+        keep = _kept_block(height, width, mask_ratio) if count else 0
         sizes, dtypes = (keep, count - keep, count, count), (dtype, dtype, dtype, mask_dtype)
-        outputs = tuple(_made(call, batch, like, (), wanted, sizes, dtypes))
-    result = Masks._make(outputs)
+        result = _made(call, Masks, batch, like, (), wanted, sizes, dtypes)
+    else:
+        result = Masks._make(outputs)
     write = call.write
     call.run(
         context,
@@ -282,7 +313,7 @@ def droppos_masks(
     shuffle_noise: Any = None,
     seed: int = 0,
     first_sample: int = 0,
-    step: int = 0,
+    step: Optional[int] = None,
     ids_keep: Any = True,
     ids_remove: Any = False,
     ids_restore: Any = True,
@@ -301,39 +332,47 @@ def droppos_masks(
 
     patch_mask       "random", "regular" or "block": which function above gives the first four outputs.
     wrong_positions  give tokens that lost their position that of another one, instead of -1 (the mask token).
-    patch_noise [B, N], pos_noise [B, V], shuffle_noise [B, V]   as noise of random_mask().
+    patch_noise [B, N], pos_noise [B, V], shuffle_noise [B, V]   as noise of random_mask(). Where all that are used are
+                     given, no step is needed.
     ids_keep_pos [B, K_pos], ids_restore_pos [B, V], mask_pos [B, V] (1 = position lost), positions [B, V] (whose
     embedding each visible token gets, for assemble_tokens()), places [B, V] (where it is stored)
                      out: True makes one, False leaves it out, a tensor is written to. The rest as random_mask().
     """
     call = Call(_DROPPOS)
-    height, width = grid
+    height, width = pair("droppos_masks", grid)
     kind = call.choice("patch_mask", _PATCH_MASKS, patch_mask)
     patch_source = 0 if patch_noise is None else call.read("patch_noise", patch_noise)
     pos_source = 0 if pos_noise is None else call.read("pos_noise", pos_noise)
     shuffle_source = 0 if shuffle_noise is None else call.read("shuffle_noise", shuffle_noise)
+    if step is None:
+        drawn = kind != PatchMask.RANDOM or patch_noise is None or pos_noise is None
+        drawn = drawn or (shuffle_noise is None and places is not False and places is not None)
+        step = _no_step("droppos_masks", drawn, ", or give patch_noise, pos_noise and shuffle_noise")
     wanted = (ids_keep, ids_remove, ids_restore, mask, ids_keep_pos, ids_restore_pos, mask_pos, positions, places)
     outputs = _settle(wanted)
     if outputs is None:
-        count = height * width
-        if kind == PatchMask.REGULAR:
-            keep = _kept_regular(grid)
+        count = patches("droppos_masks", height, width)
+        if not count:
+            keep = 0
+        elif kind == PatchMask.REGULAR:
+            keep = _regular_keep(Grid(height, width))
         elif kind == PatchMask.BLOCK:
-            keep = _kept_block(grid, mask_ratio)
+            keep = _kept_block(height, width, mask_ratio)
         else:
             keep = _kept_random(count, mask_ratio)
         sizes = (keep, count - keep, count, count, _kept_random(keep, pos_mask_ratio), keep, keep, keep, keep)
         dtypes = (dtype, dtype, dtype, mask_dtype, dtype, dtype, mask_dtype, dtype, dtype)
-        noises = (patch_noise, pos_noise, shuffle_noise)
-        outputs = tuple(_made(call, batch, like, noises, wanted, sizes, dtypes))
-    result = DropposMasks._make(outputs)
+        noises = (("patch_noise", patch_noise), ("pos_noise", pos_noise), ("shuffle_noise", shuffle_noise))
+        result = _made(call, DropposMasks, batch, like, noises, wanted, sizes, dtypes)
+    else:
+        result = DropposMasks._make(outputs)
     write = call.write
     call.run(
         context,
         height,
         width,
         kind,
-        int(wrong_positions),
+        flag("droppos_masks", "wrong_positions", wrong_positions),
         mask_ratio,
         pos_mask_ratio,
         patch_source,

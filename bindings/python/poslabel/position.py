@@ -7,6 +7,7 @@ from typing import Any, Optional, Tuple, Union
 
 from ._call import Call, Operation, choices
 from ._declarations import LabelKind
+from ._values import pair
 from .context import Context
 from .loss import REDUCTIONS, LossResult, loss_outputs
 
@@ -53,7 +54,7 @@ def position_cross_entropy(
                     scalars are float32 (float64 for float64 logits), flags int32.
     """
     call = Call(_OPERATION)
-    height, width = (0, 0) if grid is None else grid
+    height, width = (0, 0) if grid is None else pair("position_cross_entropy", grid)
     if labels is None:
         kind = 0 if positions is None else 2
     else:

@@ -7,7 +7,7 @@ from typing import Sequence, Tuple
 
 from ._declarations import Stream as Stream
 from ._library import bind, ctypes
-from .status import InvalidError
+from ._values import integer, wrong
 
 _Words = ctypes.c_uint32 * 4
 _philox = bind("poslabel_philox", None, ctypes.c_uint64, _Words, _Words)
@@ -15,27 +15,25 @@ _random_below = bind("poslabel_random_below", ctypes.c_uint32, ctypes.c_uint32, 
 _random_unit = bind("poslabel_random_unit", ctypes.c_float, ctypes.c_uint32)
 
 
-def _unsigned(what: str, value: int, bits: int) -> int:
-    if not 0 <= value < 1 << bits:
-        raise InvalidError(f"{what} = {value}, must be in [0, 2^{bits})")
-    return value
-
-
 def philox(seed: int, counter: Sequence[int]) -> Tuple[int, int, int, int]:
     """One evaluation of Philox4x32-10: four 32-bit words from a 64-bit seed and a counter of four 32-bit numbers
     (image, draw, stream, step)."""
-    if len(counter) != 4:
-        raise InvalidError(f"philox: counter has {len(counter)} numbers, must have 4")
-    words = _Words(*(_unsigned(f"philox: counter[{i}]", value, 32) for i, value in enumerate(counter)))
-    _philox(_unsigned("philox: seed", seed, 64), words, words)
+    try:
+        numbers = tuple(counter)
+    except TypeError:
+        numbers = ()
+    if len(numbers) != 4:
+        raise wrong("philox", "counter", counter, "four integers", types=not numbers)
+    words = _Words(*(integer("philox", f"counter[{i}]", value, 0, 1 << 32) for i, value in enumerate(numbers)))
+    _philox(integer("philox", "seed", seed, 0, 1 << 64), words, words)
     return tuple(words)  # type: ignore[return-value]
 
 
 def random_below(word: int, n: int) -> int:
     """An integer in [0, n) from one 32-bit word; 0 for n = 0."""
-    return _random_below(_unsigned("random_below: word", word, 32), _unsigned("random_below: n", n, 32))
+    return _random_below(integer("random_below", "word", word, 0, 1 << 32), integer("random_below", "n", n, 0, 1 << 32))
 
 
 def random_unit(word: int) -> float:
     """A float in [0, 1) from one 32-bit word."""
-    return _random_unit(_unsigned("random_unit: word", word, 32))
+    return _random_unit(integer("random_unit", "word", word, 0, 1 << 32))

@@ -25,6 +25,10 @@ class InvalidError(Error, ValueError):
     status = Status.INVALID
 
 
+class InvalidTypeError(InvalidError, TypeError):
+    """The same for an argument of a type that has no meaning there: a list in place of an array, say."""
+
+
 class UnsupportedError(Error, NotImplementedError):
     """A legal request that this build, machine or version cannot serve."""
 
@@ -47,6 +51,7 @@ class InternalError(Error, RuntimeError):
     """A defect of libposlabel; please report it."""
 
     status = Status.INTERNAL
+
 
 _ERRORS = {
     int(error.status): error for error in (InvalidError, UnsupportedError, OutOfMemoryError, DeviceError, InternalError)

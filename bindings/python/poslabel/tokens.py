@@ -6,8 +6,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Optional
 
 from ._call import Call, Operation
+from ._values import integer
 from .context import Context
-from .framework import framework_of
+from .framework import framework_of, make
 
 _FORWARD = Operation("assemble_tokens")
 _BACKWARD = Operation("assemble_tokens_backward")
@@ -74,6 +75,34 @@ def assemble_tokens(
     return x
 
 
+def _made(
+    outputs: AssembleTokensGradients, grad_x: Any, tokens: Any, prefix: Any, all_tokens: bool
+) -> AssembleTokensGradients:
+    """The outputs of the backward pass, with fresh memory for True and for a shape. Sizes that make no sense are for
+    the library to report."""
+    operation = "assemble_tokens_backward"
+    framework = framework_of(f"{operation}: grad_x", grad_x)
+    batch, stored, channels = _sizes(f"{operation}: grad_x", grad_x, 3)
+    count = max(integer(operation, "tokens_per_image", tokens, -(1 << 63), 1 << 63), 0)
+    prefix = max(integer(operation, "prefix_count", prefix, -(1 << 63), 1 << 63), 0)
+    if not count and all_tokens:
+        count = max(stored - prefix, 0)
+    elif not count and not isinstance(outputs[0], (bool, tuple, type(None))):
+        count = _sizes(f"{operation}: grad_tokens", outputs[0], 2)[0]
+    elif not count and isinstance(outputs[0], tuple):
+        count = (0, 0, *outputs[0])[-2]
+    shapes = ((batch, count, channels), (channels,), (prefix, channels), (prefix + count, channels))
+    result = []
+    for name, output, shape in zip(AssembleTokensGradients._fields, outputs, shapes):
+        if isinstance(output, tuple):
+            shape = tuple([integer(operation, f"{name}[{i}]", size, 0, 1 << 63) for i, size in enumerate(output)])
+        elif output is not True:
+            result.append(output)
+            continue
+        result.append(make(framework, operation, name, grad_x, shape, framework.dtype_of(grad_x), "dtype"))
+    return AssembleTokensGradients._make(result)
+
+
 def assemble_tokens_backward(
     grad_x: Any,
     *,
@@ -92,30 +121,25 @@ def assemble_tokens_backward(
     """The gradient of assemble_tokens(), with the same ids_keep, mask_pos or positions, and places.
 
     grad_x              [B, P + V, D], float16, bfloat16 or float32.
-    tokens_per_image    N; may be left out where grad_tokens is a tensor or ids_keep is None.
+    tokens_per_image    N; may be left out where grad_tokens is a tensor or a shape, or ids_keep is None.
     prefix_count        P.
     grad_tokens [B, N, D], grad_mask_token [D], grad_prefix_tokens [P, D], grad_pos_embed [P + N, D] or [N, D]
-                        out, overwritten: True makes one ([P + N, D]), False leaves it out, a tensor is written to.
+                        out, overwritten: True makes one ([P + N, D]), False leaves it out, a tensor is written to. A
+                        tuple makes one of that shape, which may have sizes of 1 in front: grad_mask_token =
+                        mask_token.shape gives the gradient of a parameter the parameter's own shape.
     """
     call = Call(_BACKWARD)
     source = call.read("grad_x", grad_x)
-    if grad_tokens is True or grad_mask_token is True or grad_prefix_tokens is True or grad_pos_embed is True:
-        framework = framework_of("assemble_tokens_backward: grad_x", grad_x)
-        batch, stored, channels = _sizes("assemble_tokens_backward: grad_x", grad_x, 3)
-        dtype = framework.dtype_of(grad_x)
-        count = tokens_per_image
-        if not count and ids_keep is None:
-            count = max(stored - prefix_count, 0)
-        elif not count and grad_tokens is not None and not isinstance(grad_tokens, bool):
-            count = _sizes("assemble_tokens_backward: grad_tokens", grad_tokens, 2)[0]
-        if grad_tokens is True:
-            grad_tokens = framework.empty(grad_x, (batch, count, channels), dtype)
-        if grad_mask_token is True:
-            grad_mask_token = framework.empty(grad_x, (channels,), dtype)
-        if grad_prefix_tokens is True:
-            grad_prefix_tokens = framework.empty(grad_x, (max(prefix_count, 0), channels), dtype)
-        if grad_pos_embed is True:
-            grad_pos_embed = framework.empty(grad_x, (max(prefix_count + count, 0), channels), dtype)
+    result = AssembleTokensGradients(
+        None if grad_tokens is False else grad_tokens,
+        None if grad_mask_token is False else grad_mask_token,
+        None if grad_prefix_tokens is False else grad_prefix_tokens,
+        None if grad_pos_embed is False else grad_pos_embed,
+    )
+    for output in result:
+        if output is True or isinstance(output, tuple):
+            result = _made(result, grad_x, tokens_per_image, prefix_count, ids_keep is None)
+            break
     call.run(
         context,
         source,
@@ -125,14 +149,9 @@ def assemble_tokens_backward(
         call.read("mask_pos", mask_pos),
         call.read("positions", positions),
         call.read("places", places),
-        call.write("grad_tokens", grad_tokens),
-        call.write("grad_mask_token", grad_mask_token),
-        call.write("grad_prefix_tokens", grad_prefix_tokens),
-        call.write("grad_pos_embed", grad_pos_embed),
+        call.write("grad_tokens", result.grad_tokens),
+        call.write("grad_mask_token", result.grad_mask_token),
+        call.write("grad_prefix_tokens", result.grad_prefix_tokens),
+        call.write("grad_pos_embed", result.grad_pos_embed),
     )
-    return AssembleTokensGradients(
-        None if grad_tokens is False else grad_tokens,
-        None if grad_mask_token is False else grad_mask_token,
-        None if grad_prefix_tokens is False else grad_prefix_tokens,
-        None if grad_pos_embed is False else grad_pos_embed,
-    )
+    return result

@@ -108,9 +108,9 @@ class Descriptors(TestCase):
         swapped = np.zeros(3, np.dtype(np.float32).newbyteorder())
         odd = np.zeros((3, 2), dtype=[("a", "i1"), ("b", "<f4")])["b"][:, 0]
         for array, kind, text in (
-            (swapped, poslabel.InvalidError, "dtype .f4"),
+            (swapped, poslabel.InvalidError, "has dtype .f4, must be in the byte order of this machine"),
             (np.zeros(3, complex), None, None),
-            (np.array(["x"]), poslabel.InvalidError, "dtype .U1"),
+            (np.array(["x"]), poslabel.InvalidError, "has dtype str32, must be one of float16,"),
             (odd, poslabel.UnsupportedError, "strides"),
         ):
             if kind is None:  # DLPack knows it; the library does not
@@ -126,6 +126,24 @@ class Descriptors(TestCase):
         del logits, positions, gradient
         gc.collect()
         self.assertEqual([array() for array in alive], [None] * 3)
+
+    def test_no_class_is_kept(self):
+        def classes():
+            yield type("Array", (np.ndarray,), {}), lambda kind: np.zeros((2, 4)).view(kind)
+            yield type("Other", (Capsule,), {}), lambda kind: kind(np.zeros((2, 4)), True)
+            if torch is not None:
+                yield type("Mine", (torch.Tensor,), {}), lambda kind: torch.zeros(2, 4).as_subclass(kind)
+
+        for kind, make in classes():
+            with self.subTest(kind.__name__):
+                alive = weakref.ref(kind)
+                array = make(kind)
+                for _ in range(3):
+                    poslabel.position_cross_entropy(array, np.zeros(2, int), grad_logits=True)
+                poslabel.absolute_labels((2, 2), like=array)
+                del array, kind, make
+                gc.collect()
+                self.assertIsNone(alive())
 
     @unittest.skipIf(ml_dtypes is None, "ml_dtypes is not installed")
     def test_bfloat16_in_numpy(self):
@@ -144,7 +162,7 @@ class Descriptors(TestCase):
     def test_torch_is_not_copied(self):
         array = torch.zeros(4, 6, 5)
         views = (array, array[1:, ::2, :3], array.transpose(0, 1), array[0, 0, 0], array.expand(2, 4, 6, 5))
-        for view in (*views, torch.nn.Parameter(array)):
+        for view in (*views, torch.nn.Parameter(array, requires_grad=False)):
             for writable in (False, True):
                 data, shape, strides, dtype = described(view, writable)
                 self.assertEqual((data, shape, dtype), (view.data_ptr(), tuple(view.shape), (2, 32)))
@@ -181,15 +199,59 @@ class OtherFrameworks(TestCase):
         self.assertIs(result.grad_logits, out)
         self.same(target, self.expected.grad_logits)
         for refused, text in (
-            (Capsule(target, True, flags=1), "read-only"),
-            (Capsule(target, False), "does not say whether it may be written to"),
+            (Capsule(target, True, flags=1), "is read-only, must be writable"),
+            (Capsule(target, False), "does not say that it is writable, must be one of DLPack 1.0"),
         ):
-            with self.assertRaisesRegex(poslabel.InvalidError, f"position_cross_entropy: grad_logits: .*{text}"):
+            with self.assertRaisesRegex(
+                poslabel.InvalidError, f"position_cross_entropy: grad_logits is a Capsule that {text}"
+            ):
                 poslabel.position_cross_entropy(self.logits, self.positions, grad_logits=refused)
 
     def test_newer_dlpack(self):
-        with self.assertRaisesRegex(poslabel.UnsupportedError, "logits: DLPack 2.0"):
+        with self.assertRaisesRegex(poslabel.UnsupportedError, "logits is of DLPack 2.0, must be of 1.x"):
             poslabel.position_cross_entropy(Capsule(self.logits, True, major=2), self.positions)
+
+    def test_capsules_that_cannot_be_read(self):
+        class Once(Capsule):
+            """Gives the capsule that another reader has had."""
+
+            def __dlpack__(self, **arguments):
+                capsule = super().__dlpack__(**arguments)
+                rename = ctypes.pythonapi.PyCapsule_SetName
+                rename.argtypes = [ctypes.py_object, ctypes.c_char_p]
+                rename(capsule, b"used_dltensor_versioned" if self.versioned else b"used_dltensor")
+                return capsule
+
+        class Odd:
+            def __dlpack__(self, **arguments):
+                return 7
+
+        class Failing:
+            def __dlpack__(self, **arguments):
+                raise BufferError("no memory here")
+
+        text = "is a {} whose __dlpack__.. gave .*, must be a capsule that nobody has read before"
+        for logits, kind, message in (
+            (Once(self.logits, True), poslabel.InvalidError, text.format("Once")),
+            (Once(self.logits, False), poslabel.InvalidError, text.format("Once")),
+            (Odd(), poslabel.InvalidError, text.format("Odd")),
+            (Failing(), poslabel.UnsupportedError, "is a Failing that DLPack does not carry: no memory here"),
+            (Capsule(self.logits, True).__dlpack__(), poslabel.InvalidTypeError, "is a PyCapsule, must be an array"),
+        ):
+            with self.assertRaisesRegex(kind, f"^position_cross_entropy: logits {message}"):
+                poslabel.position_cross_entropy(logits, self.positions)
+
+    def test_dtypes_that_numpy_lacks(self):
+        for code, bits, name in (
+            (10, 8, "float8_e4m3fn"),
+            (12, 8, "float8_e5m2"),
+            (5, 64, "complex64"),
+            (0, 4, "{code 0"),
+        ):
+            logits = Capsule(self.logits, True)
+            tensor.Tensor.from_address(logits.address).dtype = tensor.DType(code, bits, 1)
+            with self.assertRaisesRegex(poslabel.InvalidError, f"logits has dtype {name}.*, must be float32"):
+                poslabel.position_cross_entropy(logits, self.positions)
 
     @unittest.skipIf(jax is None, "JAX is not installed")
     def test_jax(self):
@@ -199,7 +261,7 @@ class OtherFrameworks(TestCase):
         self.same(result.grad_logits, self.expected.grad_logits)
         half = poslabel.position_cross_entropy(logits.astype("bfloat16"), positions)
         self.close(half.loss, self.expected.loss, "bfloat16")
-        with self.assertRaisesRegex(poslabel.InvalidError, "grad_logits: .* is read-only"):
+        with self.assertRaisesRegex(poslabel.InvalidError, "grad_logits is a .*, which is read-only"):
             poslabel.position_cross_entropy(logits, positions, grad_logits=jax.numpy.zeros((3, 6)))
 
 

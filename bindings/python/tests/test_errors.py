@@ -3,6 +3,7 @@
 outputs and the context as they were."""
 
 import ctypes
+import re
 import unittest
 
 import numpy as np
@@ -10,7 +11,7 @@ import poslabel
 from cases import TestCase
 from poslabel import context, status
 
-INVALID, UNSUPPORTED = poslabel.InvalidError, poslabel.UnsupportedError
+INVALID, TYPE, UNSUPPORTED = poslabel.InvalidError, poslabel.InvalidTypeError, poslabel.UnsupportedError
 
 
 class Statuses(TestCase):
@@ -92,13 +93,19 @@ class Errors(TestCase):
             out = np.full((6,) if function is poslabel.absolute_labels else (6, 6), 7)
             self.fails(INVALID, "grid", function, (0, 3))
             self.fails(INVALID, "grid", function, (2, -3), labels=out)
-            self.fails(INVALID, "grid.height = 4294967298, must be an int32", function, (2**32 + 2, 3), labels=out)
+            self.fails(
+                INVALID,
+                "grid.height = 4294967298, must be an integer in \\[-2\\^31",
+                function,
+                (2**32 + 2, 3),
+                labels=out,
+            )
             self.fails(INVALID, "labels", function, (2, 3), labels=None)
             self.fails(INVALID, "labels", function, (2, 3), labels=out.astype(np.float32))
             self.fails(INVALID, "labels", function, (2, 4), labels=out)
             frozen = out.copy()
             frozen.flags.writeable = False
-            self.fails(INVALID, "labels: the array is read-only", function, (2, 3), labels=frozen)
+            self.fails(INVALID, "labels is read-only, must be writable", function, (2, 3), labels=frozen)
             self.fails(UNSUPPORTED, "labels", function, (2, 3), labels=out[..., ::-1])
         huge = np.zeros(0, np.int64)
         self.fails(INVALID, "grid", poslabel.absolute_labels, (65536, 65536), labels=huge)
@@ -127,9 +134,9 @@ class Errors(TestCase):
         noise = np.linspace(0, 1, 16).reshape(2, 8)
         calls = (
             (poslabel.random_mask, (8,), dict(noise=noise)),
-            (poslabel.regular_mask, ((2, 4),), dict(batch=2)),
-            (poslabel.block_mask, ((2, 4),), dict(batch=2)),
-            (poslabel.droppos_masks, ((2, 4),), dict(batch=2)),
+            (poslabel.regular_mask, ((2, 4),), dict(batch=2, step=0)),
+            (poslabel.block_mask, ((2, 4),), dict(batch=2, step=0)),
+            (poslabel.droppos_masks, ((2, 4),), dict(batch=2, step=0)),
         )
         for function, shape, draw in calls:
             out = np.full((2, 8), 5)
@@ -144,14 +151,18 @@ class Errors(TestCase):
             self.fails(INVALID, "first_sample", function, *shape, first_sample=2**32 - 1, **draw)
             self.fails(
                 INVALID,
-                r"first_sample = 4294967296, must be in \[0, 2\^32\)",
+                r"first_sample = 4294967296, must be an integer in \[0, 2\^32\)",
                 function,
                 *shape,
                 first_sample=2**32,
                 **draw,
             )
-            self.fails(INVALID, r"seed = -1, must be in \[0, 2\^64\)", function, *shape, seed=-1, **draw)
-            self.fails(INVALID, r"step = -1, must be in \[0, 2\^32\)", function, *shape, step=-1, **draw)
+            self.fails(INVALID, r"seed = -1, must be an integer in \[0, 2\^64\)", function, *shape, seed=-1, **draw)
+            for step in (-1, 2**32, 3.0, True, "x", None, np.float32(1)):
+                if step is None and "noise" in draw:
+                    continue
+                text = rf"step = {re.escape(repr(step))}, must be an integer in \[0, 2\^32\)"
+                self.fails(INVALID, text, function, *shape, **{**draw, "step": step})
             if function is not poslabel.regular_mask:
                 for ratio in (-0.1, 1.1, float("nan")):
                     self.fails(INVALID, "mask_ratio", function, *shape, mask_ratio=ratio, **draw)
@@ -159,51 +170,58 @@ class Errors(TestCase):
             if function is not poslabel.random_mask:
                 self.fails(INVALID, "grid", function, (0, 4), **draw)
             if "batch" in draw:
-                self.fails(INVALID, "batch = None, must be given", function, *shape)
-                self.fails(INVALID, "", function, *shape, batch=3, ids_restore=out)
-        self.fails(INVALID, "tokens", poslabel.random_mask, 0, batch=2)
-        self.fails(INVALID, "tokens", poslabel.random_mask, -3, batch=2)
+                self.fails(INVALID, "batch = None, must be an integer", function, *shape, step=0)
+                self.fails(INVALID, "", function, *shape, batch=3, step=0, ids_restore=out)
+        self.fails(INVALID, "tokens", poslabel.random_mask, 0, batch=2, step=0)
+        self.fails(INVALID, "tokens", poslabel.random_mask, -3, batch=2, step=0)
         self.fails(INVALID, "noise", poslabel.random_mask, 9, noise=noise)
         self.fails(INVALID, "noise", poslabel.random_mask, 8, noise=noise.astype(int))
         self.fails(INVALID, "noise", poslabel.random_mask, 8, noise=np.where(noise > 0.9, np.nan, noise))
         self.fails(UNSUPPORTED, "noise", poslabel.random_mask, 8, noise=noise[:, ::-1])
-        self.fails(INVALID, "", poslabel.block_mask, (1, 9), 0.5, batch=1)
-        self.fails(INVALID, "patch_mask", poslabel.droppos_masks, (2, 4), batch=1, patch_mask=5)
+        self.fails(INVALID, "", poslabel.block_mask, (1, 9), 0.5, batch=1, step=0)
+        self.fails(INVALID, "patch_mask", poslabel.droppos_masks, (2, 4), batch=1, step=0, patch_mask=5)
         self.fails(
             INVALID,
             "patch_mask = 'x', must be one of 'random'",
             poslabel.droppos_masks,
             (2, 4),
             batch=1,
+            step=0,
             patch_mask="x",
         )
-        self.fails(INVALID, "wrong_positions", poslabel.droppos_masks, (2, 4), batch=1, wrong_positions=2)
-        self.fails(INVALID, "pos_mask_ratio", poslabel.droppos_masks, (2, 4), 0.5, 2, batch=1)
-        self.fails(INVALID, "pos_noise", poslabel.droppos_masks, (2, 4), 0.5, pos_noise=noise)
+        self.fails(INVALID, "wrong_positions", poslabel.droppos_masks, (2, 4), batch=1, step=0, wrong_positions=2)
+        self.fails(INVALID, "pos_mask_ratio", poslabel.droppos_masks, (2, 4), 0.5, 2, batch=1, step=0)
+        self.fails(INVALID, "pos_noise", poslabel.droppos_masks, (2, 4), 0.5, step=0, pos_noise=noise)
 
     def test_keep_counts(self):
-        for call, name in (
-            (lambda: poslabel.random_mask_keep(-1, 0.5), "random_mask_keep"),
-            (lambda: poslabel.random_mask_keep(4, float("nan")), "random_mask_keep"),
-            (lambda: poslabel.random_mask_keep(4, "x"), "random_mask_keep"),
-            (lambda: poslabel.regular_mask_keep((0, 4)), "regular_mask_keep"),
-            (lambda: poslabel.block_mask_keep((4, 4), 2), "block_mask_keep"),
-            (lambda: poslabel.block_mask_keep((1, 9), 0.5), "block_mask_keep"),
-        ):
-            with self.assertRaisesRegex(INVALID, f"^{name}"):
-                call()
+        count, grid = "tokens = .*, must be an integer in", "grid = .*, must be two integers"
+        ratio = r"mask_ratio = .*, must be a number in \[0, 1\]$"
+        for tokens in (-1, 2**63, "x", 4.0, True, None):
+            self.fails(INVALID, count, poslabel.random_mask_keep, tokens, 0.5)
+        for value in (float("nan"), -0.5, 2, "x", "0.5", None, 10**400, [1]):
+            self.fails(INVALID, ratio, poslabel.random_mask_keep, 4, value)
+            self.fails(INVALID, ratio, poslabel.block_mask_keep, (4, 4), value)
+        for value in ((0, 4), (-1, -4), (2**16, 2**16)):
+            self.fails(INVALID, grid, poslabel.regular_mask_keep, value)
+            self.fails(INVALID, grid, poslabel.block_mask_keep, value, 0.5)
+        for value in ((2**31, 1), (2**32 + 2, 3)):
+            self.fails(INVALID, "grid.height = .*, must be an integer in", poslabel.regular_mask_keep, value)
+        text = r"grid = \(1, 9\), must be one that the square of mask_ratio = 0.5 fits into"
+        self.fails(INVALID, text, poslabel.block_mask_keep, (1, 9), 0.5)
 
     def test_random(self):
-        for call in (
-            lambda: poslabel.philox(-1, (0, 0, 0, 0)),
-            lambda: poslabel.philox(2**64, (0, 0, 0, 0)),
-            lambda: poslabel.philox(0, (0, 0, 0)),
-            lambda: poslabel.philox(0, (0, 2**32, 0, 0)),
-            lambda: poslabel.random_below(2**32, 1),
-            lambda: poslabel.random_below(0, -1),
-            lambda: poslabel.random_unit(2**32),
+        for name, call in (
+            ("philox: seed", lambda value: poslabel.philox(value, (0, 0, 0, 0))),
+            (r"philox: counter\[1\]", lambda value: poslabel.philox(0, (0, value, 0, 0))),
+            ("random_below: word", lambda value: poslabel.random_below(value, 1)),
+            ("random_below: n", lambda value: poslabel.random_below(0, value)),
+            ("random_unit: word", lambda value: poslabel.random_unit(value)),
         ):
-            self.assertRaises(INVALID, call)
+            for value in (-1, 2**64, 1.5, "x", None, True):
+                with self.assertRaisesRegex(INVALID, f"^{name} = .*, must be an integer in "):
+                    call(value)
+        for counter in ((0, 0, 0), 5, "", None):
+            self.fails(INVALID, "counter = .*, must be four integers", poslabel.philox, 0, counter)
 
     def test_assemble_tokens(self):
         function = poslabel.assemble_tokens
@@ -244,6 +262,30 @@ class Errors(TestCase):
             INVALID, "grad_mask_token", function, grad_x, grad_tokens=None, grad_mask_token=np.ones(3, np.float32)
         )
         self.fails(INVALID, "places", function, grad_x[:, :2], places=ids, grad_tokens=True)
+
+    def test_shapes_of_made_gradients(self):
+        function, grad_x = poslabel.assemble_tokens_backward, np.ones((2, 4, 3), np.float32)
+        names = ("grad_tokens", "grad_mask_token", "grad_prefix_tokens", "grad_pos_embed")
+        shapes = dict(zip(names, ((2, 3, 3), (1, 1, 3), (1, 1, 3), (1, 4, 3))))
+        result = function(grad_x, prefix_count=1, **shapes)
+        plain = function(grad_x, prefix_count=1, **dict.fromkeys(names, True))
+        for actual, expected, shape in zip(result, plain, shapes.values()):
+            self.assertEqual(actual.shape, shape)
+            self.same(actual, expected.reshape(shape))
+        ids = np.array([[0, 4, 1], [1, 2, 3]])
+        result = function(grad_x, prefix_count=1, ids_keep=ids, grad_tokens=(2, 5, 3), grad_pos_embed=(5, 3))
+        self.assertEqual([None if value is None else value.shape for value in result], [(2, 5, 3), None, None, (5, 3)])
+        self.same(result.grad_pos_embed, result.grad_tokens.sum(0))
+        for name, shape, text in (
+            ("grad_mask_token", (2, 3), r"grad_mask_token has shape \[2, 3\], must be \[3\]"),
+            ("grad_pos_embed", (2, 4, 3), "grad_pos_embed has shape"),
+            ("grad_tokens", (), "grad_tokens has shape"),
+            ("grad_tokens", (2, -3, 3), r"grad_tokens\[1\] = -3, must be an integer in"),
+            ("grad_prefix_tokens", (1, 3.0), r"grad_prefix_tokens\[1\] = 3.0, must be an integer in"),
+        ):
+            self.fails(INVALID, text, function, grad_x, prefix_count=1, **{name: shape})
+        text = "grad_pos_embed of shape .* cannot be made"
+        self.fails(poslabel.OutOfMemoryError, text, function, grad_x, prefix_count=1, grad_pos_embed=(2**40, 2**20))
 
     def test_attentive_weights(self):
         function = poslabel.attentive_weights
@@ -329,7 +371,7 @@ class Errors(TestCase):
             frozen.flags.writeable = False
             self.fails(
                 INVALID,
-                "grad_logits: the array is read-only",
+                "grad_logits is read-only, must be writable",
                 function,
                 logits,
                 positions,
@@ -367,8 +409,8 @@ class Errors(TestCase):
 
     def test_scale_gradient(self):
         function, gradient = poslabel.scale_gradient, np.ones((2, 3), np.float32)
-        self.fails(INVALID, "grad", function, None, 1.0)
-        self.fails(INVALID, "scale", function, gradient, None)
+        self.fails(TYPE, "grad = None, must be a tensor; .* serves one backward pass", function, None, 1.0)
+        self.fails(INVALID, "scale = None, must be given", function, gradient, None)
         self.fails(INVALID, "scale", function, gradient, np.float16(1))
         self.fails(INVALID, "scale", function, gradient, np.ones(3))
         self.fails(INVALID, "grad", function, gradient.astype(int), 1.0)
@@ -385,15 +427,199 @@ class Errors(TestCase):
                 self.fails(INVALID, name, function, **arguments)
 
     def test_no_arrays(self):
+        rule = "must be an array: of NumPy, of PyTorch, or with a method __dlpack__$"
         for value in ([1, 2], "x", object(), {}):
-            with self.assertRaisesRegex(TypeError, f"logits: expected an array, got {type(value).__name__}"):
-                poslabel.droppos_loss(value, np.zeros(3, int), grid=(1, 3))
-            with self.assertRaisesRegex(TypeError, f"mask: expected an array, got {type(value).__name__}"):
-                poslabel.droppos_loss(np.zeros((2, 3)), np.zeros(2, int), grid=(1, 3), mask=value)
-        with self.assertRaisesRegex(TypeError, "logits: expected an array, got NoneType"):
-            poslabel.position_cross_entropy(None, grid=(1, 3))
-        with self.assertRaisesRegex(TypeError, "loss: expected an array, got float"):
-            poslabel.position_cross_entropy(np.zeros((2, 2)), grid=(1, 2), loss=1.0)
+            text = f"is a {type(value).__name__}, {rule}"
+            self.fails(TYPE, f"logits {text}", poslabel.droppos_loss, value, np.zeros(3, int), grid=(1, 3))
+            self.fails(
+                TYPE, f"mask {text}", poslabel.droppos_loss, np.zeros((2, 3)), np.zeros(2, int), grid=(1, 3), mask=value
+            )
+        function, rows = poslabel.position_cross_entropy, np.zeros((2, 2))
+        self.fails(TYPE, f"logits = None, {rule}", function, None, grid=(1, 2))
+        self.fails(TYPE, f"logits = True, {rule}", function, True, grid=(1, 2))
+        self.fails(TYPE, f"weights = True, {rule}", function, rows, grid=(1, 2), weights=True)
+        self.fails(INVALID, "grad_loss = 1000.*, must be a number that", function, rows, grid=(1, 2), grad_loss=10**400)
+        self.fails(TYPE, "loss = 1.0, must be True, False or an array", function, rows, grid=(1, 2), loss=1.0)
+        self.fails(TYPE, "loss is a float32, must be True, False or", function, rows, grid=(1, 2), loss=np.float32(1))
+        self.fails(TYPE, "loss is a list, must be True, False or", function, rows, grid=(1, 2), loss=[0.0])
+        self.fails(TYPE, "ids_keep is a list, must be", poslabel.random_mask, 4, batch=1, step=0, ids_keep=[0])
+
+    def test_grids(self):
+        logits, rule = np.zeros((2, 4), np.float32), r"must be two integers, \(height, width\)$"
+        for call in (
+            lambda grid: poslabel.absolute_labels(grid),
+            lambda grid: poslabel.relative_labels(grid),
+            lambda grid: poslabel.smoothing_map(grid, 1),
+            lambda grid: poslabel.regular_mask(grid, batch=1, step=0),
+            lambda grid: poslabel.block_mask(grid, batch=1, step=0),
+            lambda grid: poslabel.droppos_masks(grid, batch=1, step=0),
+            lambda grid: poslabel.droppos_loss(logits, np.zeros(2, int), grid=grid),
+            lambda grid: poslabel.position_cross_entropy(logits, grid=grid),
+            lambda grid: poslabel.linear_position_loss(logits, logits, grid=grid),
+            lambda grid: poslabel.regular_mask_keep(grid),
+            lambda grid: poslabel.block_mask_keep(grid, 0.5),
+        ):
+            for grid in (14, (14,), (14, 14, 14), (14.0, 14), (14, "x"), "ab", [14, None], (True, 14), object()):
+                with self.assertRaisesRegex(TYPE, f"^[a-z_]+: grid = .*, {rule}"):
+                    call(grid)
+        self.same(poslabel.absolute_labels([2, np.int64(3)]), np.arange(6))
+        for function in (poslabel.absolute_labels, poslabel.relative_labels):
+            for grid in ((2**40, 3), (3, -(2**31) - 1)):
+                self.fails(INVALID, r"grid\.(height|width) = .*, must be an integer in", function, grid)
+            for grid in ((65536, 65536), (-2, 3), (-2, -3), (0, 0)):
+                self.fails(INVALID, "grid", function, grid)
+        self.fails(INVALID, "grid", poslabel.droppos_masks, (65536, 65536), batch=1, step=0)
+        self.fails(
+            poslabel.OutOfMemoryError, "map of shape .* cannot be made: ", poslabel.smoothing_map, (30000, 30000), 1
+        )
+
+    def test_sizes(self):
+        for value in (-1, 2**32, 2**70, 3.0, "x", True, (2,), [2]):
+            kind = INVALID if type(value) is int else TYPE
+            text = r"batch = .*, must be an integer in \[0, 2\^32\)$"
+            self.fails(kind, text, poslabel.random_mask, 8, step=0, batch=value)
+            self.fails(kind, text, poslabel.regular_mask, (2, 2), step=0, batch=value)
+            self.fails(kind, text, poslabel.block_mask, (2, 2), step=0, batch=value)
+            self.fails(kind, text, poslabel.droppos_masks, (2, 2), step=0, batch=value)
+        for function in (poslabel.absolute_labels, poslabel.relative_labels):
+            for value in (-1, 2**63, 3.0, "x", True, (2, -1), (2, 3.0), [2]):
+                self.fails(INVALID, "batch = .*, must be an integer", function, (2, 2), batch=value)
+            self.fails(poslabel.OutOfMemoryError, "labels of shape", function, (2, 2), batch=(2**40, 2**20))
+        for value in ((14, 14), 3.0, "x", True, None):
+            self.fails(TYPE, "tokens = .*, must be an integer in", poslabel.random_mask, value, batch=1, step=0)
+            out = np.zeros((1, 1), int)
+            given = dict(ids_keep=None, ids_restore=out, mask=None)
+            self.fails(TYPE, "tokens = .*, must be an integer in", poslabel.random_mask, value, step=0, **given)
+        for value in (2**31, 2**40, 2**64 + 5, 10**30, 10**5000):
+            self.fails(INVALID, "tokens", poslabel.random_mask, value, batch=1, step=0)
+        for name, value in (("seed", 2**64), ("seed", 1.5), ("seed", True), ("first_sample", False), ("seed", None)):
+            self.fails(
+                INVALID,
+                f"{name} = .*, must be an integer in",
+                poslabel.regular_mask,
+                (2, 2),
+                batch=1,
+                step=0,
+                **{name: value},
+            )
+        grad_x = np.ones((2, 3, 4), np.float32)
+        for value in (True, 3.0, "x", 2**63):
+            for name in ("tokens_per_image", "prefix_count"):
+                text = f"{name} = .*, must be an integer in"
+                self.fails(INVALID, text, poslabel.assemble_tokens_backward, grad_x, **{name: value})
+                given = {"grad_tokens": np.ones_like(grad_x), name: value}
+                self.fails(INVALID, text, poslabel.assemble_tokens_backward, grad_x, **given)
+        logits = np.zeros((2, 4))
+        for value in (True, 3.0, None, 2**63):
+            text = "ignore_index = .*, must be an integer in"
+            self.fails(INVALID, text, poslabel.position_cross_entropy, logits, np.zeros(2, int), ignore_index=value)
+
+    def test_choices(self):
+        logits, positions = np.zeros((2, 4)), np.zeros(2, int)
+        for value in ("Mean", "", None, 1.0, True, ["mean"], object()):
+            kind = INVALID if isinstance(value, str) else TYPE
+            text = "reduction = .*, must be one of 'mean', 'sum', 'none'$"
+            self.fails(kind, text, poslabel.position_cross_entropy, logits, positions, reduction=value)
+        result = poslabel.position_cross_entropy(logits, positions, reduction=poslabel.Reduction.NONE)
+        self.assertEqual(result.loss.shape, (2,))
+        text = r"reduction = 1099511627776, must be an integer in \[-2\^31, 2\^31\)"
+        self.fails(INVALID, text, poslabel.position_cross_entropy, logits, positions, reduction=2**40, loss=logits[0])
+        for value in ("x", 1.5, None, [1]):
+            text = "confidence_filter = .*, must be True or False$"
+            self.fails(TYPE, text, poslabel.droppos_loss, logits, positions, grid=(2, 2), confidence_filter=value)
+            text = "wrong_positions = .*, must be True or False$"
+            self.fails(TYPE, text, poslabel.droppos_masks, (2, 2), batch=1, step=0, wrong_positions=value)
+        poslabel.droppos_loss(logits, positions, grid=(2, 2), confidence_filter=np.True_)
+        for dtype in ("complex", "number", object, "f8,,"):
+            self.fails(
+                INVALID,
+                "labels has dtype|dtype = .*, must be a dtype of NumPy",
+                poslabel.absolute_labels,
+                (2, 2),
+                dtype=dtype,
+            )
+        self.fails(
+            INVALID, "mask_dtype = 'x', must be a dtype", poslabel.random_mask, 4, batch=1, step=0, mask_dtype="x"
+        )
+        for like in ("x", 3, [1], np.float32(1), unittest):
+            text = "like = .*, must be an array, or the module numpy or torch$"
+            self.fails(TYPE, text, poslabel.absolute_labels, (2, 2), like=like)
+        for value in ("x", 3, True, object()):
+            self.fails(
+                TYPE,
+                "context = .*, must be a poslabel.Context or None",
+                poslabel.sigma_schedule,
+                1,
+                0,
+                1,
+                context=value,
+            )
+
+    def test_numbers(self):
+        for value, kind in (("x", TYPE), (None, TYPE), ([1], TYPE), (10**400, INVALID)):
+            self.fails(kind, "sigma_0 = .*, must be a number$", poslabel.sigma_schedule, value, 0, 1)
+            self.fails(kind, "mask_ratio = .*, must be a number$", poslabel.random_mask, 4, value, batch=1, step=0)
+            self.fails(kind, "mask_ratio = .*, must be a number$", poslabel.block_mask, (2, 2), value, batch=1, step=0)
+
+    def test_dtypes_that_no_operation_takes(self):
+        logits = np.zeros((2, 4), np.float32)
+        for name in ("int8", "int16", "uint16", "uint32", "uint64", "complex64", "complex128"):
+            positions = np.zeros(2, name)
+            self.fails(
+                INVALID,
+                f"positions has dtype {name}, must be int32 or int64",
+                poslabel.position_cross_entropy,
+                logits,
+                positions,
+            )
+        for array, text in (
+            (
+                logits.astype(logits.dtype.newbyteorder()),
+                "logits has dtype .f4, must be in the byte order of this machine",
+            ),
+            (logits.astype(object), "logits has dtype object, must be one of float16, float32"),
+            (logits.astype(str), "logits has dtype str.*, must be one of"),
+            (logits.astype("M8[s]"), "logits has dtype datetime64.*, must be one of"),
+            (np.zeros((2, 4), [("a", "f4")]), "logits has dtype void32, must be one of"),
+        ):
+            self.fails(INVALID, text, poslabel.position_cross_entropy, array, np.zeros(2, int))
+
+    def test_masked_arrays(self):
+        masked = np.ma.masked_array(np.zeros((2, 4)), mask=np.eye(2, 4))
+        for arguments in ((masked, np.zeros(2, int)), (masked.data, np.ma.zeros(2, int))):
+            self.fails(TYPE, "is a masked array, must be a plain one", poslabel.position_cross_entropy, *arguments)
+        self.fails(
+            TYPE,
+            "grad_logits is a masked",
+            poslabel.position_cross_entropy,
+            masked.data,
+            grid=(2, 2),
+            grad_logits=masked,
+        )
+
+    def test_a_step_is_needed(self):
+        rule = r"step = None, must be an integer in \[0, 2\^32\), for instance the iteration"
+        noise, pos_noise = np.linspace(0, 1, 16).reshape(2, 8), np.linspace(0, 1, 8).reshape(2, 4)
+        self.fails(TYPE, f"{rule}, or give noise$", poslabel.random_mask, 8, batch=2)
+        self.fails(TYPE, f"{rule}$", poslabel.regular_mask, (2, 4), batch=2)
+        self.fails(TYPE, f"{rule}$", poslabel.block_mask, (2, 4), batch=2)
+        more = f"{rule}, or give patch_noise, pos_noise and shuffle_noise$"
+        function, noises = poslabel.droppos_masks, dict(patch_noise=noise, pos_noise=pos_noise)
+        for given in (
+            dict(batch=2),
+            dict(patch_noise=noise),
+            dict(pos_noise=pos_noise),
+            dict(**noises, places=True),
+            dict(**noises, patch_mask="regular"),
+        ):
+            self.fails(TYPE, more, function, (2, 4), 0.5, **given)
+        self.same(poslabel.random_mask(8, noise=noise).mask, poslabel.random_mask(8, noise=noise, step=5).mask)
+        first = function((2, 4), 0.5, **noises)
+        self.same(first.mask_pos, function((2, 4), 0.5, step=5, **noises).mask_pos)
+        function((2, 4), 0.5, **noises, shuffle_noise=pos_noise, places=True)
+        masks = [poslabel.random_mask(196, batch=4, step=step).mask for step in (0, 0, 1)]
+        self.same(masks[0], masks[1])
+        self.assertFalse((masks[0] == masks[2]).all())
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ class Linear(TestCase):
             with self.assertRaisesRegex(poslabel.InvalidError, "^linear_position_loss: .*" + text):
                 poslabel.linear_position_loss(*arguments, **keywords)
 
-        fails("weight is NULL", features, None, grid=(2, 3))
+        fails("weight = None, must be given", features, None, grid=(2, 3))
         fails(r"weight has shape \[6, 4\]", features, weight[:, :4], grid=(2, 3))
         fails("weight has 6 classes, must have 8", features, weight, grid=(2, 4))
         fails("features have 11 rows", features[:11], weight, grid=(2, 3))
