@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import enum
+import functools
 import os
 import threading
-from typing import Any, Callable, NamedTuple, Optional, Type, Union
+from typing import Any, Callable, Dict, NamedTuple, Optional, Type, Union
 
 from ._declarations import ContextOptions, Device, DeviceType, Isa, LogCallback
 from ._declarations import LogLevel as LogLevel
 from ._library import bind, ctypes
+from ._values import int32, integer, wrong
 from .status import InvalidError, Status, failure
 
 _POINTER = ctypes.c_void_p
@@ -30,29 +32,28 @@ _isa_supported = bind("poslabel_isa_supported", ctypes.c_int, ctypes.c_int, ctyp
 _isa_name = bind("poslabel_isa_name", ctypes.c_char_p, ctypes.c_int)
 
 
-def _int32(what: str, value: int) -> int:
-    if not -(1 << 31) <= value < 1 << 31:
-        raise InvalidError(f"{what} = {value}, must be in [-2^31, 2^31)")
-    return value
-
-
-def _number(kind: Type[enum.IntEnum], what: str, value: Union[str, int]) -> int:
+def _number(kind: Type[enum.IntEnum], operation: str, argument: str, value: Union[str, int]) -> int:
     if not isinstance(value, str):
-        return _int32(what, value)
+        return int32(operation, argument, value)
     try:
         return kind[value.upper()]
     except KeyError:
         names = ", ".join(member.name.lower() for member in kind)
-        raise InvalidError(f"{what} = {value!r}, must be one of {names}") from None
+        raise wrong(operation, argument, value, f"one of {names}") from None
 
 
 def _parse_device(device: str) -> Device:
+    if not isinstance(device, str):
+        raise wrong("context_create", "device", device, "'cpu', 'cuda' or 'cuda:<number>'", types=True)
     name, _, ordinal = device.partition(":")
-    if ordinal and not ordinal.isdecimal():
-        raise InvalidError(f"context_create: device = {device!r}, must be 'cpu', 'cuda' or 'cuda:<number>'")
-    return Device(
-        _number(DeviceType, "context_create: device", name), _int32("context_create: device", int(ordinal or 0))
-    )
+    number = int(ordinal) if ordinal.isdecimal() and len(ordinal) < 11 else 0
+    if (ordinal and not ordinal.isdecimal()) or number >= 1 << 31 or len(ordinal) > 10:
+        raise wrong("context_create", "device", device, "'cpu', 'cuda' or 'cuda:<number>'")
+    return Device(_number(DeviceType, "context_create", "device", name), number)
+
+
+def _address(operation: str, value: Optional[int]) -> Optional[int]:
+    return None if value is None else integer(operation, "stream", value, 0, 1 << 64)
 
 
 class Support(NamedTuple):
@@ -74,14 +75,14 @@ def _support(status: int, reason: bytes) -> Support:
 def device_supported(device: Union[str, int]) -> Support:
     """Whether contexts on a device type ("cpu", "cuda") can be made."""
     reason = ctypes.create_string_buffer(512)
-    number = _number(DeviceType, "device_supported: type", device)
+    number = _number(DeviceType, "device_supported", "type", device)
     return _support(_device_supported(number, reason, len(reason)), reason.value)
 
 
 def isa_supported(isa: Union[str, int]) -> Support:
     """Whether contexts with an instruction set ("reference", "baseline", "avx2", "avx512") can be made."""
     reason = ctypes.create_string_buffer(512)
-    return _support(_isa_supported(_number(Isa, "isa_supported: isa", isa), reason, len(reason)), reason.value)
+    return _support(_isa_supported(_number(Isa, "isa_supported", "isa", isa), reason, len(reason)), reason.value)
 
 
 class Context:
@@ -95,6 +96,11 @@ class Context:
 
     Any number of threads may make calls, each with its own context. Two calls at the same time on one context are an
     InvalidError. A context may be used in a forked child, where it runs on one thread.
+
+    A context is closed by close(), at the end of `with`, or when nothing refers to it. copy.copy() and copy.deepcopy()
+    make a new context with the same threads, isa, device and log, even from one that is closed. Pickling does the same
+    without the log function, which belongs to its process. The stream, the workspace and the message stay behind: a
+    copy on CUDA begins with the default stream.
     """
 
     _handle: Optional[int] = None
@@ -116,12 +122,15 @@ class Context:
         options = ContextOptions(
             struct_size=ctypes.sizeof(ContextOptions),
             device=_parse_device(device),
-            threads=_int32("context_create: threads", threads),
-            isa=_number(Isa, "context_create: isa", isa),
-            stream=stream,
+            threads=int32("context_create", "threads", threads),
+            isa=_number(Isa, "context_create", "isa", isa),
+            stream=_address("context_create", stream),
             message=ctypes.addressof(message),
             message_size=len(message),
         )
+        if log is not None and not callable(log):
+            raise wrong("context_create", "log", log, "a function or None", types=True)
+        self._options: Dict[str, Any] = dict(threads=threads, isa=isa, device=device, log=log)
         if log is not None:
             # Kept for as long as the context may call it.
             self._log = options.log = LogCallback(lambda user, level, text: log(level, text.decode(errors="replace")))
@@ -131,9 +140,18 @@ class Context:
             raise failure(status, message.value.decode(errors="replace"))
         self._handle = handle.value
 
+    def __copy__(self) -> Context:
+        return type(self)(**self._options)
+
+    def __deepcopy__(self, memo: Any) -> Context:
+        return self.__copy__()
+
+    def __reduce__(self) -> Any:
+        return functools.partial(type(self), **{**self._options, "log": None}), ()
+
     def _open_handle(self) -> int:
         if self._handle is None:
-            raise InvalidError("context: it is closed")
+            raise InvalidError("context: it is closed, must be open")
         return self._handle
 
     @property
@@ -172,11 +190,11 @@ class Context:
 
     def reserve(self, size: int) -> None:
         """Takes at least `size` bytes of scratch memory now: before a CUDA graph is captured, say."""
-        self._call(_reserve, size)
+        self._call(_reserve, integer("context_reserve", "size", size, 0, 1 << 64))
 
     def set_stream(self, stream: Optional[int]) -> None:
         """Goes on on another CUDA stream, given by its address; work there waits for what was queued before."""
-        self._call(_set_stream, stream)
+        self._call(_set_stream, _address("context_set_stream", stream))
 
     def synchronize(self) -> None:
         """Waits for all work of a CUDA context and raises what went wrong with it; nothing to wait for on the CPU."""
@@ -208,6 +226,7 @@ class Context:
             raise InvalidError("context: it is in use by another call; give each thread a context of its own")
 
     def __enter__(self) -> Context:
+        self._open_handle()
         return self
 
     def __exit__(self, *exception: Any) -> None:
@@ -222,13 +241,14 @@ class Context:
             return "<poslabel.Context closed>"
         return f"<poslabel.Context device={self.device} threads={self.threads} isa={self.isa}>"
 
+
 _local = threading.local()
 
 
 def default_context() -> Context:
-    """The context of the calling thread, for calls that name none: the CPU, every core, made on first use."""
-    try:
-        return _local.context
-    except AttributeError:
-        _local.context = Context()
-        return _local.context
+    """The context of the calling thread, for calls that name none: the CPU, every core, made on first use, and anew
+    after it was closed."""
+    context = getattr(_local, "context", None)
+    if context is None or context._handle is None:
+        context = _local.context = Context()
+    return context

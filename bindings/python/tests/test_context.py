@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Contexts: properties, one for each thread, forked children, and how the library is found."""
 
+import copy
+import gc
+import multiprocessing
 import os
 import pathlib
+import pickle
 import shutil
 import subprocess
 import sys
@@ -22,6 +26,14 @@ def loss_of(rows=64, **arguments):
     logits = np.random.default_rng(0).standard_normal((rows, 49)).astype(np.float32)
     positions = np.arange(rows) % 49
     return poslabel.droppos_loss(logits, positions, grid=(7, 7), sigma=1, grad_logits=True, **arguments)
+
+
+def isa_and_loss(context):
+    return context.isa, float(loss_of(context=context).loss)
+
+
+class Named(poslabel.Context):
+    """A context of a user's own."""
 
 
 class Contexts(TestCase):
@@ -45,8 +57,8 @@ class Contexts(TestCase):
             self.assertEqual(ctx.workspace, 0)
         self.assertEqual(repr(ctx), "<poslabel.Context closed>")
         ctx.close()
-        for use in (lambda: ctx.device, lambda: loss_of(context=ctx), ctx.trim):
-            with self.assertRaisesRegex(poslabel.InvalidError, "closed"):
+        for use in (lambda: ctx.device, lambda: loss_of(context=ctx), ctx.trim, ctx.synchronize, ctx.__enter__):
+            with self.assertRaisesRegex(poslabel.InvalidError, "^(context|droppos_loss): .* is closed, must be open$"):
                 use()
 
     def test_every_isa(self):
@@ -86,11 +98,37 @@ class Contexts(TestCase):
             (dict(isa=7), "isa"),
             (dict(device="tpu"), "device = 'tpu', must be one of cpu, cuda"),
             (dict(device="cuda:x"), "device = 'cuda:x'"),
+            (dict(device="cuda:2147483648"), "device = 'cuda:2147483648', must be 'cpu'"),
+            (dict(device="cuda:99999999999999"), "device = 'cuda:99999999999999', must be 'cpu'"),
             (dict(device="cpu", stream=16), "stream"),
         ):
             with self.subTest(options):
-                with self.assertRaisesRegex(poslabel.InvalidError, text):
+                with self.assertRaisesRegex(poslabel.InvalidError, f"^context_create: .*{text}"):
                     poslabel.Context(**options)
+        for name, values, rule in (
+            ("threads", (2.0, "2", None, True), "an integer in"),
+            ("isa", (1.5, None, True), "an integer in"),
+            ("device", (0, None), "'cpu', 'cuda' or 'cuda:<number>'"),
+            ("stream", (1.5, "x", True), "an integer in"),
+            ("log", ("x", 1), "a function or None"),
+        ):
+            for value in values:
+                with self.subTest(name, value=value):
+                    with self.assertRaisesRegex(
+                        poslabel.InvalidTypeError, f"^context_create: {name} = {value!r}, must be {rule}"
+                    ):
+                        poslabel.Context(**{name: value})
+        with poslabel.Context() as ctx:
+            for use, text in (
+                (lambda: ctx.reserve(-1), "context_reserve: size = -1, must be an integer in"),
+                (lambda: ctx.reserve("x"), "context_reserve: size = 'x', must be an integer in"),
+                (lambda: ctx.reserve(2**64), "context_reserve: size = .*, must be an integer in"),
+                (lambda: ctx.set_stream("x"), "context_set_stream: stream = 'x', must be an integer in"),
+                (lambda: poslabel.device_supported(None), "device_supported: type = None, must be an integer in"),
+                (lambda: poslabel.isa_supported(1.5), "isa_supported: isa = 1.5, must be an integer in"),
+            ):
+                with self.assertRaisesRegex(poslabel.InvalidError, "^" + text):
+                    use()
 
     def test_log(self):
         lines = []
@@ -130,7 +168,74 @@ class Contexts(TestCase):
             poslabel.Context(threads=1)
 
 
+class Copies(TestCase):
+    def copies(self, ctx):
+        return copy.copy(ctx), copy.deepcopy(ctx), copy.deepcopy([ctx])[0], pickle.loads(pickle.dumps(ctx))
+
+    def test_options(self):
+        ctx = poslabel.Context(threads=2, isa="reference")
+        made = self.copies(ctx)
+        expected = loss_of(context=ctx)
+        for other in made:
+            self.assertIsNot(other, ctx)
+            self.assertEqual((other.device, other.threads, other.isa), (ctx.device, ctx.threads, "reference"))
+            self.same(loss_of(context=other).loss, expected.loss)
+        self.assertEqual(len({ctx._handle, *(other._handle for other in made)}), 5)
+        made[0].close()
+        made = None
+        gc.collect()
+        self.same(loss_of(context=ctx).loss, expected.loss)
+        ctx.close()
+        for other in self.copies(ctx):
+            self.same(loss_of(context=other).loss, expected.loss)
+
+    def test_isa_by_number(self):
+        ctx = poslabel.Context(isa=poslabel.Isa.REFERENCE)
+        self.assertEqual([other.isa for other in self.copies(ctx)], ["reference"] * 4)
+
+    def test_one_copy_for_each_context(self):
+        ctx = poslabel.Context(threads=1)
+        first, second = copy.deepcopy([ctx, ctx])
+        self.assertIs(first, second)
+
+    def test_log(self):
+        lines = []
+        ctx = poslabel.Context(log=lambda level, text: lines.append(text))
+        for make, logs in ((copy.copy, True), (copy.deepcopy, True), (lambda c: pickle.loads(pickle.dumps(c)), False)):
+            del lines[:]
+            other = make(ctx)
+            del lines[:]
+            with self.assertRaises(poslabel.InvalidError):
+                loss_of(context=other, weights=np.full(64, -1.0))
+            self.assertEqual(bool(lines), logs)
+
+    def test_a_spawned_process(self):
+        ctx = poslabel.Context(threads=1, isa="reference")
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            self.assertEqual(pool.apply(isa_and_loss, (ctx,)), isa_and_loss(ctx))
+
+    def test_subclasses(self):
+        self.assertIs(type(copy.deepcopy(Named(threads=1))), Named)
+        self.assertIs(type(pickle.loads(pickle.dumps(Named(threads=1)))), Named)
+
+
 class Threads(TestCase):
+    def test_a_closed_default_context(self):
+        expected = loss_of()
+        for close in (lambda: poslabel.default_context().close(), lambda: poslabel.default_context().__exit__()):
+            old = poslabel.default_context()
+            close()
+            self.same(loss_of().loss, expected.loss)
+            self.assertIsNot(poslabel.default_context(), old)
+            self.assertIs(poslabel.default_context(), poslabel.default_context())
+        context = poslabel.default_context()
+        thread = threading.Thread(target=context.close)
+        thread.start()
+        thread.join()
+        self.same(loss_of().loss, expected.loss)
+        with self.assertRaisesRegex(poslabel.InvalidError, "^droppos_loss: the context is closed"):
+            loss_of(context=context)
+
     def test_one_default_context_each(self):
         found, results, errors = {}, {}, []
         barrier = threading.Barrier(4)
