@@ -152,7 +152,7 @@ class Call:
         if not text and not isinstance(value, bool):
             try:
                 return index(value)
-            except TypeError:
+            except Exception:
                 pass
         raise wrong(self.operation.name, name, value, "one of " + ", ".join(map(repr, names)), types=not text)
 

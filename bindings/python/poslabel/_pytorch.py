@@ -56,7 +56,8 @@ def export(tensor: Any, what: str) -> Any:
     try:
         return torch.utils.dlpack.to_dlpack(tensor)
     except Exception as error:
-        raise UnsupportedError(f"{what} is a {type(tensor).__name__} that DLPack does not carry: {error}") from error
+        name = type(tensor).__name__
+        raise UnsupportedError(f"{what} is a {name}, must be one that DLPack can carry: {error}") from error
 
 
 def _warn(what: str) -> None:

@@ -40,7 +40,7 @@ def integer(operation: str, argument: str, value: Any, low: int, high: int) -> i
     rule = f"an integer in [{_power(low)}, {_power(high)})"
     try:
         number = None if isinstance(value, (bool, np.bool_)) else index(value)
-    except TypeError:
+    except Exception:
         number = None
     if number is None:
         raise wrong(operation, argument, value, rule, types=True)
@@ -58,7 +58,7 @@ def ratio(operation: str, argument: str, value: Any) -> float:
     """`value`, a number in [0, 1]."""
     try:
         number = float(value)
-    except (TypeError, ValueError, OverflowError):
+    except Exception:
         number = -1.0
     if isinstance(value, str) or not 0 <= number <= 1:
         raise wrong(operation, argument, value, "a number in [0, 1]", types=not isinstance(value, (int, float)))
@@ -71,7 +71,7 @@ def flag(operation: str, argument: str, value: Any) -> int:
         return int(value)
     try:
         return index(value)
-    except TypeError:
+    except Exception:
         raise wrong(operation, argument, value, "True or False", types=True) from None
 
 
@@ -83,7 +83,7 @@ def pair(operation: str, grid: Any) -> Tuple[int, int]:
             return height, width
         if not isinstance(height, bool) and not isinstance(width, bool):
             return index(height), index(width)
-    except (TypeError, ValueError):
+    except Exception:
         pass
     raise wrong(operation, "grid", grid, "two integers, (height, width)", types=True)
 

@@ -41,13 +41,14 @@ def attentive_weights(
     source = call.read("tokens", tokens)
     if weights is True or attention is True:
         framework = framework_of("attentive_weights: tokens", tokens)
-        batch, count = (*framework.shape(tokens), 1, 1)[:2]
+        batch, count = (*framework.shape(tokens, "attentive_weights: tokens"), 1, 1)[:2]
         real = framework.real(tokens)
         if attention is True:
             attention = framework.empty(tokens, (batch, count), real)
         if weights is True:
             if ids_keep is not None:
-                count = (1, *framework_of("attentive_weights: ids_keep", ids_keep).shape(ids_keep))[-1]
+                what = "attentive_weights: ids_keep"
+                count = (1, *framework_of(what, ids_keep).shape(ids_keep, what))[-1]
             weights = framework.empty(tokens, (batch, count), real)
     call.run(
         context,

@@ -66,23 +66,23 @@ class Support(NamedTuple):
         return self.supported
 
 
-def _support(status: int, reason: bytes) -> Support:
+def _support(function: Any, kind: Type[enum.IntEnum], operation: str, argument: str, value: Union[str, int]) -> Support:
+    number = _number(kind, operation, argument, value)
+    reason = ctypes.create_string_buffer(512)
+    status = function(number, reason, len(reason))
     if status in (Status.OK, Status.UNSUPPORTED):
-        return Support(status == Status.OK, reason.decode(errors="replace"))
-    raise failure(status, reason.decode(errors="replace"))
+        return Support(status == Status.OK, reason.value.decode(errors="replace"))
+    raise failure(status, f"{operation}: {argument} = {value}, must be one that there is: {reason.value.decode()}")
 
 
 def device_supported(device: Union[str, int]) -> Support:
     """Whether contexts on a device type ("cpu", "cuda") can be made."""
-    reason = ctypes.create_string_buffer(512)
-    number = _number(DeviceType, "device_supported", "type", device)
-    return _support(_device_supported(number, reason, len(reason)), reason.value)
+    return _support(_device_supported, DeviceType, "device_supported", "device", device)
 
 
 def isa_supported(isa: Union[str, int]) -> Support:
     """Whether contexts with an instruction set ("reference", "baseline", "avx2", "avx512") can be made."""
-    reason = ctypes.create_string_buffer(512)
-    return _support(_isa_supported(_number(Isa, "isa_supported", "isa", isa), reason, len(reason)), reason.value)
+    return _support(_isa_supported, Isa, "isa_supported", "isa", isa)
 
 
 class Context:

@@ -62,8 +62,8 @@ class NumPy:
         return array.dtype
 
     @staticmethod
-    def shape(array: Any) -> Tuple[int, ...]:
-        """The sizes of `array`."""
+    def shape(array: Any, what: str) -> Tuple[int, ...]:
+        """The sizes of `array`; `what` is "<operation>: <argument>"."""
         return array.shape
 
 
@@ -84,8 +84,8 @@ class Foreign(NumPy):
         return shape_and_dtype(array, "array")[1]
 
     @staticmethod
-    def shape(array: Any) -> Tuple[int, ...]:
-        return shape_and_dtype(array, "array")[0]
+    def shape(array: Any, what: str) -> Tuple[int, ...]:
+        return shape_and_dtype(array, what)[0]
 
 
 class Torch:
@@ -123,8 +123,8 @@ class Torch:
         return array.dtype
 
     @staticmethod
-    def shape(array: Any) -> Tuple[int, ...]:
-        """The sizes of `array`."""
+    def shape(array: Any, what: str) -> Tuple[int, ...]:
+        """The sizes of `array`; `what` is "<operation>: <argument>"."""
         return array.shape
 
 

@@ -85,7 +85,7 @@ def linear_position_loss(
     )
     if grad_weight is True or grad_bias is True:
         framework = framework_of("linear_position_loss: weight", weight)
-        shape, dtype = tuple(framework.shape(weight)), framework.dtype_of(weight)
+        shape, dtype = tuple(framework.shape(weight, "linear_position_loss: weight")), framework.dtype_of(weight)
         if grad_weight is True:
             grad_weight = framework.empty(weight, shape, dtype)
         if grad_bias is True:

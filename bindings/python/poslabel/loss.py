@@ -40,7 +40,7 @@ def loss_outputs(
         framework = framework_of(name, logits)
         real = framework.real(logits)
         if loss is True:
-            loss = framework.empty(logits, framework.shape(logits)[:-1] if reduction == 2 else (), real)
+            loss = framework.empty(logits, framework.shape(logits, name)[:-1] if reduction == 2 else (), real)
         if grad_logits is True:
             grad_logits = framework.empty_like(logits)
         if accuracy is True:

@@ -51,14 +51,14 @@ class DropposMasks(NamedTuple):
 def _kept_random(tokens: int, mask_ratio: float) -> int:
     try:
         return _random_keep(tokens, float(mask_ratio))
-    except (TypeError, ValueError, OverflowError):
+    except Exception:  # run() reports the value
         return -1
 
 
 def _kept_block(height: int, width: int, mask_ratio: float) -> int:
     try:
         return _block_keep(Grid(height, width), float(mask_ratio))
-    except (TypeError, ValueError, OverflowError):
+    except Exception:  # run() reports the value
         return -1
 
 
@@ -123,9 +123,12 @@ def _made(
     if like is None or batch is None:
         for argument, given in (*inputs, *zip(kind._fields, outputs)):
             if given is not None and not isinstance(given, bool):
-                framework = framework_of(f"{operation}: {argument}", given)
-                batch = (*framework.shape(given), 0)[0] if batch is None else batch
-                like = given if like is None else like
+                what = f"{operation}: {argument}"
+                if batch is None:
+                    batch = (*framework_of(what, given).shape(given, what), 0)[0]
+                if like is None:
+                    framework_of(what, given)  # an error here names the argument, below it names `like`
+                    like = given
                 break
         else:
             if batch is None:

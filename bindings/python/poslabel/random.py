@@ -20,7 +20,7 @@ def philox(seed: int, counter: Sequence[int]) -> Tuple[int, int, int, int]:
     (image, draw, stream, step)."""
     try:
         numbers = tuple(counter)
-    except TypeError:
+    except Exception:
         numbers = ()
     if len(numbers) != 4:
         raise wrong("philox", "counter", counter, "four integers", types=not numbers)

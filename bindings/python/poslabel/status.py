@@ -60,7 +60,10 @@ _ERRORS = {
 
 def status_name(status: int) -> str:
     """The name of a status: "ok", "invalid", "unsupported", ...; "unknown" for a number without one."""
-    return _status_name(status).decode()
+    try:
+        return _status_name(status).decode()
+    except ctypes.ArgumentError:
+        raise InvalidTypeError(f"status_name: status is a {type(status).__name__}, must be an integer") from None
 
 
 def failure(status: int, message: str) -> Error:

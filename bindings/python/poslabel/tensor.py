@@ -135,7 +135,7 @@ def _describe_dlpack(value: Any, writable: bool, what: str) -> Tuple[int, Any]:
         except TypeError:  # written before DLPack 1.0
             capsule = value.__dlpack__()
     except Exception as error:
-        raise UnsupportedError(f"{what} is a {name} that DLPack does not carry: {error}") from error
+        raise UnsupportedError(f"{what} is a {name}, must be an array that DLPack can carry: {error}") from error
     if writable and type(value).__module__.partition(".")[0] in _IMMUTABLE:
         raise InvalidError(f"{what} is a {name}, which is read-only, must be writable")
     if not _capsule_is(capsule, b"dltensor_versioned"):

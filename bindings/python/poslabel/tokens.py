@@ -25,7 +25,7 @@ class AssembleTokensGradients(NamedTuple):
 
 def _sizes(what: str, array: Any, rank: int) -> tuple:
     """The last `rank` sizes; 1 for those that a tensor of a wrong rank lacks, which the library then reports."""
-    shape = tuple(framework_of(what, array).shape(array))
+    shape = tuple(framework_of(what, array).shape(array, what))
     return ((1,) * rank + shape)[-rank:]
 
 

@@ -235,7 +235,7 @@ class OtherFrameworks(TestCase):
             (Once(self.logits, True), poslabel.InvalidError, text.format("Once")),
             (Once(self.logits, False), poslabel.InvalidError, text.format("Once")),
             (Odd(), poslabel.InvalidError, text.format("Odd")),
-            (Failing(), poslabel.UnsupportedError, "is a Failing that DLPack does not carry: no memory here"),
+            (Failing(), poslabel.UnsupportedError, "is a Failing, must be an array that DLPack can carry: no memory"),
             (Capsule(self.logits, True).__dlpack__(), poslabel.InvalidTypeError, "is a PyCapsule, must be an array"),
         ):
             with self.assertRaisesRegex(kind, f"^position_cross_entropy: logits {message}"):

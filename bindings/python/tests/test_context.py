@@ -85,9 +85,13 @@ class Contexts(TestCase):
             with self.assertRaises(poslabel.UnsupportedError) as caught:
                 poslabel.Context(device="cuda")
             self.assertTrue(str(caught.exception))
-        for bad in (lambda: poslabel.device_supported("tpu"), lambda: poslabel.isa_supported(7)):
-            with self.assertRaises(poslabel.InvalidError):
-                bad()
+        for call, text in (
+            (lambda: poslabel.device_supported("tpu"), "device_supported: device = 'tpu', must be one of cpu, cuda"),
+            (lambda: poslabel.device_supported(7), "device_supported: device = 7, must be one that there is"),
+            (lambda: poslabel.isa_supported(7), "isa_supported: isa = 7, must be one that there is"),
+        ):
+            with self.assertRaisesRegex(poslabel.InvalidError, "^" + text):
+                call()
 
     def test_bad_options(self):
         for options, text in (
@@ -124,7 +128,7 @@ class Contexts(TestCase):
                 (lambda: ctx.reserve("x"), "context_reserve: size = 'x', must be an integer in"),
                 (lambda: ctx.reserve(2**64), "context_reserve: size = .*, must be an integer in"),
                 (lambda: ctx.set_stream("x"), "context_set_stream: stream = 'x', must be an integer in"),
-                (lambda: poslabel.device_supported(None), "device_supported: type = None, must be an integer in"),
+                (lambda: poslabel.device_supported(None), "device_supported: device = None, must be an integer in"),
                 (lambda: poslabel.isa_supported(1.5), "isa_supported: isa = 1.5, must be an integer in"),
             ):
                 with self.assertRaisesRegex(poslabel.InvalidError, "^" + text):
