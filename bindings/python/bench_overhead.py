@@ -86,6 +86,7 @@ def record(call: Callable[[], Any]) -> Tuple[_call.Call, bytes]:
     original = _call.Call.run
 
     def run(self: _call.Call, context: Any, *values: Any) -> None:
+        values += (0,) * (self.operation.last - len(values))
         found.append((self, self.operation.pack(self.operation.size, *values)))
         original(self, context, *values)
 

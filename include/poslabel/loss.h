@@ -70,7 +70,7 @@ extern "C" {
  * On CUDA one launch computes a loss, its gradient and all sums.  The launch is a cooperative one if the gradient needs
  * a W that only the device can know: with reduction mean, a mask, weights or ids, and no normalizer.
  *
- * Workspace on the CPU: 8 * C bytes + 12 KiB per thread, 48 bytes for each 64 rows (at most 200 KB), and the bytes that
+ * Workspace on the CPU: 8 * C bytes + 8 KiB per thread, 48 bytes for each 64 rows (at most 200 KB), and the bytes that
  * the loss itself documents.  On CUDA: 40 bytes for each block of the launch, and the bytes that the loss itself
  * documents.  A launch has as many blocks as the GPU holds at once, some thousand at most.
  *

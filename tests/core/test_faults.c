@@ -197,7 +197,7 @@ static void workspace_is_bounded(void **state)
                 c.normalization = variant == 3 ? POSLABEL_NORMALIZATION_REFERENCE : POSLABEL_NORMALIZATION_ROW;
                 expect_ok(context, loss_call(context, &c));
                 const size_t classes = 40, blocks = ((size_t)rows[i] + 63) / 64;
-                size_t bound = (size_t)threads * (8 * classes + 12288) + (48 * blocks < 200000 ? 48 * blocks : 200000);
+                size_t bound = (size_t)threads * (8 * classes + 8192) + (48 * blocks < 200000 ? 48 * blocks : 200000);
                 if (variant)
                     bound += 3072 + 16 * (5 * 5 + 8 * 8 + 16 * 8);
                 if (variant == 1 || variant == 2)

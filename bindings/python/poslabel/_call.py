@@ -65,7 +65,7 @@ def fields(kind: Any, prefix: str = "", base: int = 0) -> List[Field]:
 class Operation:
     """poslabel_<name>() and its args struct, whose first field is struct_size."""
 
-    __slots__ = ("name", "args", "function", "size", "fields", "pack", "counts")
+    __slots__ = ("name", "args", "function", "size", "fields", "pack", "counts", "last")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -78,6 +78,8 @@ class Operation:
             layout += f"{field.offset - end}x{field.format}"
             end = field.offset + struct.calcsize("=" + field.format)
         self.pack = struct.Struct(f"{layout}{self.size - end}x").pack
+        # The workspace stays the context's: the last fields of a struct may be left out of a call, and are then 0.
+        self.last = len(self.fields) - 1
         # The fields that are neither a pointer nor an int32, which is an enumerator, a flag or a side of a grid. Python
         # would take True and False for them.
         pointers = {name for name, type_ in args._fields_ if type_ is ctypes.c_void_p}
@@ -136,6 +138,12 @@ class Call:
         self.hold(capsule)
         return capsule_pointer(capsule, b"dltensor")
 
+    def scalar(self, name: str, value: Any) -> Tuple[Any, int]:
+        """A number, or 0 and the address of the tensor in its place: the fields `name` and `name`_scalar."""
+        if type(value) in (int, float) or not hasattr(value, "__dlpack__"):
+            return value, 0
+        return 0, self.read(name, value)
+
     def _describe(self, name: str, value: Any, writable: bool) -> int:
         address, kept = describe(value, writable, f"{self.operation.name}: {name}")
         self.hold(kept)
@@ -159,6 +167,8 @@ class Call:
     def run(self, context: Optional[Context], *values: Any) -> None:
         """Calls the library with the fields that follow struct_size."""
         operation = self.operation
+        if len(values) < operation.last:
+            values += (0,) * (operation.last - len(values))
         counts = operation.counts
         if counts is not None and bool in map(type, counts(values)):
             raise operation.blame(values)
@@ -187,7 +197,8 @@ class Call:
             if status:
                 if handle is None:
                     raise InvalidError(f"{operation.name}: the context is closed, must be open")
-                raise failure(status, _message(handle).decode(errors="replace").replace(" is NULL", " = None"))
+                text = _message(handle).decode(errors="replace").replace(" is NULL", " = None")
+                raise failure(status, text.replace("_scalar ", " "))  # of sigma and step, which are one argument here
         finally:
             context._release()
 

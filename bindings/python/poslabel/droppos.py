@@ -23,7 +23,7 @@ def droppos_loss(
     grid: Tuple[int, int],
     mask: Any = None,
     weights: Any = None,
-    sigma: float = 0.0,
+    sigma: Any = 0.0,
     normalization: Union[str, int] = "row",
     confidence_filter: bool = False,
     reduction: Union[str, int] = "mean",
@@ -43,7 +43,7 @@ def droppos_loss(
     positions          [B, V] ids in [0, N): ids_keep of droppos_masks().
     grid               (h, w), N = h * w.
     mask, weights      [B, V]: mask_pos of droppos_masks(), and attentive weights.
-    sigma              in patches; 0 is one-hot.
+    sigma              in patches; 0 is one-hot. A number, or a float32 or float64 scalar on the device of the call.
     normalization      "row" (the paper's) or "reference" (the published code's).
     confidence_filter  leave out rows that the model already locates better than the target asks.
     The rest as position_cross_entropy().
@@ -53,6 +53,7 @@ def droppos_loss(
     rule = call.choice("normalization", NORMALIZATIONS, normalization)
     how = call.choice("reduction", REDUCTIONS, reduction)
     source = call.read("logits", logits)
+    number, scalar = call.scalar("sigma", sigma)
     result = loss_outputs("droppos_loss: logits", logits, how, loss, grad_logits, accuracy, weight_sum, flags)
     call.run(
         context,
@@ -65,7 +66,7 @@ def droppos_loss(
         call.read("positions", positions),
         call.read("mask", mask),
         call.read("weights", weights),
-        sigma,
+        number,
         grad_scale,
         call.read("grad_loss", grad_loss),
         call.read("normalizer", normalizer),
@@ -74,6 +75,7 @@ def droppos_loss(
         call.write("accuracy", result.accuracy),
         call.write("weight_sum", result.weight_sum),
         call.write("flags", result.flags),
+        scalar,
     )
     return result
 

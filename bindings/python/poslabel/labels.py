@@ -75,7 +75,7 @@ def relative_labels(
 
 def smoothing_map(
     grid: Tuple[int, int],
-    sigma: float,
+    sigma: Any,
     *,
     normalization: Union[str, int] = "row",
     map: Any = True,
@@ -86,7 +86,7 @@ def smoothing_map(
     """The position smoothing map of DropPos, a Gaussian around each position.
 
     grid           (h, w), N = h * w.
-    sigma          patches; 0 gives the identity.
+    sigma          patches; 0 gives the identity. A number, or a float32 or float64 scalar on the device of the call.
     normalization  "row" (the paper's) or "reference" (the published code's).
     map            out, [N, N], any float; made when not given, of `dtype` and in the framework of `like`.
     """
@@ -95,5 +95,6 @@ def smoothing_map(
     if map is True:
         map = _made("smoothing_map", "map", grid, 2, (), dtype, like)
     rule = call.choice("normalization", NORMALIZATIONS, normalization)
-    call.run(context, height, width, sigma, rule, call.write("map", map))
+    number, scalar = call.scalar("sigma", sigma)
+    call.run(context, height, width, number, rule, call.write("map", map), scalar)
     return map

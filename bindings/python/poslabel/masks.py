@@ -156,7 +156,8 @@ def random_mask(
     noise: Any = None,
     seed: int = 0,
     first_sample: int = 0,
-    step: Optional[int] = None,
+    samples: Any = None,
+    step: Any = None,
     ids_keep: Any = True,
     ids_remove: Any = False,
     ids_restore: Any = True,
@@ -168,11 +169,14 @@ def random_mask(
 ) -> Masks:
     """Random masks (MAE, DropPos): K = random_mask_keep(tokens, mask_ratio) of `tokens` stay visible.
 
-    step          a new number for every batch, the iteration say. It must be given, unless noise is: seed, first_sample
-                  and step alone decide what is drawn, so that each call without a new step would give the same masks.
+    step          a new number for every batch, the iteration say, or an int32 or int64 scalar on the device of the
+                  call. It must be given, unless noise is: seed, the index of an image and step alone decide what is
+                  drawn, so that each call without a new step would give the same masks.
     noise         [B, tokens], any float: the tokens with the least noise stay. None: drawn.
     batch         B, where neither noise nor an output gives it.
     first_sample  the index of the first image in the whole batch, when that is split over ranks.
+    samples       [B], int32 or int64, in [0, 2^56): the index of each image in place of first_sample + b. With the
+                  indices of a sampler each image gets the same masks whatever the number of ranks.
     ids_keep [B, K], ids_remove [B, tokens - K], ids_restore [B, tokens], mask [B, tokens] (1 = removed)
                   out: True makes one, False leaves it out, a tensor is written to.
     dtype, mask_dtype, like   of the outputs that are made: int32 or int64; bool, uint8, int32, int64 or any float; a
@@ -189,9 +193,10 @@ def random_mask(
         count = count if 0 < count < 1 << 31 else 0
         keep = _kept_random(count, mask_ratio)
         sizes, dtypes = (keep, count - keep, count, count), (dtype, dtype, dtype, mask_dtype)
-        result = _made(call, Masks, batch, like, (("noise", noise),), wanted, sizes, dtypes)
+        result = _made(call, Masks, batch, like, (("noise", noise), ("samples", samples)), wanted, sizes, dtypes)
     else:
         result = Masks._make(outputs)
+    number, scalar = call.scalar("step", step)
     write = call.write
     call.run(
         context,
@@ -200,11 +205,13 @@ def random_mask(
         source,
         seed,
         first_sample,
-        step,
+        number,
         write("ids_keep", result.ids_keep),
         write("ids_remove", result.ids_remove),
         write("ids_restore", result.ids_restore),
         write("mask", result.mask),
+        call.read("samples", samples),
+        scalar,
     )
     return result
 
@@ -215,7 +222,8 @@ def regular_mask(
     batch: Optional[int] = None,
     seed: int = 0,
     first_sample: int = 0,
-    step: Optional[int] = None,
+    samples: Any = None,
+    step: Any = None,
     ids_keep: Any = True,
     ids_remove: Any = False,
     ids_restore: Any = True,
@@ -236,9 +244,10 @@ def regular_mask(
         count = patches("regular_mask", height, width)
         keep = _regular_keep(Grid(height, width)) if count else 0
         sizes, dtypes = (keep, count - keep, count, count), (dtype, dtype, dtype, mask_dtype)
-        result = _made(call, Masks, batch, like, (), wanted, sizes, dtypes)
+        result = _made(call, Masks, batch, like, (("samples", samples),), wanted, sizes, dtypes)
     else:
         result = Masks._make(outputs)
+    number, scalar = call.scalar("step", step)
     write = call.write
     call.run(
         context,
@@ -246,11 +255,13 @@ def regular_mask(
         width,
         seed,
         first_sample,
-        step,
+        number,
         write("ids_keep", result.ids_keep),
         write("ids_remove", result.ids_remove),
         write("ids_restore", result.ids_restore),
         write("mask", result.mask),
+        call.read("samples", samples),
+        scalar,
     )
     return result
 
@@ -262,7 +273,8 @@ def block_mask(
     batch: Optional[int] = None,
     seed: int = 0,
     first_sample: int = 0,
-    step: Optional[int] = None,
+    samples: Any = None,
+    step: Any = None,
     ids_keep: Any = True,
     ids_remove: Any = False,
     ids_restore: Any = True,
@@ -283,9 +295,10 @@ def block_mask(
         count = patches("block_mask", height, width)
         keep = _kept_block(height, width, mask_ratio) if count else 0
         sizes, dtypes = (keep, count - keep, count, count), (dtype, dtype, dtype, mask_dtype)
-        result = _made(call, Masks, batch, like, (), wanted, sizes, dtypes)
+        result = _made(call, Masks, batch, like, (("samples", samples),), wanted, sizes, dtypes)
     else:
         result = Masks._make(outputs)
+    number, scalar = call.scalar("step", step)
     write = call.write
     call.run(
         context,
@@ -294,11 +307,13 @@ def block_mask(
         mask_ratio,
         seed,
         first_sample,
-        step,
+        number,
         write("ids_keep", result.ids_keep),
         write("ids_remove", result.ids_remove),
         write("ids_restore", result.ids_restore),
         write("mask", result.mask),
+        call.read("samples", samples),
+        scalar,
     )
     return result
 
@@ -316,7 +331,8 @@ def droppos_masks(
     shuffle_noise: Any = None,
     seed: int = 0,
     first_sample: int = 0,
-    step: Optional[int] = None,
+    samples: Any = None,
+    step: Any = None,
     ids_keep: Any = True,
     ids_remove: Any = False,
     ids_restore: Any = True,
@@ -365,10 +381,16 @@ def droppos_masks(
             keep = _kept_random(count, mask_ratio)
         sizes = (keep, count - keep, count, count, _kept_random(keep, pos_mask_ratio), keep, keep, keep, keep)
         dtypes = (dtype, dtype, dtype, mask_dtype, dtype, dtype, mask_dtype, dtype, dtype)
-        noises = (("patch_noise", patch_noise), ("pos_noise", pos_noise), ("shuffle_noise", shuffle_noise))
-        result = _made(call, DropposMasks, batch, like, noises, wanted, sizes, dtypes)
+        inputs = (
+            ("patch_noise", patch_noise),
+            ("pos_noise", pos_noise),
+            ("shuffle_noise", shuffle_noise),
+            ("samples", samples),
+        )
+        result = _made(call, DropposMasks, batch, like, inputs, wanted, sizes, dtypes)
     else:
         result = DropposMasks._make(outputs)
+    number, scalar = call.scalar("step", step)
     write = call.write
     call.run(
         context,
@@ -383,7 +405,7 @@ def droppos_masks(
         shuffle_source,
         seed,
         first_sample,
-        step,
+        number,
         write("ids_keep", result.ids_keep),
         write("ids_remove", result.ids_remove),
         write("ids_restore", result.ids_restore),
@@ -393,5 +415,7 @@ def droppos_masks(
         write("mask_pos", result.mask_pos),
         write("positions", result.positions),
         write("places", result.places),
+        call.read("samples", samples),
+        scalar,
     )
     return result
