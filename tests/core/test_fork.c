@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { MANY = 400, THREADS = 4, SECONDS = 60 };
+enum { MANY = 400, THREADS = 4, SECONDS = 60, WRONG_COUNT = 99 };
 
 static int count_threads(void)
 {
@@ -80,12 +80,14 @@ static pid_t fork_child(void)
 
 static _Noreturn void child(poslabel_context *context, operation *operations, unsigned char *const *want)
 {
-    int code = redo(context, operations, want);
+    int code = poslabel_context_threads(context) == 1 ? redo(context, operations, want) : WRONG_COUNT;
     if (!code) {
         poslabel_context *own = NULL;
         poslabel_context_options options = POSLABEL_CONTEXT_OPTIONS_INIT;
         options.threads = THREADS;
         code = poslabel_context_create(&options, &own) == POSLABEL_OK ? redo(own, operations, want) : 200;
+        if (!code && poslabel_context_threads(own) != 1)
+            code = WRONG_COUNT;
         poslabel_context_destroy(own);
     }
     leave(code);
@@ -101,6 +103,8 @@ static void wait_for(pid_t pid)
     const int code = *verdict;
     if (code < 0)
         test_fail("the child did not finish");
+    if (code == WRONG_COUNT)
+        test_fail("the context says that the child has threads");
     if (code >= 100)
         test_fail("call %d failed in the child", code - 100);
     if (code)
@@ -120,6 +124,7 @@ static void a_child_computes_what_its_parent_does(void **state)
         want[i] = operation_outputs(&operations[i], &size);
     }
 #ifdef TEST_HAVE_OPENMP
+    assert_int_equal(poslabel_context_threads(context), THREADS);
     assert_true(count_threads() > 1); /* else no pool was started, and this shows nothing */
 #endif
     for (int again = 0; again < 3; again++) {
