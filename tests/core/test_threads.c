@@ -114,8 +114,10 @@ static void only_the_first_call_starts_threads(void **state)
     expect_no_new_threads(2);
     /* after a team of the program's own, smaller or larger */
     for (int host = 3; host < 9; host += 4) {
+#ifdef _OPENMP
 #pragma omp parallel num_threads(host)
         usleep(100);
+#endif
         expect_no_new_threads(THREADS);
     }
 }

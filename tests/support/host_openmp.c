@@ -10,7 +10,10 @@ __attribute__((visibility("default"))) void host_team(int threads);
 
 void host_team(int threads)
 {
-    (void)threads;
+#ifdef _OPENMP
 #pragma omp parallel num_threads(threads)
     usleep(100);
+#else
+    (void)threads;
+#endif
 }
