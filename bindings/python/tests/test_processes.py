@@ -98,7 +98,8 @@ class Images(torch.utils.data.Dataset):
     def __getitem__(self, index):
         return own_context()
 signal.alarm(100)
-for threads in torch.utils.data.DataLoader(Images(), batch_size=2, num_workers=2):
+loader = torch.utils.data.DataLoader(Images(), batch_size=2, num_workers=2, multiprocessing_context="fork")
+for threads in loader:
     assert threads.tolist() == [1, 1], threads
 """
 
