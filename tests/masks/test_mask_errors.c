@@ -218,7 +218,7 @@ static void dtypes_devices_and_data(void **state)
     pos.dtype = dtype_bool;
     DROPPOS(args.pos_noise = &pos, INVALID, "pos_noise has dtype bool");
     mask.dtype = (poslabel_dtype){POSLABEL_CODE_UINT, 16, 1};
-    RANDOM(args.mask = &mask, INVALID, "mask has dtype", "bits 16");
+    RANDOM(args.mask = &mask, INVALID, "mask has dtype", "uint16");
     mask_pos.dtype.lanes = 2;
     DROPPOS(args.mask_pos = &mask_pos, INVALID, "mask_pos has dtype", "lanes 2");
 
