@@ -3,7 +3,7 @@
  *
  * A kernel of any loss of rows can include this file alone.  Host code calls
  *
- *     plb_reduction_parameters_of()    for the parameters, which say what is asked for
+ *     plb_reduction_parameters_of()    for the parameters of the kernel
  *     plb_reduction_needs_weights()    if true, sets weigh_first, clears reports, and launches the kernel as
  *                                      PLB_COOPERATIVE with no more blocks than plb_resident_blocks() says
  *     plb_reduction_use()              with plb_reduction_memory() bytes of workspace
@@ -16,7 +16,7 @@
  *
  * and, with weigh_first or without,
  *
- *     plb_reduction_upstream()    gives the factor of all gradients
+ *     plb_reduction_upstream()    gives the factor of all gradients; if nothing counts, weights below are 0
  *     plb_reduction_weigh()       for each row, as above
  *     plb_reduction_scale()       for each row: the factor of its gradient
  *     plb_reduction_add()         for each row: takes its loss

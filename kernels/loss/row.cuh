@@ -185,7 +185,7 @@ plb_loss_of_row(const plb_loss_parameters &p, plb_row_walk<T, LANES, SLOTS, PLAI
     walk.walk([&](int k, count from_own, real(&z)[PLB_SLOT]) {
         real(&t)[PLB_SLOT] = kept[KEEPS ? k : 0];
         if constexpr (Targets::ARE_SOFT)
-            targets.targets(t, first, (int)from_own);
+            targets.slot(t, first, (int)from_own);
 #pragma unroll
         for (int e = 0; e < PLB_SLOT; e++) {
             const real q = plb_part(z[e]) - part_of_max;
@@ -224,7 +224,7 @@ plb_loss_of_row(const plb_loss_parameters &p, plb_row_walk<T, LANES, SLOTS, PLAI
     walk.walk([&](int k, count from_own, real(&z)[PLB_SLOT]) {
         real(&t)[PLB_SLOT] = kept[KEEPS ? k : 0];
         if constexpr (Targets::ARE_SOFT && !KEEPS)
-            targets.targets(t, first_again, (int)from_own);
+            targets.slot(t, first_again, (int)from_own);
 #pragma unroll
         for (int e = 0; e < PLB_SLOT; e++) {
             const real x = SLOTS > 0 ? z[e] : plb_exp_of_part(plb_part(z[e]) - part_of_max);

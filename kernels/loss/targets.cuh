@@ -71,7 +71,7 @@ struct plb_factor_targets {
         }
 
         /* The targets of the slot that begins `from_own` classes after the lane's first class, `first`. */
-        PLB_DEVICE void targets(real (&t)[PLB_SLOT], int first, int from_own) const
+        PLB_DEVICE void slot(real (&t)[PLB_SLOT], int first, int from_own) const
         {
             const unsigned slot = (unsigned)(first + from_own), c = slot < last ? slot : last;
             const unsigned at_y = plb_grid_row<IS_SHORT>(c, width, inverse);
@@ -140,7 +140,7 @@ template <int VECTOR> struct plb_shared_row_targets {
             top = start[label] * factor;
         }
 
-        PLB_DEVICE void targets(real (&t)[PLB_SLOT], int first, int from_own) const
+        PLB_DEVICE void slot(real (&t)[PLB_SLOT], int first, int from_own) const
         {
             const float *const own = start + first + from_own; /* float64 logits never have these targets */
             if constexpr (VECTOR == 4) {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Takes each barrier, warp barrier and fence out of the kernels in turn; under ThreadSanitizer the suites should fail.
 
-    tests/emulation/mutants.py [FILE | FILE:LINE ...]       of kernels/, for instance masks.cu or grid.cuh:117
+    tests/emulation/mutants.py [FILE | FILE:LINE ...]       of kernels/, for instance masks.cu or grid.cuh:123
 
 Works on a copy of the source tree, with gcc; takes an hour for all.  Ends on one line, N found, M survived.
 """
@@ -60,7 +60,7 @@ def places(kernels, wanted):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("place", metavar="FILE | FILE:LINE", nargs="*", help="of kernels/: masks.cu or grid.cuh:117")
+    parser.add_argument("place", metavar="FILE | FILE:LINE", nargs="*", help="of kernels/: masks.cu or grid.cuh:123")
     wanted = parser.parse_args().place
     places(ROOT / "kernels", wanted)
     found = survived = 0
