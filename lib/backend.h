@@ -71,13 +71,15 @@ const plb_backend *plb_backend_for(poslabel_device_type type, char *reason, size
  * that the backend does not have is unsupported.
  */
 #define PLB_RUN(call, name, job)                                                                                       \
-    plb_end((call)->context->backend->name ? (call)->context->backend->name(call, job) : plb_not_there(call))
+    plb_end(call, (call)->context->backend->name ? (call)->context->backend->name(call, job) : plb_not_there(call))
 
 poslabel_status plb_not_there(const plb_call *call);
 
 /* The status of a public function, from that of the backend's. */
-static inline poslabel_status plb_end(poslabel_status status)
+static inline poslabel_status plb_end(const plb_call *call, poslabel_status status)
 {
+    if (status == POSLABEL_OK && plb_only_asks(call))
+        call->lent->size = 0; /* there was nothing to do */
     return status == PLB_ASKED ? POSLABEL_OK : status;
 }
 

@@ -318,6 +318,9 @@ static poslabel_status report(const plb_call *call, const plb_findings *found)
         "ids_keep out of range",
         "positions of tokens out of range",
         "places out of range or given twice",
+        "sigma_scalar negative, NaN or infinite",
+        "samples of masks out of range",
+        "step_scalar out of range",
     };
     char text[400] = "";
     size_t length = 0;

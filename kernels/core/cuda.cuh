@@ -23,6 +23,9 @@ enum plb_finding {
     PLB_FOUND_IDS_KEEP,      /* of tokens and attention: out of range                */
     PLB_FOUND_TOKEN_IDS,     /* the positions of assemble_tokens(): out of range     */
     PLB_FOUND_PLACES,        /* not a permutation                                    */
+    PLB_FOUND_SIGMA,         /* sigma_scalar: negative or not finite                 */
+    PLB_FOUND_SAMPLES,       /* of masks: out of range                               */
+    PLB_FOUND_STEP,          /* step_scalar: out of range                            */
     PLB_FINDINGS
 };
 

@@ -11,6 +11,7 @@
  */
 #include "core/spans.cuh"
 #include "labels.h"
+#include "loss/sigma.cuh"
 
 #include <math.h>
 #include <poslabel/labels.h>
@@ -109,6 +110,8 @@ template <int DTYPE> __global__ void __launch_bounds__(LABEL_THREADS) relative_l
 static poslabel_status fill_labels(const plb_call *call, const plb_labels_job *job, void (*narrow)(label_run),
                                    void (*wide)(label_run))
 {
+    void *none;
+    PLB_TRY(plb_cuda_workspace(call, 0, &none));
     const label_run run = {plb_spans_of(&job->labels, plb_dtype_bytes(job->labels.dtype)), job->grid.height,
                            job->grid.width};
     return plb_launch(call, PLB_INDEPENDENT, job->labels.dtype == PLB_I32 ? narrow : wide,
@@ -130,15 +133,16 @@ poslabel_status plb_cuda_relative_labels(const plb_call *call, const plb_labels_
 struct map_run {
     plb_spans map;
     int height, width;
-    double sigma; /* 0: the identity */
+    plb_sigma sigma; /* 0: the identity */
     bool by_query;
     double *y, *y_sum, *x, *x_sum; /* g by distance, and its sum around each place */
+    plb_device_state *state;
 };
 
 PLB_DEVICE double gaussian(long long distance, double sigma)
 {
     const double d = (double)distance;
-    return sigma > 0 ? exp(-d * d / (sigma * sigma)) : distance == 0;
+    return distance == 0 ? 1 : sigma > 0 ? exp(-d * d / (sigma * sigma)) : 0;
 }
 
 /* A thread has a place of an axis.  Beyond 28 sigma g is 0. */
@@ -147,15 +151,18 @@ __global__ void __launch_bounds__(LABEL_THREADS) fill_axes(const map_run run)
     const long long index = thread_index();
     if (index >= (long long)run.height + run.width)
         return;
+    if (index == 0 && plb_is_bad_sigma(run.sigma))
+        plb_found(run.state, PLB_FOUND_SIGMA, 0);
+    const double sigma = plb_sigma_value(run.sigma);
     const bool is_y = index < run.height;
     const int side = is_y ? run.height : run.width;
     const long long place = is_y ? index : index - run.height;
-    const long long reach = 28 * run.sigma < side ? (long long)(28 * run.sigma) + 1 : side;
+    const long long reach = 28 * sigma < side ? (long long)(28 * sigma) + 1 : side;
     const long long last = place + reach < side ? place + reach : side - 1;
     double sum = 0;
     for (long long k = place > reach ? place - reach : 0; k <= last; k++)
-        sum += gaussian(place - k, run.sigma);
-    (is_y ? run.y : run.x)[place] = gaussian(place, run.sigma);
+        sum += gaussian(place - k, sigma);
+    (is_y ? run.y : run.x)[place] = gaussian(place, sigma);
     (is_y ? run.y_sum : run.x_sum)[place] = sum;
 }
 
@@ -187,17 +194,16 @@ poslabel_status plb_cuda_smoothing_map(const plb_call *call, const plb_smoothing
     void *memory;
     PLB_TRY(plb_cuda_workspace(call, 2 * (height + width) * sizeof(double), &memory));
     double *const y = (double *)memory, *const x = y + 2 * height;
-    /* The map is the identity if the share of the neighbours rounds to 0, or sigma^2 does. */
-    const bool is_identity = !(exp(-1 / (job->sigma * job->sigma)) > 0);
     const map_run run = {plb_spans_of(&job->map, plb_dtype_bytes(job->map.dtype)),
                          job->grid.height,
                          job->grid.width,
-                         is_identity ? 0 : job->sigma,
+                         plb_sigma_of(job->sigma, &job->sigma_scalar),
                          job->normalization == POSLABEL_NORMALIZATION_ROW,
                          y,
                          y + height,
                          x,
-                         x + width};
+                         x + width,
+                         plb_cuda_of(call)->state};
     PLB_TRY(
         plb_launch(call, PLB_INDEPENDENT, fill_axes, blocks_for((long long)(height + width)), LABEL_THREADS, 0, run));
     return plb_launch(call, PLB_INDEPENDENT, kernels[job->map.dtype], blocks_for(run.map.count * run.map.pieces),

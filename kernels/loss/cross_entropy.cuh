@@ -69,7 +69,8 @@ __global__ void __launch_bounds__(PLB_LOSS_THREADS, plb_loss_blocks<T, SLOTS, PL
                 const bool is_own = plb_table_is_shared<LANES, SLOTS>() || !p.table;
                 table = is_own ? own : (const real *)p.table;
                 if (is_own)
-                    Targets::fill(own, plb_gaussian_prepare(scratch, p.height, p.width, p.sigma), p);
+                    Targets::fill(own, plb_gaussian_prepare(scratch, p.height, p.width, plb_sigma_value(p.sigma)),
+                                  p);
                 PLB_BARRIER();
             }
         if (again) {
@@ -86,6 +87,12 @@ __global__ void __launch_bounds__(PLB_LOSS_THREADS, plb_loss_blocks<T, SLOTS, PL
         purpose = PLB_TO_END;
     }
 
+    if constexpr (Targets::ARE_SOFT)
+        if (blockIdx.x == 0 && threadIdx.x == 0 && plb_is_bad_sigma(p.sigma)) {
+            plb_found(p.reduction.state, PLB_FOUND_SIGMA, 0);
+            sums.bad++;
+            bad++;
+        }
     plb_reduction_end(p.reduction, sums, weight, bad, partial, is_last);
 }
 

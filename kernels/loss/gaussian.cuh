@@ -59,7 +59,7 @@ static inline size_t plb_gaussian_long_entries(poslabel_grid grid, int beyond)
 PLB_DEVICE double plb_gaussian_factor(int i, int j, double sigma)
 {
     const double distance = i - j;
-    return sigma > 0 ? exp(-distance * distance / (sigma * sigma)) : i == j;
+    return i == j ? 1 : sigma > 0 ? exp(-distance * distance / (sigma * sigma)) : 0; /* sigma^2 may be 0 */
 }
 
 /* g[d], from factors[d] = g(d) and norms[i] = n[i]; g is symmetric, so norms[] serves both normalisations. */

@@ -33,31 +33,32 @@ PLB_DEVICE int plb_relative_label(const plb_loss_parameters &p, long long row)
     return (i / p.width - j / p.width + p.height - 1) * (2 * p.width - 1) + (i % p.width - j % p.width + p.width - 1);
 }
 
-/* Row r of the chunk. */
+/* Row r of the chunk.  Where an id is ignored the weight may be anything; where the weight is 0, so may the id. */
 PLB_DEVICE plb_row_use plb_use_of_row(const plb_loss_parameters &p, long long r, bool reports)
 {
     plb_row_use use = {0, 0, false};
-    bool is_ignored = false;
     const long long at = r + p.reduction.first_row;
+    long long id = 0;
     if (p.target == PLB_TARGET_ABSOLUTE)
         use.label = (int)plb_modulo(at, (long long)p.height * p.width);
     else if (p.target == PLB_TARGET_RELATIVE)
         use.label = plb_relative_label(p, at);
     else {
-        const long long id = plb_load_id(plb_view_row(p.ids, at), p.ids.dtype);
+        id = plb_load_id(plb_view_row(p.ids, at), p.ids.dtype);
         if (p.has_ignore_index && id == p.ignore_index)
-            is_ignored = true;
-        else if (id < 0 || id >= p.classes) {
-            use.is_bad = true;
-            if (reports)
-                plb_found(p.reduction.state, PLB_FOUND_POSITIONS, at);
-        } else
-            use.label = (int)id;
+            return use;
     }
     const plb_row_weight row = plb_reduction_weigh(p.reduction, r, reports);
-    use.is_bad = use.is_bad || row.is_bad;
-    if (!use.is_bad && !is_ignored)
-        use.weight = row.weight;
+    use.is_bad = row.is_bad;
+    use.weight = row.weight;
+    if (row.weight == 0 || !p.ids.data)
+        return use;
+    use.label = (int)id;
+    if (id < 0 || id >= p.classes) {
+        use = plb_row_use{0, 0, true};
+        if (reports)
+            plb_found(p.reduction.state, PLB_FOUND_POSITIONS, at);
+    }
     return use;
 }
 

@@ -16,8 +16,9 @@ enum { MOST_SHARED = 40 << 10 };
 
 /* ---- Gaussian targets of large grids ---- */
 
-__global__ void gaussian_norms_kernel(double *norms, int height, int width, double sigma)
+__global__ void gaussian_norms_kernel(double *norms, int height, int width, plb_sigma given)
 {
+    const double sigma = plb_sigma_value(given);
     for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < (long long)height + width;
          i += (long long)gridDim.x * blockDim.x) {
         const int at = (int)(i < height ? i : i - height), side = i < height ? height : width;
@@ -38,9 +39,10 @@ struct factors_of_sigma {
 };
 
 template <typename real>
-__global__ void gaussian_table_kernel(real *table, const double *norms, int height, int width, double sigma,
+__global__ void gaussian_table_kernel(real *table, const double *norms, int height, int width, plb_sigma given,
                                       int normalization)
 {
+    const double sigma = plb_sigma_value(given);
     const long long thread = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     const long long threads = (long long)gridDim.x * blockDim.x;
     plb_gaussian_fill_axis(table, factors_of_sigma{sigma}, norms, height, normalization, thread, threads);
@@ -76,7 +78,7 @@ plb_loss_parameters plb_loss_parameters_of(const plb_call *call, const plb_targe
     p.ignore_index = targets->ignore_index;
     p.base = targets->label_smoothing / (double)targets->classes;
     p.peak = 1 - targets->label_smoothing;
-    p.sigma = targets->sigma;
+    p.sigma = plb_sigma_of(targets->sigma, &targets->sigma_scalar);
     p.normalization = targets->normalization;
     return p;
 }

@@ -7,6 +7,7 @@
 #define PLB_CUDA_LOSS_H
 
 #include "loss/reduction.cuh"
+#include "loss/sigma.cuh"
 
 enum { PLB_LOSS_THREADS = 256, PLB_LOSS_WARPS = PLB_LOSS_THREADS / 32 };
 enum { PLB_MOST_SHARED_ROW = 256 }; /* the most classes of Gaussian targets as long rows, see gaussian.cuh */
@@ -25,7 +26,7 @@ struct plb_loss_parameters {
     bool has_ignore_index;
     bool filter;
     double base, peak; /* uniform smoothing: t = base, and base + peak at the label */
-    double sigma;
+    plb_sigma sigma;
     void *table;           /* Gaussian targets, see gaussian.cuh: doubles for float64 logits, else floats */
     const void *bias;      /* added to the logits: a double a class for float64 logits, else a float; or NULL */
     unsigned char *counts; /* with the filter: 1 for rows that count */

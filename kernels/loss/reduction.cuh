@@ -136,23 +136,22 @@ struct plb_row_weight {
     bool is_bad;
 };
 
-/* Row r of the chunk. */
+/* Row r of the chunk.  Where the mask is 0 the weight may be anything. */
 PLB_DEVICE plb_row_weight plb_reduction_weigh(const plb_reduction_parameters &p, long long r, bool reports)
 {
     r += p.first_row;
     plb_row_weight row = {1, false};
-    const bool is_masked = p.mask.data && plb_is_zero(plb_view_row(p.mask, r), p.mask.dtype);
-    if (p.weights.data) {
+    if (p.mask.data && plb_is_zero(plb_view_row(p.mask, r), p.mask.dtype))
+        row.weight = 0;
+    else if (p.weights.data) {
         const double weight = plb_load_number(plb_view_row(p.weights, r), p.weights.dtype);
         if (!(weight >= 0 && weight <= DBL_MAX)) {
-            row.is_bad = true;
+            row = plb_row_weight{0, true};
             if (reports)
                 plb_found(p.state, PLB_FOUND_WEIGHTS, r);
         } else
             row.weight = weight;
     }
-    if (row.is_bad || is_masked)
-        row.weight = 0;
     return row;
 }
 

@@ -88,6 +88,8 @@ template <int DTYPE, bool BY_ROW> __global__ void __launch_bounds__(SCALE_THREAD
 
 poslabel_status plb_cuda_scale_gradient(const plb_call *call, const plb_scale_job *job)
 {
+    void *none;
+    PLB_TRY(plb_cuda_workspace(call, 0, &none));
     static void (*const kernels[PLB_F64 + 1][2])(scale_run) = {
         {scale_pieces<PLB_F32, false>, scale_pieces<PLB_F32, true>},
         {scale_pieces<PLB_F16, false>, scale_pieces<PLB_F16, true>},

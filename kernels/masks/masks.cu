@@ -57,6 +57,8 @@ static __global__ void __launch_bounds__(PLB_BLOCK_THREADS, 2) mask_images(const
     const int which = plb_ranking_at(plan, number);
     const unsigned start = (unsigned)plan.rankings[which].start;
     plb_warp_part part = {which, number - start, plan.first_image + blockIdx.x, 0, before + start};
+    if (threadIdx.x == 0)
+        plb_check_draw(plan, part.image);
     plb_key k[PLB_THREAD_KEYS];
 #pragma unroll 1
     for (; part.stage < plan.stages; part.stage++) {
@@ -109,6 +111,8 @@ static __global__ void __launch_bounds__(PLB_BLOCK_THREADS, 2)
     const unsigned length = min(plan.rankings[which].length - at, (unsigned)PLB_BLOCK_KEYS);
     const long long start = slice * plan.pitch + plan.rankings[which].start;
     const plb_warp_part part = {which, at + here, plan.first_image + slice, stage, plan.before + start};
+    if (stage == 0 && blockIdx.x == slice * blocks && threadIdx.x == 0)
+        plb_check_draw(plan, part.image);
     plb_key k[PLB_THREAD_KEYS];
     plb_make_keys(plan, part, keys + here);
     plb_sort_block(keys, here, length, length, k);
@@ -187,6 +191,10 @@ static plb_mask_plan plan_of(const plb_call *call, const plb_masks_job *job)
     plan.seed = job->seed;
     plan.first_sample = job->first_sample;
     plan.step = job->step;
+    plan.samples = job->samples.data;
+    plan.samples_dtype = job->samples.dtype;
+    plan.step_scalar = job->step_scalar.data;
+    plan.step_dtype = job->step_scalar.dtype;
     plan.patch_mask = (unsigned char)job->patch_mask;
     plan.wrong_positions = job->wrong_positions;
     plan.ids_keep = plb_view_of(&job->ids_keep);
@@ -231,13 +239,13 @@ poslabel_status plb_cuda_masks(const plb_call *call, const plb_masks_job *job)
     plb_mask_plan plan = plan_of(call, job);
     const bool is_small = plan.pitch <= PLB_BLOCK_KEYS;
     const long long bytes = plan.pitch * (long long)(is_small ? key_bytes(&plan) : key_bytes(&plan) + sizeof(plb_key));
+    const long long most = is_small ? MOST_BLOCKS : max(MOST_WORKSPACE / bytes, 1ll);
+    const long long at_a_time = is_small ? most : min((long long)job->images, most);
+    void *workspace;
+    PLB_TRY(plb_cuda_workspace(call, is_small ? 0 : (size_t)(at_a_time * bytes), &workspace));
     if (job->images == 0 || plan.pitch == 0)
         return POSLABEL_OK;
-    long long at_a_time = MOST_BLOCKS;
     if (!is_small) {
-        void *workspace;
-        at_a_time = min((long long)job->images, max(MOST_WORKSPACE / bytes, 1ll));
-        PLB_TRY(plb_cuda_workspace(call, (size_t)(at_a_time * bytes), &workspace));
         plan.keys[0] = (plb_key *)workspace;
         plan.keys[1] = plan.keys[0] + at_a_time * plan.pitch;
         plan.before = (int *)(plan.keys[1] + at_a_time * plan.pitch);

@@ -42,6 +42,8 @@ struct plb_mask_plan {
     unsigned height, width, side;
     unsigned long long seed;
     unsigned first_sample, step;
+    const char *samples, *step_scalar; /* NULL: first_sample + image, step */
+    int samples_dtype, step_dtype;
     unsigned char patch_mask; /* a poslabel_patch_mask */
     bool wrong_positions;
     plb_view_rows ids_keep, ids_remove, ids_restore, mask;
@@ -68,11 +70,28 @@ PLB_DEVICE int plb_ranking_at(const plb_mask_plan &plan, long long number)
                                                                : PLB_RANK_PATCHES;
 }
 
+PLB_DEVICE long long plb_given_sample(const plb_mask_plan &plan, long long image)
+{
+    return plb_load_id(plan.samples + image * plb_element_size(plan.samples_dtype), plan.samples_dtype);
+}
+
+/* Reports the index of an image, and the step with that of the first, if they are out of range.  For one thread. */
+PLB_DEVICE void plb_check_draw(const plb_mask_plan &plan, long long image)
+{
+    if (plan.samples && (unsigned long long)plb_given_sample(plan, image) >= (unsigned long long)PLB_SAMPLES)
+        plb_found(plan.state, PLB_FOUND_SAMPLES, image);
+    if (image == 0 && plan.step_scalar && (unsigned long long)plb_load_id(plan.step_scalar, plan.step_dtype) >> 32)
+        plb_found(plan.state, PLB_FOUND_STEP, 0);
+}
+
 /* Four words of an image from one evaluation of Philox. */
 PLB_DEVICE void plb_draw_words(const plb_mask_plan &plan, const plb_warp_part &part, unsigned stream,
                                unsigned evaluation, unsigned (&words)[4])
 {
-    plb_philox(plan.seed, plan.first_sample + (unsigned)part.image, evaluation, stream, plan.step, words);
+    const long long sample = plan.samples ? plb_given_sample(plan, part.image) & (PLB_SAMPLES - 1)
+                                          : (long long)plan.first_sample + part.image;
+    const unsigned step = plan.step_scalar ? (unsigned)plb_load_id(plan.step_scalar, plan.step_dtype) : plan.step;
+    plb_philox(plan.seed, (unsigned)sample, evaluation, plb_stream_of(stream, sample), step, words);
 }
 
 /* Bits whose integer order is the order of the floats; -0 becomes +0. */

@@ -117,6 +117,8 @@ template <int DTYPE, bool ALIGNED> __global__ void __launch_bounds__(256) assemb
 
 poslabel_status plb_cuda_assemble_tokens(const plb_call *call, const plb_assemble_job *job)
 {
+    void *none;
+    PLB_TRY(plb_cuda_workspace(call, 0, &none));
     static void (*const kernels[PLB_BF16 + 1][2])(assemble_run) = {
         {assemble_rows<PLB_F32, false>, assemble_rows<PLB_F32, true>},
         {assemble_rows<PLB_F16, false>, assemble_rows<PLB_F16, true>},

@@ -5,16 +5,39 @@
  */
 #include "support/test.h"
 
+#include "support/cuda.h"
+
 static size_t alignment(void)
 {
     return test_on_cuda() ? 256 : 64;
 }
 
-/* `size` bytes that end shortly before an unreadable page. */
-static tensor *memory_new(size_t size)
+/* Memory of the device under test: on the CPU it ends shortly before an unreadable page. */
+typedef struct memory {
+    void *data;
+    tensor *host;
+} memory;
+
+static memory memory_new(size_t size)
 {
-    const size_t padded = size ? (size + alignment() - 1) / alignment() * alignment() : alignment();
-    return tensor_laid_out(dtype_u8, SHAPE((int64_t)(size ? size : 1)), (layout){.gap = size ? padded - size : padded - 1});
+    memory m = {NULL, NULL};
+    size += size == 0;
+    if (test_on_cuda()) {
+        cuda_ok(cuda()->malloc(&m.data, size));
+        return m;
+    }
+    const size_t gap = (alignment() - size % alignment()) % alignment();
+    m.host = tensor_laid_out(dtype_u8, SHAPE((int64_t)size), (layout){.gap = gap});
+    m.data = m.host->t.data;
+    return m;
+}
+
+static void memory_free(memory *m)
+{
+    if (m->host)
+        tensor_free(m->host);
+    else
+        cuda_ok(cuda()->free(m->data));
 }
 
 /* Takes the data away from all tensors, as a host has them that plans its memory; and gives them back. */
@@ -63,8 +86,8 @@ static void lend(operation *op, int threads)
     poslabel_context *const context = context_new(POSLABEL_ISA_AUTO, threads);
     const size_t needed = ask(context, op);
     assert_true(needed <= poslabel_context_workspace(own));
-    tensor *const memory = memory_new(needed);
-    poslabel_workspace lent = {memory->t.data, needed};
+    memory m = memory_new(needed);
+    poslabel_workspace lent = {m.data, needed};
     operation_reset(op);
     *operation_workspace(op) = &lent;
     expect_ok(context, operation_call(context, op));
@@ -82,14 +105,14 @@ static void lend(operation *op, int threads)
         expect_error(context, operation_call(context, op), POSLABEL_ERROR_INVALID, text, op->name);
         assert_true(operation_is_untouched(op));
     }
-    lent = (poslabel_workspace){(char *)memory->t.data + 8, needed};
+    lent = (poslabel_workspace){(char *)m.data + 8, needed};
     if (needed > 0) {
         expect_error(context, operation_call(context, op), POSLABEL_ERROR_INVALID, "workspace.data is at address",
                      op->name);
         assert_true(operation_is_untouched(op));
     }
     *operation_workspace(op) = NULL;
-    tensor_free(memory);
+    memory_free(&m);
     free(want);
     free(got);
     poslabel_context_destroy(own);

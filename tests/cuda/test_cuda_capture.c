@@ -146,6 +146,78 @@ static void every_operation(void **state)
     test_case_is("%s", "");
 }
 
+/* The call whose variant takes scalars, by name. */
+static int number_of(const char *name, const char *variant)
+{
+    for (int number = operation_number(name);; number++) {
+        operation op;
+        operation_new(&op, number, 1);
+        const bool found = !strcmp(op.variant, variant);
+        assert_string_equal(op.name, name);
+        operation_free(&op);
+        if (found)
+            return number;
+    }
+}
+
+/* One capture, of a first call, with a workspace of its own: each replay reads the scalars as they are then. */
+static void replay_with_scalars(const char *name, const char *variant, int scalar, const double values[3])
+{
+    void *const stream = cuda_stream_new(CUDA_NON_BLOCKING);
+    poslabel_context *const context = context_on(stream), *const direct = context_on(NULL);
+    operation op;
+    size_t size;
+    operation_new(&op, number_of(name, variant), 30);
+    poslabel_workspace lent = {NULL, 0};
+    *operation_workspace(&op) = &lent;
+    expect_ok(context, operation_call(context, &op)); /* asks */
+    tensor *const memory = tensor_laid_out(dtype_u8, SHAPE((int64_t)lent.size + 1), (layout){.side = GUARD_BEGIN});
+    lent.data = memory->t.data;
+    cuda_ok(cuda()->begin_capture(stream, CUDA_CAPTURE_GLOBAL));
+    if (operation_call(context, &op) != POSLABEL_OK)
+        test_fail("%s", poslabel_context_message(context));
+    void *const graph = end_capture(stream);
+    assert_true(operation_is_untouched(&op));
+    assert_int_equal(poslabel_context_workspace(context), 0);
+    unsigned char *before = NULL;
+    for (int round = 0; round < 3; round++) {
+        test_case_is("%s, %g", name, values[round]);
+        tensor_set(op.inputs[scalar], 0, values[round]);
+        operation_reset(&op);
+        cuda_ok(cuda()->launch(graph, stream));
+        expect_ok(context, poslabel_context_synchronize(context));
+        unsigned char *const got = operation_outputs(&op, &size);
+        *operation_workspace(&op) = NULL;
+        operation_reset(&op);
+        expect_ok(direct, operation_call(direct, &op));
+        expect_ok(direct, poslabel_context_synchronize(direct));
+        unsigned char *const want = operation_outputs(&op, &size);
+        expect_same_bits("outputs", got, want, size, 1);
+        assert_true(!before || memcmp(before, got, size)); /* another value gives others */
+        free(before);
+        free(want);
+        before = got;
+        *operation_workspace(&op) = &lent;
+    }
+    free(before);
+    cuda_ok(cuda()->destroy_executable(graph));
+    operation_free(&op);
+    tensor_free(memory);
+    poslabel_context_destroy(context);
+    poslabel_context_destroy(direct);
+    cuda_ok(cuda()->stream_destroy(stream));
+    test_case_is("%s", "");
+}
+
+static void scalars_change_between_replays(void **state)
+{
+    (void)state;
+    (void)cuda();
+    replay_with_scalars("droppos_masks", "samples and step", 1, (const double[]){17, 18, 4294967295});
+    replay_with_scalars("droppos_loss", "sigma scalar", 3, (const double[]){1.5, 0.5, 0});
+    replay_with_scalars("smoothing_map", "sigma scalar", 0, (const double[]){0.8, 0, 3});
+}
+
 /* Growth and waiting are refused, say why, and leave the capture as it is. */
 static void what_a_capture_refuses(void **state)
 {
@@ -350,6 +422,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(replays_are_calls),
         TEST(every_operation),
+        TEST(scalars_change_between_replays),
         TEST(what_a_capture_refuses),
 #ifdef TEST_HAVE_CBLAS
         TEST(a_first_linear_head_is_refused),

@@ -268,6 +268,7 @@ static void rows_that_are_not_allowed(void **state)
             loss_answer answer = loss_solve(&c);
             answer.flags = POSLABEL_LOSS_INVALID;
             tensor_set(c.positions, 3, 12);
+            tensor_set(c.weights, 3, 1);
             tensor_set(c.positions, 17, -1);
             tensor_set(c.weights, 17, 2);
             tensor_set(c.weights, 30, NAN);
