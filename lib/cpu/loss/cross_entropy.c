@@ -68,12 +68,14 @@ static plb_loss_rows *cut_scratch(const plb_cross_entropy *run, int thread)
     return batch;
 }
 
-/* Weighs the rows that the model is already sure of with 0. */
-static void filter_batch(const plb_cross_entropy *run, const plb_loss_rows *batch, double *weight, int64_t first)
+/* Weighs the rows that the model is already sure of with 0, and adds up the weights of the others. */
+static void filter_batch(const plb_cross_entropy *run, const plb_loss_rows *batch, double *weight, int64_t first,
+                         plb_block_sums *sums)
 {
     for (int k = 0; k < batch->count; k++) {
         run->counts[first + k] = !batch->confident[k];
         weight[k] *= run->counts[first + k];
+        sums->weight += weight[k];
     }
 }
 
@@ -126,8 +128,9 @@ static void loss_batch(void *argument, int thread, const plb_row_list *list, int
     fill_batch(run, batch, weight, list, count);
     run->kernel(batch);
     if (run->filter)
-        filter_batch(run, batch, weight, list->first);
-    plb_reduction_add(&run->reduction, sums, list, count, weight, batch->loss, batch->correct);
+        filter_batch(run, batch, weight, list->first, sums);
+    plb_reduction_add(&run->reduction, sums, list, count, weight, batch->loss,
+                      batch->accuracy ? batch->correct : NULL);
 }
 
 static size_t pass_traffic(const plb_cross_entropy_plan *plan, int64_t rows)

@@ -88,9 +88,15 @@ static plb_block_sums weigh_block(const plb_reduction_run *run, int64_t first, i
         sums.first_bad = find_bad(run, first, count, run->has_weights ? weight : NULL);
         if (sums.first_bad >= 0)
             break;
-        for (int k = 0; run->has_weights && k < count; k++)
-            sums.weight += weight[k];
-        sums.weight += run->has_weights ? 0 : count;
+        if (run->reduction->weights.data) {
+            for (int k = 0; k < count; k++)
+                sums.weight += weight[k];
+        } else {
+            int rows_that_count = run->has_weights ? 0 : count; /* no order of addition to keep */
+            for (int k = 0; run->has_weights && k < count; k++)
+                rows_that_count += weight[k] != 0;
+            sums.weight += rows_that_count;
+        }
     }
     return sums;
 }
@@ -251,12 +257,15 @@ void plb_reduction_add(const plb_reduction_run *run, plb_block_sums *sums, const
                        const double *weight, double *loss, const bool *correct)
 {
     const plb_rows *const losses = &run->reduction->loss;
+    double loss_sum = sums->loss, correct_sum = sums->correct; /* the compiler cannot know that they fit registers */
     for (int k = 0; k < count; k++) {
         loss[k] = weight[k] == 0 ? 0 : weight[k] * loss[k];
-        sums->weight += weight[k];
-        sums->loss += loss[k];
-        sums->correct += correct && correct[k] ? weight[k] : 0;
+        loss_sum += loss[k];
     }
+    for (int k = 0; correct && k < count; k++)
+        correct_sum += correct[k] ? weight[k] : 0;
+    sums->loss = loss_sum;
+    sums->correct = correct_sum;
     if (losses->data && run->reduction->kind == POSLABEL_REDUCTION_NONE)
         for (int k = 0; k < count; k++)
             plb_store_number(plb_row(losses, plb_row_at(list, k)), losses->dtype, loss[k]);

@@ -83,7 +83,7 @@ typedef void plb_reduction_body(void *argument, int thread, const plb_row_list *
 void plb_reduction_pass(plb_reduction_run *run, int64_t first, int64_t count, const int64_t *rows, int threads,
                         size_t bytes, plb_reduction_body *body, void *argument);
 
-/* A pass over the rows that only decided which of them count: settles the normaliser by the weights that it added. */
+/* A pass that decided which rows count, and added their weights to the sums: settles the normaliser by these. */
 void plb_reduction_recount(plb_reduction_run *run);
 
 /* Sets the sums to 0, before the rows are added once more. */
