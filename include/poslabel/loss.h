@@ -13,8 +13,9 @@ extern "C" {
 #endif
 
 /*
- * Every loss on logits gives loss and gradient in one call, and reads the logits once.  Row r of the logits is a
- * vector z of C classes.  It has a loss l_r and a weight w_r >= 0.  W is the sum of w_r over all rows.
+ * Every loss on logits gives loss and gradient in one call, and reads the logits once; only the confidence filter of
+ * poslabel_droppos_loss() reads them twice.  Row r of the logits is a vector z of C classes.  It has a loss l_r and a
+ * weight w_r >= 0.  W is the sum of w_r over all rows.
  *
  *     reduction   loss                          gradient of row r
  *     mean        sum_r w_r l_r / W             g * w_r / W * dl_r/dz
@@ -23,7 +24,7 @@ extern "C" {
  *
  * The upstream gradient is g = grad_scale * grad_loss.
  *
- * Every loss has these arguments:
+ * Every loss on logits has these arguments, and accuracy if its rows have a right class:
  *
  *   logits        [..., C], rank >= 1, float16, bfloat16, float32 or float64; rows may be strided.  C >= 1.
  *   mask          [...] (the leading shape of logits), bool, uint8, int32, int64 or any float type.  Rows where it is 0

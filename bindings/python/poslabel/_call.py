@@ -69,6 +69,8 @@ class Operation:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        if name not in ARGS:
+            raise ImportError(f"no declaration of poslabel_{name}(): run bindings/generate.py after a change of a header")
         self.args = args = ARGS[name]
         self.function = bind(f"poslabel_{name}", ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p)
         self.size = ctypes.sizeof(args)

@@ -135,10 +135,16 @@ static void explicit_labels(const plb_rows *ids, const plb_row_list *list, int c
 
 void plb_targets_labels(const plb_targets *targets, const plb_row_list *list, int count, int32_t *label)
 {
-    if (targets->kind == PLB_TARGET_ABSOLUTE)
+    switch (targets->kind) {
+    case PLB_TARGET_ABSOLUTE:
         absolute_labels(targets->grid, list, count, label);
-    else if (targets->kind == PLB_TARGET_RELATIVE)
+        break;
+    case PLB_TARGET_RELATIVE:
         relative_labels(targets->grid, list, count, label);
-    else
+        break;
+    case PLB_TARGET_EXPLICIT:
+    case PLB_TARGET_GAUSSIAN:
         explicit_labels(&targets->ids, list, count, label);
+        break;
+    }
 }
