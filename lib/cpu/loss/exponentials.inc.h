@@ -150,7 +150,8 @@ typedef struct careful_sums {
 
 /*
  * Differences are scaled so that neither two finite logits, which may be twice the largest float apart, nor a sum of
- * such overflows.
+ * such overflows.  The scale is a power of two: both products are exact, so that a fused subtraction gives what two
+ * roundings give, and a logit less an equal one is 0.
  */
 INLINE void careful_step(row_sums *sums, const logit_row *row, const vf_exp_kit *kit, int64_t i, vf max, float scale,
                          int count, plb_dtype dtype, row_kind kind)
@@ -172,7 +173,9 @@ INLINE void careful_step(row_sums *sums, const logit_row *row, const vf_exp_kit 
 INLINE careful_sums careful_pass(const logit_row *row, plb_dtype dtype, row_kind kind)
 {
     const int64_t n = row->classes;
-    const float max = row_max(row->logits, n, dtype), scale = 0.25f / (float)n;
+    int exponent;
+    frexp((double)n, &exponent);
+    const float max = row_max(row->logits, n, dtype), scale = ldexpf(0.25f, -exponent);
     const vf_exp_kit kit = vf_exp_begin();
     row_sums sums = {vf_set(0), vf_set(0), vf_set(0)};
     int64_t i = 0;

@@ -71,7 +71,8 @@ INLINE void redo_row(plb_loss_rows *rows, const logit_row *row, int r, plb_dtype
     sums->exponentials[r] = careful.exponentials;
     sums->pivot[r] = careful.max;
     sums->pivot_exponential[r] = 1;
-    sums->label_less_pivot[r] = (double)load_one(row->logits, row->label, dtype) - careful.max;
+    sums->label_less_pivot[r] = /* which may be -inf, and does not count in the loss if its factor is 0 */
+        rows->peak == 0 ? 0 : (double)load_one(row->logits, row->label, dtype) - careful.max;
     sums->target_logits[r] = target_factor(rows, rows->label[r], kind) * careful.targets;
     if (rows->accuracy)
         rows->correct[r] = careful.exponentials == careful.exponentials && is_top(row, dtype);
