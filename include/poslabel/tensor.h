@@ -26,7 +26,9 @@ extern "C" {
  *     strides >= 0 that fold into at most two levels.  A tensor that does not fold is POSLABEL_ERROR_UNSUPPORTED; make
  *     it contiguous first.  Negative strides are POSLABEL_ERROR_UNSUPPORTED.
  *   - Inputs may be expanded (stride 0).  Outputs may not: two elements of one output never share memory.
- *   - An output overlaps no input and no other output, except where the operation allows it.
+ *   - An output overlaps no input and no other output, except where the operation allows it.  Rows may lie between one
+ *     another, as slices of one buffer do.  Only where their strides differ and finding out would take thousands of
+ *     steps do tensors count as overlapping as soon as the ranges from their first to their last byte do.
  *   - data + byte_offset is aligned to the size of an element.
  *   - The leading dimensions may have size 0 (an empty batch).  Then there is nothing to do, sums are 0, and data may
  *     be NULL.
