@@ -17,6 +17,8 @@
 #include "cpu/loss/kernels.h"
 #include "cpu/loss/window.inc.h"
 
+#include <float.h>
+
 /*
  * How far ahead logits are asked for, in bytes: from memory early, into the L2 cache, which has more requests in flight
  * than the L1; from there shortly before they are needed.
@@ -140,18 +142,42 @@ INLINE void first_pass(const loss_pass *pass, int r, const grad_row *grad, plb_d
         row.exponentials[row.label] = (float)(row.exponentials[row.label] - rows->peak * sums->exponentials[r]);
 }
 
+/* Whether a float32 holds x less well than any number near 1. */
+INLINE bool leaves_float(double x)
+{
+    return (fabs(x) < FLT_MIN && x != 0) | (fabs(x) > FLT_MAX);
+}
+
+/*
+ * The gradient of row r, where its factors leave float32: the scale divided by a sum of exponentials may do so where no
+ * gradient does.  It takes the place of the exponentials.
+ */
+__attribute__((noinline, cold)) static grad_row grad_in_double(const plb_loss_rows *rows, int r, const grad_row *row,
+                                                               double scale, double target_scale)
+{
+    float *const grad = exponentials_of(rows, r);
+    for (int64_t c = 0; c < rows->classes; c++)
+        grad[c] = (float)((grad[c] - (double)row->base) * scale - (row->targets ? row->targets[c] * target_scale : 0));
+    return (grad_row){.exponentials = grad, .targets = row->targets, .scale = 1, .to = row->to};
+}
+
 /* The gradient of row r, whose first pass is done. */
 INLINE grad_row grad_of(const plb_loss_rows *rows, int r, row_kind kind)
 {
     const float sum = rows->sums.exponentials[r];
-    return (grad_row){
+    const double scale = rows->scale[r] * (kind == SOFT || kind == WINDOWED ? rows->sums.targets[r] : 1) / sum;
+    const double target_scale = kind == SOFT ? rows->scale[r] * target_factor(rows, rows->label[r], kind) : 0;
+    const grad_row row = {
         .exponentials = exponentials_of(rows, r),
         .targets = kind == SOFT ? target_row(rows, rows->label[r]) : NULL,
-        .scale = (float)(rows->scale[r] * (kind == SOFT || kind == WINDOWED ? rows->sums.targets[r] : 1) / sum),
+        .scale = (float)scale,
         .base = kind == SMOOTHED ? (float)(rows->base * sum) : 0,
-        .target_scale = kind == SOFT ? (float)(rows->scale[r] * target_factor(rows, rows->label[r], kind)) : 0,
+        .target_scale = (float)target_scale,
         .to = rows->grad[r],
     };
+    if (__builtin_expect(leaves_float(scale) || fabs(target_scale) > FLT_MAX, 0))
+        return grad_in_double(rows, r, &row, scale, target_scale);
+    return row;
 }
 
 /* The first pass over row r, and the gradient *grad of the row before it; *grad becomes that of row r. */
