@@ -132,12 +132,119 @@ static void scales_that_leave_float32(void **state)
     at_every_level(scales_at);
 }
 
+/*
+ * Rows that are nearly certain, whose gradient and loss are what the other classes have; `gap` is how far the label's
+ * logit is above the others.
+ */
+static void certain_at(poslabel_context *context)
+{
+    static const double gaps[] = {2, 5, 12, 20, 40, 70, 1000};
+    static const poslabel_grid grids[] = {{1, 2}, {1, 10}, {14, 14}, {25, 25}};
+    const poslabel_dtype dtypes[] = {dtype_f32, dtype_f64};
+    for (int g = 0; g < COUNT(gaps); g++)
+        for (int s = 0; s < COUNT(grids); s++)
+            for (int d = 0; d < 2; d++)
+                for (int base = -1; base <= 1; base++) {
+                    loss_case c = one_row(LOSS_EXPLICIT, grids[s], dtypes[d]);
+                    const double high = gaps[g] + 30 * base;
+                    for (int64_t k = 0; k < c.logits->count; k++)
+                        tensor_set(c.logits, k, k == 0 ? high : 30 * base);
+                    const double others = (double)(c.logits->count - 1) * exp(-gaps[g]), q = others / (1 + others);
+                    expect_ok(context, loss_call(context, &c));
+                    const double tolerance = d ? 1e-12 : 1e-5, floor = d ? 0 : 1e-40;
+                    const double loss = tensor_get(c.loss, 0), grad = tensor_get(c.grad, 0), want = -q, log_sum = log1p(others);
+                    expect_near_floor("gradient of the label", &grad, &want, 1, tolerance, floor);
+                    expect_near_floor("loss", &loss, &log_sum, 1, tolerance, d ? 0 : 1e-9);
+                    loss_case_free(&c);
+                }
+}
+
+static void certain(void **state)
+{
+    (void)state;
+    at_every_level(certain_at);
+}
+
+/* Sums over many equal classes: of exponentials, and of smoothed targets. */
+static void many_classes_at(poslabel_context *context)
+{
+    static const int64_t counts[] = {4096, 10007, 300000, 1000003};
+    for (int i = 0; i < (test_is_quick() ? 2 : COUNT(counts)); i++)
+        for (int kind = 0; kind < 6; kind++) {
+            const double n = (double)counts[i], size = kind / 2 == 2 ? 100.3 : 0.3; /* 100.3: relative to the maximum */
+            loss_case c = one_row(LOSS_EXPLICIT, (poslabel_grid){1, (int32_t)counts[i]}, dtype_f32);
+            tensor_fill(c.logits, size);
+            tensor_fill(c.positions, kind == 1 ? n - 1 : 7);
+            c.label_smoothing = kind % 2 ? 0.5 : 0;
+            if (kind / 2 == 1) { /* others than the label */
+                tensor_set(c.logits, 7, 25.3);
+                c.label_smoothing = 0;
+            }
+            expect_ok(context, loss_call(context, &c));
+            const double others = kind / 2 == 1 ? (n - 1) * exp((double)0.3f - (double)25.3f) : 0;
+            const double want = kind / 2 == 1 ? log1p(others) : log(n), loss = tensor_get(c.loss, 0);
+            const double slope = kind / 2 == 1 ? -others / (1 + others) : 1 / n - (1 - c.label_smoothing) - c.label_smoothing / n;
+            const double grad = tensor_get(c.grad, kind == 1 ? counts[i] - 1 : 7);
+            expect_near_floor("loss", &loss, &want, 1, 1e-5, 0);
+            expect_near_floor("gradient", &grad, &slope, 1, 1e-5, 0);
+            loss_case_free(&c);
+        }
+    loss_case c = one_row(LOSS_EXPLICIT, (poslabel_grid){1, 300000}, dtype_f64);
+    tensor_fill(c.logits, 0.3);
+    expect_ok(context, loss_call(context, &c));
+    expect_number("float64", tensor_get(c.loss, 0), log(300000), 1e-12);
+    expect_number("float64", tensor_get(c.grad, 5), 1 / 300000.0, 1e-12);
+    loss_case_free(&c);
+}
+
+static void many_classes(void **state)
+{
+    (void)state;
+    at_every_level(many_classes_at);
+}
+
+/* A label whose p misses its target, or meets it, by less than float32 can tell: all levels agree with the reference. */
+static void filter_at(poslabel_context *context)
+{
+    poslabel_context *reference = context_new(POSLABEL_ISA_REFERENCE, 1);
+    static const double gaps[] = {14, 16.1, 17, 17.5, 20, 30, 37, 39, 40, 60, 90};
+    for (int i = 0; i < COUNT(gaps); i++)
+        for (int sigma = 0; sigma < 2; sigma++) {
+            loss_case c = one_row(LOSS_DROPPOS, (poslabel_grid){3, 7}, dtype_f32);
+            c.confidence_filter = 1;
+            c.sigma = sigma * 0.5;
+            for (int64_t k = 0; k < c.logits->count; k++)
+                tensor_set(c.logits, k, k == 0 ? gaps[i] : 0);
+            if (sigma) { /* p within a few units in the last place of t = exp(z) / (exp(z) + 20) */
+                const double x = exp(-4), row = (1 + x + exp(-16)) * (1 + x + exp(-16) + exp(-36)), t = 1 / row;
+                tensor_set(c.logits, 0, log(20 * t / (1 - t)) + (i - COUNT(gaps) / 2) * 1.5e-7);
+            }
+            expect_ok(reference, loss_call(reference, &c));
+            const double want = tensor_get(c.weight_sum, 0);
+            if (!sigma)
+                assert_true(want == (gaps[i] < 40));
+            expect_ok(context, loss_call(context, &c));
+            expect_number("weight_sum", tensor_get(c.weight_sum, 0), want, 0);
+            loss_case_free(&c);
+        }
+    poslabel_context_destroy(reference);
+}
+
+static void filter_of_the_reference(void **state)
+{
+    (void)state;
+    at_every_level(filter_at);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(equal_and_large),
         cmocka_unit_test(smoothing_of_1),
         cmocka_unit_test(scales_that_leave_float32),
+        cmocka_unit_test(certain),
+        cmocka_unit_test(many_classes),
+        cmocka_unit_test(filter_of_the_reference),
     };
     return cmocka_run_group_tests_name("precision", tests, NULL, NULL);
 }

@@ -9,7 +9,7 @@
  * address.
  *
  * Needs the vectors of an instruction set (<isa>.h).  Gives logit_row; row_exponentials() and
- * sums_are_safe(); careful_exponentials(); row_max() and made_finite().
+ * sums_are_safe(); careful_exponentials(); sum_of_others(); row_max() and made_finite().
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -37,6 +37,30 @@ typedef struct logit_row {
 typedef struct row_sums {
     vf exponentials, targets, max;
 } row_sums;
+
+/* The same across lanes. */
+typedef struct row_totals {
+    double exponentials, targets;
+    vf max;
+} row_totals;
+
+/* Classes whose numbers are summed in float32: each lane adds 128, and so loses 4e-6 at the most. */
+enum { SUM_BLOCK = 256 * VF_LANES };
+
+/* The end of the block of class i, or `last` before it. */
+INLINE int64_t block_end(int64_t i, int64_t last)
+{
+    const int64_t end = (i & -(int64_t)SUM_BLOCK) + SUM_BLOCK;
+    return end < last ? end : last;
+}
+
+INLINE void add_block(row_totals *totals, row_sums *even, row_sums *odd, row_kind kind)
+{
+    totals->exponentials += (double)vf_sum(vf_add(even->exponentials, odd->exponentials));
+    if (kind == SMOOTHED || kind == SOFT)
+        totals->targets += (double)vf_sum(vf_add(even->targets, odd->targets));
+    even->exponentials = odd->exponentials = even->targets = odd->targets = vf_set(0);
+}
 
 /* The maximum; a NaN may be overlooked here, but not by the exponentials. */
 INLINE float row_max(const void *z, int64_t n, plb_dtype dtype)
@@ -97,31 +121,40 @@ INLINE void exp_step(row_sums *sums, const logit_row *row, const vf_exp_kit *kit
  * Along with the exponentials goes the gradient of the row before, if it has one: arithmetic and stores then take
  * turns, and neither waits for the other.
  */
-INLINE row_sums row_exponentials(const logit_row *row, const vf_exp_kit *kit, const grad_row *grad, plb_dtype dtype,
-                                 row_kind kind, row_output output)
+INLINE row_totals row_exponentials(const logit_row *row, const vf_exp_kit *kit, const grad_row *grad, plb_dtype dtype,
+                                   row_kind kind, row_output output)
 {
     const int64_t n = row->classes, whole = n & -VF_LANES;
     row_sums even = {vf_set(0), vf_set(0), vf_set(-150)}, odd = even;
+    row_totals totals = {0};
     const int64_t begin = output == STREAMED ? grad->begin : 0, whole_of_grad = grad->end - begin;
     const int64_t common = (n < whole_of_grad ? n : whole_of_grad) & -(2 * VF_LANES); /* classes of both rows */
     int64_t i = 0;
-    for (; HAS_GRAD(output) && i < common; i += 2 * VF_LANES) {
-        prefetch_logits(row, i, 2 * VF_LANES, dtype);
-        exp_step(&even, row, kit, i, VF_LANES, dtype, kind);
-        if (dtype == PLB_F32)
-            grad_step(grad, begin + i, dtype, kind, output);
-        exp_step(&odd, row, kit, i + VF_LANES, VF_LANES, dtype, kind);
-        if (dtype == PLB_F32)
-            grad_step(grad, begin + i + VF_LANES, dtype, kind, output);
-        else
-            grad_pair(grad, begin + i, dtype, kind, output);
+    while (HAS_GRAD(output) && i < common) {
+        for (const int64_t end = block_end(i, common); i < end; i += 2 * VF_LANES) {
+            prefetch_logits(row, i, 2 * VF_LANES, dtype);
+            exp_step(&even, row, kit, i, VF_LANES, dtype, kind);
+            if (dtype == PLB_F32)
+                grad_step(grad, begin + i, dtype, kind, output);
+            exp_step(&odd, row, kit, i + VF_LANES, VF_LANES, dtype, kind);
+            if (dtype == PLB_F32)
+                grad_step(grad, begin + i + VF_LANES, dtype, kind, output);
+            else
+                grad_pair(grad, begin + i, dtype, kind, output);
+        }
+        if (i % SUM_BLOCK == 0)
+            add_block(&totals, &even, &odd, kind);
     }
     if (HAS_GRAD(output))
         grad_rest(grad, begin + i, dtype, kind, output);
-    for (; i + 2 * VF_LANES <= n; i += 2 * VF_LANES) {
-        prefetch_logits(row, i, 2 * VF_LANES, dtype);
-        exp_step(&even, row, kit, i, VF_LANES, dtype, kind);
-        exp_step(&odd, row, kit, i + VF_LANES, VF_LANES, dtype, kind);
+    while (i + 2 * VF_LANES <= n) {
+        for (const int64_t end = block_end(i, n & -(2 * VF_LANES)); i < end; i += 2 * VF_LANES) {
+            prefetch_logits(row, i, 2 * VF_LANES, dtype);
+            exp_step(&even, row, kit, i, VF_LANES, dtype, kind);
+            exp_step(&odd, row, kit, i + VF_LANES, VF_LANES, dtype, kind);
+        }
+        if (i % SUM_BLOCK == 0)
+            add_block(&totals, &even, &odd, kind);
     }
     if (i < n)
         prefetch_logits(row, i, VF_LANES, dtype);
@@ -129,23 +162,24 @@ INLINE row_sums row_exponentials(const logit_row *row, const vf_exp_kit *kit, co
         exp_step(&even, row, kit, i, VF_LANES, dtype, kind);
     if (whole < n)
         exp_step(&odd, row, kit, whole, (int)(n - whole), dtype, kind);
-    return (row_sums){vf_add(even.exponentials, odd.exponentials), vf_add(even.targets, odd.targets),
-                      vf_max(even.max, odd.max)};
+    totals.max = vf_max(even.max, odd.max);
+    add_block(&totals, &even, &odd, kind);
+    return totals;
 }
 
 /*
  * Whether the sum of a row's exponentials is to be trusted.  Of one class alone the probability is to be exactly 1,
  * which takes an exponential of exactly 1.
  */
-INLINE bool sums_are_safe(float sum, float label_exponential, int64_t classes)
+INLINE bool sums_are_safe(double sum, float label_exponential, int64_t classes)
 {
-    return (sum >= 0x1p-64f) & (sum <= 0x1p92f) & (label_exponential >= 0x1p-120f) & (classes > 1);
+    return (sum >= 0x1p-64) & (sum <= 0x1p92) & (label_exponential >= 0x1p-120f) & (classes > 1);
 }
 
 typedef struct careful_sums {
-    float exponentials; /* relative to the maximum */
+    double exponentials; /* relative to the maximum */
+    double targets;      /* the sum of z - max if SMOOTHED, of t (z - max) if SOFT */
     float max;
-    double targets; /* the sum of z - max if SMOOTHED, of t (z - max) if SOFT */
 } careful_sums;
 
 /*
@@ -177,13 +211,18 @@ INLINE careful_sums careful_pass(const logit_row *row, plb_dtype dtype, row_kind
     frexp((double)n, &exponent);
     const float max = row_max(row->logits, n, dtype), scale = ldexpf(0.25f, -exponent);
     const vf_exp_kit kit = vf_exp_begin();
-    row_sums sums = {vf_set(0), vf_set(0), vf_set(0)};
+    row_sums sums = {vf_set(0), vf_set(0), vf_set(0)}, none = sums;
+    row_totals totals = {0};
     int64_t i = 0;
-    for (; i + VF_LANES <= n; i += VF_LANES)
+    for (; i + VF_LANES <= n; i += VF_LANES) {
+        if (i % (SUM_BLOCK / 2) == 0)
+            add_block(&totals, &sums, &none, kind);
         careful_step(&sums, row, &kit, i, vf_set(max), scale, VF_LANES, dtype, kind);
+    }
     if (i < n)
         careful_step(&sums, row, &kit, i, vf_set(max), scale, (int)(n - i), dtype, kind);
-    return (careful_sums){vf_sum(sums.exponentials), max, (double)vf_sum(sums.targets) / scale};
+    add_block(&totals, &sums, &none, kind);
+    return (careful_sums){totals.exponentials, totals.targets / scale, max};
 }
 
 /* Functions of their own, for they are rare; the row is a copy, so that it need not be in memory before. */
@@ -202,6 +241,30 @@ INLINE careful_sums careful_exponentials(const logit_row *row, plb_dtype dtype, 
     return dtype == PLB_F32   ? careful_exponentials_f32(*row, kind)
            : dtype == PLB_F16 ? careful_exponentials_f16(*row, kind)
                               : careful_exponentials_bf16(*row, kind);
+}
+
+/*
+ * The sum of a row's exponentials without the label's.  Of a row that is nearly certain this is what loss and gradient
+ * consist of, and the sum of all has lost it.
+ */
+__attribute__((noinline)) static double sum_of_others(float *exponentials, int64_t n, int64_t label)
+{
+    const float own = exponentials[label];
+    vf sum = vf_set(0);
+    double total = 0;
+    int64_t i = 0;
+    exponentials[label] = 0;
+    for (; i + VF_LANES <= n; i += VF_LANES) {
+        if (i % (SUM_BLOCK / 2) == 0) {
+            total += (double)vf_sum(sum);
+            sum = vf_set(0);
+        }
+        sum = vf_add(sum, vf_load(exponentials + i));
+    }
+    if (i < n)
+        sum = vf_add(sum, vf_load_n(exponentials + i, (int)(n - i)));
+    exponentials[label] = own;
+    return total + (double)vf_sum(sum);
 }
 
 #endif

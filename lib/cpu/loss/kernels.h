@@ -15,7 +15,7 @@
 
 /* What a kernel keeps of each row until it has those of all rows.  The pivot is a logit that they are relative to. */
 typedef struct plb_loss_sums {
-    float exponentials[PLB_ROW_BATCH];      /* their sum                                                            */
+    double exponentials[PLB_ROW_BATCH];     /* their sum                                                            */
     float pivot[PLB_ROW_BATCH];             /* the label's logit; the maximum of a row that needed care             */
     float pivot_exponential[PLB_ROW_BATCH]; /* its exponential, as those in the sum are                             */
     double label_less_pivot[PLB_ROW_BATCH]; /* the label's logit - pivot                                            */
@@ -84,5 +84,8 @@ extern const plb_loss_kernels plb_loss_kernels_reference;
 
 /* Every instruction set uses this one for float64. */
 plb_loss_kernel plb_loss_rows_reference_f64;
+
+/* The softmax of the label, in double precision: the confidence filter's answer where float32 cannot tell. */
+double plb_loss_probability(const void *logits, plb_dtype dtype, int64_t classes, int64_t label);
 
 #endif

@@ -81,12 +81,12 @@ INLINE void redo_row(plb_loss_rows *rows, const logit_row *row, int r, plb_dtype
 }
 
 /* Takes the sums of row r.  If they are not safe, makes them and the exponentials anew, and gives true. */
-INLINE bool finish_sums(plb_loss_rows *rows, const logit_row *row, int r, const row_sums *sums_of_row, plb_dtype dtype,
+INLINE bool finish_sums(plb_loss_rows *rows, const logit_row *row, int r, const row_totals *totals, plb_dtype dtype,
                         row_kind kind)
 {
     plb_loss_sums *const sums = &rows->sums;
     const bool has_targets = kind == SMOOTHED || kind == SOFT;
-    const float sum = vf_sum(sums_of_row->exponentials), targets = has_targets ? vf_sum(sums_of_row->targets) : 0;
+    const double sum = totals->exponentials, targets = totals->targets;
     sums->exponentials[r] = sum;
     if (has_targets)
         sums->target_logits[r] = target_factor(rows, rows->label[r], kind) * targets -
@@ -97,6 +97,22 @@ INLINE bool finish_sums(plb_loss_rows *rows, const logit_row *row, int r, const 
     return true;
 }
 
+/*
+ * The exponential of the label less its share of the sum, which the gradient is to have in its place.  Where the label
+ * has nearly all of the sum, both are made from the sum of the others.
+ */
+INLINE double less_own_share(plb_loss_rows *rows, const logit_row *row, int r)
+{
+    double *const sum = &rows->sums.exponentials[r];
+    const double own = row->exponentials[row->label];
+    if (__builtin_expect(own > 0.875 * *sum, 0)) {
+        const double others = sum_of_others(row->exponentials, row->classes, row->label);
+        *sum = own + others;
+        return (1 - rows->peak) * *sum - others;
+    }
+    return own - rows->peak * *sum;
+}
+
 /* Takes the window of row r into account: the sum of t z, and the gradient's share. */
 INLINE void finish_window(plb_loss_rows *rows, const logit_row *row, int r, bool is_careful, plb_dtype dtype,
                           row_output output)
@@ -104,7 +120,7 @@ INLINE void finish_window(plb_loss_rows *rows, const logit_row *row, int r, bool
     plb_loss_sums *const sums = &rows->sums;
     const window w = window_of(rows->gaussian, rows->label[r]);
     float *const exponentials = HAS_GRAD(output) ? row->exponentials : NULL;
-    const float scale = sums->exponentials[r] / (float)sums->targets[r]; /* p T - t = (e - t sum / T) T / sum */
+    const float scale = (float)sums->exponentials[r] / (float)sums->targets[r]; /* p T - t = (e - t sum / T) T / sum */
     const float targets = vf_sum(window_apply(&w, row->logits, exponentials, scale, rows->classes, dtype));
     sums->target_logits[r] = targets - sums->targets[r] * sums->pivot[r];
     if (is_careful || targets - targets != 0)
@@ -126,8 +142,8 @@ INLINE void first_pass(const loss_pass *pass, int r, const grad_row *grad, plb_d
         .exponentials = exponentials_of(rows, r),
         .targets = kind == SOFT ? target_row(rows, rows->label[r]) : NULL,
     };
-    const row_sums sums_of_row = row_exponentials(&row, &pass->kit, grad, dtype, kind, output);
-    const bool overflows = !VF_EXP_OVERFLOWS && vf_any_above(sums_of_row.max, 88);
+    const row_totals totals = row_exponentials(&row, &pass->kit, grad, dtype, kind, output);
+    const bool overflows = !VF_EXP_OVERFLOWS && vf_any_above(totals.max, 88);
     sums->pivot[r] = load_one(row.logits, row.label, dtype);
     sums->pivot_exponential[r] = overflows ? 0 : row.exponentials[row.label];
     sums->label_less_pivot[r] = 0;
@@ -135,11 +151,12 @@ INLINE void first_pass(const loss_pass *pass, int r, const grad_row *grad, plb_d
         sums->targets[r] = rows->gaussian->total[row.label];
     if (rows->accuracy)
         rows->correct[r] = is_top(&row, dtype);
-    const bool is_careful = finish_sums(rows, &row, r, &sums_of_row, dtype, kind);
+    const bool is_careful = finish_sums(rows, &row, r, &totals, dtype, kind);
+    const double less_share = less_own_share(rows, &row, r);
     if (kind == WINDOWED)
         finish_window(rows, &row, r, is_careful, dtype, output);
     if (HAS_GRAD(output) && (kind == ONE_HOT || kind == SMOOTHED))
-        row.exponentials[row.label] = (float)(row.exponentials[row.label] - rows->peak * sums->exponentials[r]);
+        row.exponentials[row.label] = (float)less_share;
 }
 
 /* Whether a float32 holds x less well than any number near 1. */
@@ -164,7 +181,7 @@ __attribute__((noinline, cold)) static grad_row grad_in_double(const plb_loss_ro
 /* The gradient of row r, whose first pass is done. */
 INLINE grad_row grad_of(const plb_loss_rows *rows, int r, row_kind kind)
 {
-    const float sum = rows->sums.exponentials[r];
+    const double sum = rows->sums.exponentials[r];
     const double scale = rows->scale[r] * (kind == SOFT || kind == WINDOWED ? rows->sums.targets[r] : 1) / sum;
     const double target_scale = kind == SOFT ? rows->scale[r] * target_factor(rows, rows->label[r], kind) : 0;
     const grad_row row = {
@@ -236,8 +253,19 @@ INLINE double target_of_label(const plb_loss_rows *rows, int32_t label)
     return g->y[y * g->height + y] * g->x[x * g->width + x];
 }
 
+/* Whether p >= t for the label of row r.  Where float32 cannot tell, double precision does. */
+INLINE bool is_confident(const plb_loss_rows *rows, int r, plb_dtype dtype)
+{
+    const plb_loss_sums *const sums = &rows->sums;
+    const double t = target_of_label(rows, rows->label[r]);
+    double p = exp(sums->label_less_pivot[r]) * sums->pivot_exponential[r] / sums->exponentials[r];
+    if (fabs(p - t) <= 2e-5 * (1 - p) + 0x1p-51)
+        p = plb_loss_probability(rows->logits[r], dtype, rows->classes, rows->label[r]);
+    return p >= t;
+}
+
 /* The losses of a batch, from its sums. */
-INLINE void batch_losses(plb_loss_rows *rows, row_kind kind)
+INLINE void batch_losses(plb_loss_rows *rows, plb_dtype dtype, row_kind kind)
 {
     const plb_loss_sums *const sums = &rows->sums;
     for (int r = 0; r < rows->count; r++) {
@@ -250,10 +278,8 @@ INLINE void batch_losses(plb_loss_rows *rows, row_kind kind)
             loss -= rows->base * sums->target_logits[r];
         rows->loss[r] = loss;
     }
-    for (int r = 0; rows->filter && r < rows->count; r++) {
-        const double p = exp(sums->label_less_pivot[r]) * sums->pivot_exponential[r] / sums->exponentials[r];
-        rows->confident[r] = rows->label[r] >= 0 && p >= target_of_label(rows, rows->label[r]);
-    }
+    for (int r = 0; rows->filter && r < rows->count; r++)
+        rows->confident[r] = rows->label[r] >= 0 && is_confident(rows, r, dtype);
 }
 
 INLINE void loss_rows(plb_loss_rows *rows, plb_dtype dtype, row_kind kind, row_output output)
@@ -276,7 +302,7 @@ INLINE void loss_rows(plb_loss_rows *rows, plb_dtype dtype, row_kind kind, row_o
         loss_step(&pass, r, &grad, dtype, kind, output);
     if (output == STREAMED)
         stream_end(&out);
-    batch_losses(rows, kind);
+    batch_losses(rows, dtype, kind);
 }
 
 INLINE void loss_rows_of_kind(plb_loss_rows *rows, plb_dtype dtype, row_kind kind)
