@@ -236,6 +236,43 @@ static void filter_of_the_reference(void **state)
     at_every_level(filter_at);
 }
 
+/* Weights whose sum or whose inverse is too large for a double: a mean does not depend on their unit. */
+static void weights_at(poslabel_context *context)
+{
+    static const double units[] = {1, 5e-324, 1e-310, 1e-300, 1e300, 1e308};
+    const poslabel_dtype dtypes[] = {dtype_f32, dtype_f64};
+    const int64_t rows = 5;
+    for (int d = 0; d < 2; d++)
+        for (int i = 0; i < COUNT(units); i++)
+            for (int given = 0; given < 2; given++) {
+                loss_case c = loss_case_new(LOSS_DROPPOS, (poslabel_grid){4, 5}, dtypes[d], 1, &rows, (layout){0},
+                                            POSLABEL_REDUCTION_MEAN, 3);
+                c.sigma = 1;
+                c.weights = tensor_new(dtype_f64, 1, &rows);
+                tensor_fill(c.weights, 1);
+                if (given)
+                    c.normalizer = tensor_scalar(dtype_f64, 5);
+                loss_answer answer = loss_solve(&c);
+                tensor_fill(c.weights, units[i]);
+                answer.weight_sum = 5 * units[i];
+                if (given)
+                    tensor_set(c.normalizer, 0, fmin(5 * units[i], 1.5e308));
+                const bool cut = given && 5 * units[i] > 1.5e308;
+                expect_ok(context, loss_call(context, &c));
+                if (!cut)
+                    expect_answer(&c, &answer, loss_tolerance(dtypes[d]));
+                assert_true(isfinite(tensor_get(c.loss, 0)) && isfinite(tensor_get(c.grad, 0)));
+                loss_answer_free(&answer);
+                loss_case_free(&c);
+            }
+}
+
+static void weights_of_any_size(void **state)
+{
+    (void)state;
+    at_every_level(weights_at);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -245,6 +282,7 @@ int main(void)
         cmocka_unit_test(certain),
         cmocka_unit_test(many_classes),
         cmocka_unit_test(filter_of_the_reference),
+        cmocka_unit_test(weights_of_any_size),
     };
     return cmocka_run_group_tests_name("precision", tests, NULL, NULL);
 }

@@ -11,6 +11,7 @@
 #include "cpu/core/parallel.h"
 
 #include <float.h>
+#include <math.h>
 
 enum { MOST_BLOCKS = 4096 };
 
@@ -43,7 +44,7 @@ static void mask_weights(const plb_rows *mask, int64_t first, int count, double 
             weight[k] = plb_load_number(plb_row(mask, first + k), mask->dtype) == 0 ? 0 : 1;
 }
 
-/* The weights of `count` rows of the arguments, whether they are allowed or not. */
+/* The weights of `count` rows of the arguments, whether they are allowed or not, in the unit of the run. */
 static void weigh(const plb_reduction_run *run, int64_t first, int count, double *weight)
 {
     const plb_rows *const mask = &run->reduction->mask, *const weights = &run->reduction->weights;
@@ -56,6 +57,8 @@ static void weigh(const plb_reduction_run *run, int64_t first, int count, double
     for (int k = 0; weights->data && k < count; k++)
         if (weight[k] != 0)
             weight[k] = plb_load_number(plb_row(weights, first + k), weights->dtype);
+    for (int k = 0; run->unit != 1 && k < count; k++)
+        weight[k] *= run->unit;
 }
 
 /* The first of the rows that counts and has a weight that is not allowed, or -1. */
@@ -144,13 +147,35 @@ static poslabel_status report(const plb_reduction_run *run, int64_t r)
                     plb_index_text(weights, r, 0).data, weight);
 }
 
+static double given_normalizer(const plb_reduction *reduction)
+{
+    return plb_load_number(reduction->normalizer.data, reduction->normalizer.dtype);
+}
+
+/*
+ * The unit of all weights: 1, unless the normaliser of a mean is so large or small that it overflows, or its inverse
+ * does.  A power of two then brings it near 1, and cancels in the mean.
+ */
+static double unit_of(const plb_reduction *reduction, double weight_sum)
+{
+    const double normalizer = fabs(reduction->normalizer.data ? given_normalizer(reduction) : weight_sum);
+    int exponent;
+    if (reduction->kind != POSLABEL_REDUCTION_MEAN || normalizer == 0 ||
+        !(normalizer < 0x1p-500 || normalizer > 0x1p500))
+        return 1;
+    if (normalizer > DBL_MAX)
+        return reduction->normalizer.data ? 1 : 0x1p-1000;
+    frexp(normalizer, &exponent);
+    return ldexp(1, exponent < -1000 ? 1000 : exponent > 1000 ? -1000 : -exponent);
+}
+
 /* The normaliser, and the factor of all gradients, from the sum of the weights. */
 static void settle(plb_reduction_run *run)
 {
     const plb_reduction *const reduction = run->reduction;
-    const plb_rows *const normalizer = &reduction->normalizer, *const grad_loss = &reduction->grad_loss;
+    const plb_rows *const grad_loss = &reduction->grad_loss;
     const bool mean = reduction->kind == POSLABEL_REDUCTION_MEAN;
-    run->normalizer = normalizer->data ? plb_load_number(normalizer->data, normalizer->dtype) : run->weight_sum;
+    run->normalizer = reduction->normalizer.data ? given_normalizer(reduction) * run->unit : run->weight_sum;
     run->grad_factor = reduction->grad_scale * (!mean ? 1 : run->normalizer == 0 ? 0 : 1 / run->normalizer);
     if (grad_loss->data && grad_loss->count <= 1 && reduction->rows > 0)
         run->grad_factor *= plb_load_number(grad_loss->data, grad_loss->dtype);
@@ -169,6 +194,7 @@ poslabel_status plb_reduction_begin(plb_reduction_run *run, const plb_call *call
         .sums = memory,
         .has_weights = reduction->mask.data || reduction->weights.data || (check && check->ignore),
         .weight_sum = (double)reduction->rows,
+        .unit = 1,
     };
     if (run->has_weights || check) {
         plb_parallel(call->context, (size_t)reduction->rows * 16, weigh_blocks, run);
@@ -178,6 +204,12 @@ poslabel_status plb_reduction_begin(plb_reduction_run *run, const plb_call *call
         run->weight_sum = all.weight;
         if (!reduction->weights.data && all.weight == (double)reduction->rows)
             run->has_weights = false; /* nothing is masked or ignored */
+    }
+    run->unit = unit_of(reduction, run->weight_sum);
+    if (run->unit != 1) {
+        run->has_weights = true;
+        plb_parallel(call->context, (size_t)reduction->rows * 16, weigh_blocks, run);
+        run->weight_sum = add_blocks(run).weight;
     }
     plb_reduction_clear(run);
     settle(run);
@@ -286,6 +318,6 @@ void plb_reduction_end(const plb_reduction_run *run)
     if (reduction->kind == POSLABEL_REDUCTION_SUM)
         store_scalar(&reduction->loss, all.loss);
     store_scalar(&reduction->accuracy, run->normalizer == 0 ? 0 : all.correct / run->normalizer);
-    store_scalar(&reduction->weight_sum, run->weight_sum);
+    store_scalar(&reduction->weight_sum, run->weight_sum / run->unit);
     store_scalar(&reduction->flags, run->normalizer == 0 ? POSLABEL_LOSS_EMPTY : 0);
 }

@@ -49,6 +49,7 @@ typedef struct plb_reduction_run {
     plb_block_sums *sums;       /* of each block */
     bool has_weights;           /* rows may have weights other than 1 */
     bool no_row_counts;         /* the normaliser is 0 */
+    double unit;                /* a power of two by which all weights are multiplied, most often 1 */
     double weight_sum;
     double normalizer;          /* the divisor of a mean: the weight sum, or the tensor in its place */
     double grad_factor;         /* of all rows: grad_scale, grad_loss, 1 / normalizer */
