@@ -47,8 +47,8 @@ extern "C" {
  *     It then has threads only if it is also the first to load OpenMP.  A server that forks its workers should load the
  *     library in a worker before other users of OpenMP, or call exec().
  *
- *   Rounding.  Results are specified for rounding to nearest, the default.  Under another mode of fesetround() they may
- *     depend on the number of threads, because OpenMP's threads keep the mode with which they were started.
+ *   Rounding.  On the CPU an operation rounds to nearest and keeps subnormal numbers, on all its threads, whatever the
+ *     calling thread has set by fesetround() or to flush subnormal numbers to zero.  It puts that back before it returns.
  *
  *   dlclose().  The library stays loaded until the process ends, because OpenMP's threads do.
  */

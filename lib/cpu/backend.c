@@ -3,6 +3,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "cpu/core/environment.h"
 #include "cpu/core/parallel.h"
 #include "cpu/isa/levels.h"
 #include "cpu/operations.h"
@@ -55,6 +56,17 @@ static poslabel_status cpu_synchronize(const plb_call *call)
     return POSLABEL_OK;
 }
 
+/* The operations, in the library's own floating-point environment. */
+#define PLB_JOB(name, job, backends)                                                                                   \
+    static poslabel_status cpu_##name(const plb_call *call, const struct job *argument)                                \
+    {                                                                                                                  \
+        const plb_environment found = plb_environment_begin();                                                         \
+        const poslabel_status status = plb_cpu_##name(call, argument);                                                 \
+        plb_environment_end(found);                                                                                    \
+        return status;                                                                                                 \
+    }
+#include "operations.def"
+
 const plb_backend plb_cpu_backend = {
     .version = PLB_BACKEND_VERSION,
     .name = "cpu",
@@ -65,6 +77,6 @@ const plb_backend plb_cpu_backend = {
     .release = cpu_release,
     .set_stream = cpu_set_stream,
     .synchronize = cpu_synchronize,
-#define PLB_JOB(name, job, backends) .name = (backends) & PLB_ON_CPU ? plb_cpu_##name : NULL,
+#define PLB_JOB(name, job, backends) .name = (backends) & PLB_ON_CPU ? cpu_##name : NULL,
 #include "operations.def"
 };

@@ -16,6 +16,7 @@
 #include "cpu/core/parallel.h"
 
 #ifdef _OPENMP
+#include "cpu/core/environment.h"
 #include "cpu/core/process.h"
 
 #include <omp.h>
@@ -105,7 +106,11 @@ void plb_parallel(poslabel_context *context, size_t bytes, plb_parallel_body *bo
         return;
     }
 #pragma omp parallel num_threads(threads)
-    body(argument, omp_get_thread_num(), omp_get_num_threads());
+    {
+        const plb_environment found = plb_environment_begin();
+        body(argument, omp_get_thread_num(), omp_get_num_threads());
+        plb_environment_end(found);
+    }
 }
 
 /* The number is one of the calling thread, and its team inherits it; other threads of the program do not see it. */
