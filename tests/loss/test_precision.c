@@ -38,7 +38,7 @@ static void fill_logits(loss_case *c, const double *logits)
 /* Equal logits have the same loss whatever their size; the number of classes is no power of two. */
 static void equal_and_large_at(poslabel_context *context)
 {
-    static const double sizes[] = {0, 1e4, 1e6, 1e10, 1e30, 3e38, -1e6, -3e38};
+    static const double sizes[] = {0, 10, 50, 60, -40, 1e4, 1e6, 1e10, 1e30, 3e38, -1e6, -3e38};
     for (int i = 0; i < COUNT(sizes); i++) {
         loss_case c = one_row(LOSS_DROPPOS, (poslabel_grid){14, 14}, dtype_f32);
         c.sigma = 1;
@@ -236,6 +236,39 @@ static void filter_of_the_reference(void **state)
     at_every_level(filter_at);
 }
 
+/* Small losses against Gaussian targets: what large logits have in common must not take their digits. */
+static void small_gaussian_at(poslabel_context *context)
+{
+    static const double sizes[] = {10, 30, 61, -20, 100}, sigmas[] = {0.25, 0.3, 0.4};
+    const poslabel_dtype dtypes[] = {dtype_f32, dtype_bf16, dtype_f64};
+    for (int i = 0; i < COUNT(sizes); i++)
+        for (int d = 0; d < COUNT(dtypes); d++)
+            for (int s = 0; s < COUNT(sigmas); s++)
+                for (int large = 0; large < 4; large++) {
+                    const int32_t side = large / 2 ? 21 : 14;
+                    const int64_t label = side * side / 2 + 3;
+                    loss_case c = one_row(LOSS_DROPPOS, (poslabel_grid){side, side}, dtypes[d]);
+                    c.sigma = sigmas[s];
+                    c.normalization = large % 2 ? POSLABEL_NORMALIZATION_REFERENCE : POSLABEL_NORMALIZATION_ROW;
+                    tensor_fill(c.positions, (double)label);
+                    for (int64_t k = 0; k < c.logits->count; k++)
+                        tensor_set(c.logits, k, sizes[i] - (k == label ? 0 : 19 + 0.01 * (double)(k % 13)));
+                    loss_answer answer = loss_solve(&c);
+                    expect_ok(context, loss_call(context, &c));
+                    const double loss = tensor_get(c.loss, 0);
+                    expect_near_floor("loss", &loss, answer.row_loss, 1, dtype_is(dtypes[d], dtype_f64) ? 1e-12 : 1e-5,
+                                      0);
+                    loss_answer_free(&answer);
+                    loss_case_free(&c);
+                }
+}
+
+static void small_gaussian_losses(void **state)
+{
+    (void)state;
+    at_every_level(small_gaussian_at);
+}
+
 /* Weights whose sum or whose inverse is too large for a double: a mean does not depend on their unit. */
 static void weights_at(poslabel_context *context)
 {
@@ -283,6 +316,7 @@ int main(void)
         cmocka_unit_test(many_classes),
         cmocka_unit_test(filter_of_the_reference),
         cmocka_unit_test(weights_of_any_size),
+        cmocka_unit_test(small_gaussian_losses),
     };
     return cmocka_run_group_tests_name("precision", tests, NULL, NULL);
 }

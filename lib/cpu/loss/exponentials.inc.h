@@ -28,11 +28,12 @@ typedef struct logit_row {
     int64_t classes, label;
     float *exponentials;        /* out */
     const float *targets;       /* if SOFT */
+    float pivot;                /* the label's logit */
 } logit_row;
 
 /*
- * Sums of a row, not yet across lanes: of exponentials; of z if SMOOTHED, of t z if SOFT.  And its maximum, where
- * vf_exp() does not tell that it overflows.
+ * Sums of a row, not yet across lanes: of exponentials; of z if SMOOTHED, of t (z - pivot) if SOFT.  And its maximum,
+ * where vf_exp() does not tell that it overflows.
  */
 typedef struct row_sums {
     vf exponentials, targets, max;
@@ -112,9 +113,11 @@ INLINE void exp_step(row_sums *sums, const logit_row *row, const vf_exp_kit *kit
         sums->max = vf_max(sums->max, z);
     if (kind == SMOOTHED)
         sums->targets = vf_add(sums->targets, whole ? z : vf_select_n(z, vf_set(0), count));
-    if (kind == SOFT)
+    if (kind == SOFT) { /* the differences, of which t z and t pivot would lose what a small loss consists of */
+        const vf d = vf_sub(z, vf_set(row->pivot));
         sums->targets =
-            vf_fma(vf_load(row->targets + i), whole ? z : vf_select_n(z, vf_set(0), count), sums->targets);
+            vf_fma(vf_load(row->targets + i), whole ? d : vf_select_n(d, vf_set(0), count), sums->targets);
+    }
 }
 
 /*

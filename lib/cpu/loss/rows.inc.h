@@ -88,9 +88,10 @@ INLINE bool finish_sums(plb_loss_rows *rows, const logit_row *row, int r, const 
     const bool has_targets = kind == SMOOTHED || kind == SOFT;
     const double sum = totals->exponentials, targets = totals->targets;
     sums->exponentials[r] = sum;
-    if (has_targets)
-        sums->target_logits[r] = target_factor(rows, rows->label[r], kind) * targets -
-                                 (kind == SMOOTHED ? (double)rows->classes : sums->targets[r]) * sums->pivot[r];
+    if (kind == SMOOTHED)
+        sums->target_logits[r] = targets - (double)rows->classes * sums->pivot[r];
+    if (kind == SOFT)
+        sums->target_logits[r] = target_factor(rows, rows->label[r], kind) * targets;
     if (sums_are_safe(sum, sums->pivot_exponential[r], rows->classes) && !(has_targets && targets - targets != 0))
         return false;
     redo_row(rows, row, r, dtype, kind);
@@ -121,8 +122,8 @@ INLINE void finish_window(plb_loss_rows *rows, const logit_row *row, int r, bool
     const window w = window_of(rows->gaussian, rows->label[r]);
     float *const exponentials = HAS_GRAD(output) ? row->exponentials : NULL;
     const float scale = (float)sums->exponentials[r] / (float)sums->targets[r]; /* p T - t = (e - t sum / T) T / sum */
-    const float targets = vf_sum(window_apply(&w, row->logits, exponentials, scale, rows->classes, dtype));
-    sums->target_logits[r] = targets - sums->targets[r] * sums->pivot[r];
+    const float targets = vf_sum(window_apply(&w, row, exponentials, scale, dtype));
+    sums->target_logits[r] = targets;
     if (is_careful || targets - targets != 0)
         sums->target_logits[r] = window_careful(&w, row->logits, sums->pivot[r], rows->classes, dtype);
 }
@@ -141,10 +142,11 @@ INLINE void first_pass(const loss_pass *pass, int r, const grad_row *grad, plb_d
         .label = rows->label[r],
         .exponentials = exponentials_of(rows, r),
         .targets = kind == SOFT ? target_row(rows, rows->label[r]) : NULL,
+        .pivot = load_one(rows->logits[r], rows->label[r], dtype),
     };
     const row_totals totals = row_exponentials(&row, &pass->kit, grad, dtype, kind, output);
     const bool overflows = !VF_EXP_OVERFLOWS && vf_any_above(totals.max, 88);
-    sums->pivot[r] = load_one(row.logits, row.label, dtype);
+    sums->pivot[r] = row.pivot;
     sums->pivot_exponential[r] = overflows ? 0 : row.exponentials[row.label];
     sums->label_less_pivot[r] = 0;
     if (kind == SOFT || kind == WINDOWED)

@@ -41,13 +41,13 @@ INLINE vf window_logits(const void *z, int64_t i, int64_t n, plb_dtype dtype)
 }
 
 /*
- * Gives the sum of t z, not yet across lanes; and subtracts t * scale from the exponentials, where they are given.  A
+ * Gives the sum of t (z - pivot), not yet across lanes; and subtracts t * scale from the exponentials, where they are given.  A
  * vector may reach past its grid row into the next, where t is 0.  The next is therefore loaded before this one is
  * stored: a load that overlaps a store in flight has to wait for it.
  */
-INLINE vf window_apply(const window *w, const void *z, float *exponentials, float scale, int64_t n, plb_dtype dtype)
+INLINE vf window_apply(const window *w, const logit_row *row, float *exponentials, float scale, plb_dtype dtype)
 {
-    const vf minus = vf_set(-scale);
+    const vf minus = vf_set(-scale), pivot = vf_set(row->pivot);
     vf sum = vf_set(0);
     for (int32_t c = 0; c < w->columns; c += VF_LANES) {
         const vf x = vf_load(w->x + c);
@@ -55,7 +55,7 @@ INLINE vf window_apply(const window *w, const void *z, float *exponentials, floa
         vf e = exponentials ? vf_load(exponentials + i) : x;
         for (int32_t r = 0; r < w->rows; r++, i += w->width) {
             const vf t = vf_mul(x, vf_set(w->y[r]));
-            sum = vf_fma(t, window_logits(z, i, n, dtype), sum);
+            sum = vf_fma(t, vf_sub(window_logits(row->logits, i, row->classes, dtype), pivot), sum);
             if (exponentials) {
                 const vf next = r + 1 < w->rows ? vf_load(exponentials + i + w->width) : e;
                 vf_store(exponentials + i, vf_fma(t, minus, e));
