@@ -9,7 +9,7 @@
  * address.
  *
  * Needs the vectors of an instruction set (<isa>.h).  Gives logit_row; row_exponentials() and
- * sums_are_safe(); careful_exponentials(); sum_of_others(); row_max() and made_finite().
+ * sums_are_safe(); careful_exponentials(); SUM_BLOCK and sums in blocks; row_max() and made_finite().
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -39,29 +39,12 @@ typedef struct row_sums {
     vf exponentials, targets, max;
 } row_sums;
 
-/* The same across lanes. */
-typedef struct row_totals {
-    double exponentials, targets;
-    vf max;
-} row_totals;
-
-/* Classes whose numbers are summed in float32: each lane adds 128, and so loses 4e-6 at the most. */
+/*
+ * Classes that one vector sums in float32, so that a lane adds 256 numbers.  That costs no more than 5e-6 of their sum:
+ * the error is largest where all are equal and rounded the same way.  row_exponentials() has two such vectors; the sums
+ * of a row too long for them are made once more, block by block.
+ */
 enum { SUM_BLOCK = 256 * VF_LANES };
-
-/* The end of the block of class i, or `last` before it. */
-INLINE int64_t block_end(int64_t i, int64_t last)
-{
-    const int64_t end = (i & -(int64_t)SUM_BLOCK) + SUM_BLOCK;
-    return end < last ? end : last;
-}
-
-INLINE void add_block(row_totals *totals, row_sums *even, row_sums *odd, row_kind kind)
-{
-    totals->exponentials += (double)vf_sum(vf_add(even->exponentials, odd->exponentials));
-    if (kind == SMOOTHED || kind == SOFT)
-        totals->targets += (double)vf_sum(vf_add(even->targets, odd->targets));
-    even->exponentials = odd->exponentials = even->targets = odd->targets = vf_set(0);
-}
 
 /* The maximum; a NaN may be overlooked here, but not by the exponentials. */
 INLINE float row_max(const void *z, int64_t n, plb_dtype dtype)
@@ -124,40 +107,31 @@ INLINE void exp_step(row_sums *sums, const logit_row *row, const vf_exp_kit *kit
  * Along with the exponentials goes the gradient of the row before, if it has one: arithmetic and stores then take
  * turns, and neither waits for the other.
  */
-INLINE row_totals row_exponentials(const logit_row *row, const vf_exp_kit *kit, const grad_row *grad, plb_dtype dtype,
-                                   row_kind kind, row_output output)
+INLINE row_sums row_exponentials(const logit_row *row, const vf_exp_kit *kit, const grad_row *grad, plb_dtype dtype,
+                                 row_kind kind, row_output output)
 {
     const int64_t n = row->classes, whole = n & -VF_LANES;
     row_sums even = {vf_set(0), vf_set(0), vf_set(-150)}, odd = even;
-    row_totals totals = {0};
     const int64_t begin = output == STREAMED ? grad->begin : 0, whole_of_grad = grad->end - begin;
     const int64_t common = (n < whole_of_grad ? n : whole_of_grad) & -(2 * VF_LANES); /* classes of both rows */
     int64_t i = 0;
-    while (HAS_GRAD(output) && i < common) {
-        for (const int64_t end = block_end(i, common); i < end; i += 2 * VF_LANES) {
-            prefetch_logits(row, i, 2 * VF_LANES, dtype);
-            exp_step(&even, row, kit, i, VF_LANES, dtype, kind);
-            if (dtype == PLB_F32)
-                grad_step(grad, begin + i, dtype, kind, output);
-            exp_step(&odd, row, kit, i + VF_LANES, VF_LANES, dtype, kind);
-            if (dtype == PLB_F32)
-                grad_step(grad, begin + i + VF_LANES, dtype, kind, output);
-            else
-                grad_pair(grad, begin + i, dtype, kind, output);
-        }
-        if (i % SUM_BLOCK == 0)
-            add_block(&totals, &even, &odd, kind);
+    for (; HAS_GRAD(output) && i < common; i += 2 * VF_LANES) {
+        prefetch_logits(row, i, 2 * VF_LANES, dtype);
+        exp_step(&even, row, kit, i, VF_LANES, dtype, kind);
+        if (dtype == PLB_F32)
+            grad_step(grad, begin + i, dtype, kind, output);
+        exp_step(&odd, row, kit, i + VF_LANES, VF_LANES, dtype, kind);
+        if (dtype == PLB_F32)
+            grad_step(grad, begin + i + VF_LANES, dtype, kind, output);
+        else
+            grad_pair(grad, begin + i, dtype, kind, output);
     }
     if (HAS_GRAD(output))
         grad_rest(grad, begin + i, dtype, kind, output);
-    while (i + 2 * VF_LANES <= n) {
-        for (const int64_t end = block_end(i, n & -(2 * VF_LANES)); i < end; i += 2 * VF_LANES) {
-            prefetch_logits(row, i, 2 * VF_LANES, dtype);
-            exp_step(&even, row, kit, i, VF_LANES, dtype, kind);
-            exp_step(&odd, row, kit, i + VF_LANES, VF_LANES, dtype, kind);
-        }
-        if (i % SUM_BLOCK == 0)
-            add_block(&totals, &even, &odd, kind);
+    for (; i + 2 * VF_LANES <= n; i += 2 * VF_LANES) {
+        prefetch_logits(row, i, 2 * VF_LANES, dtype);
+        exp_step(&even, row, kit, i, VF_LANES, dtype, kind);
+        exp_step(&odd, row, kit, i + VF_LANES, VF_LANES, dtype, kind);
     }
     if (i < n)
         prefetch_logits(row, i, VF_LANES, dtype);
@@ -165,9 +139,8 @@ INLINE row_totals row_exponentials(const logit_row *row, const vf_exp_kit *kit, 
         exp_step(&even, row, kit, i, VF_LANES, dtype, kind);
     if (whole < n)
         exp_step(&odd, row, kit, whole, (int)(n - whole), dtype, kind);
-    totals.max = vf_max(even.max, odd.max);
-    add_block(&totals, &even, &odd, kind);
-    return totals;
+    return (row_sums){vf_add(even.exponentials, odd.exponentials), vf_add(even.targets, odd.targets),
+                      vf_max(even.max, odd.max)};
 }
 
 /*
@@ -214,18 +187,23 @@ INLINE careful_sums careful_pass(const logit_row *row, plb_dtype dtype, row_kind
     frexp((double)n, &exponent);
     const float max = row_max(row->logits, n, dtype), scale = ldexpf(0.25f, -exponent);
     const vf_exp_kit kit = vf_exp_begin();
-    row_sums sums = {vf_set(0), vf_set(0), vf_set(0)}, none = sums;
-    row_totals totals = {0};
+    const row_sums none = {vf_set(0), vf_set(0), vf_set(0)};
+    row_sums sums = none;
+    double exponentials = 0, targets = 0;
     int64_t i = 0;
     for (; i + VF_LANES <= n; i += VF_LANES) {
-        if (i % (SUM_BLOCK / 2) == 0)
-            add_block(&totals, &sums, &none, kind);
+        if (i % SUM_BLOCK == 0) {
+            exponentials += (double)vf_sum(sums.exponentials);
+            targets += (double)vf_sum(sums.targets);
+            sums = none;
+        }
         careful_step(&sums, row, &kit, i, vf_set(max), scale, VF_LANES, dtype, kind);
     }
     if (i < n)
         careful_step(&sums, row, &kit, i, vf_set(max), scale, (int)(n - i), dtype, kind);
-    add_block(&totals, &sums, &none, kind);
-    return (careful_sums){totals.exponentials, totals.targets / scale, max};
+    exponentials += (double)vf_sum(sums.exponentials);
+    targets += (double)vf_sum(sums.targets);
+    return (careful_sums){exponentials, targets / scale, max};
 }
 
 /* Functions of their own, for they are rare; the row is a copy, so that it need not be in memory before. */
@@ -246,28 +224,47 @@ INLINE careful_sums careful_exponentials(const logit_row *row, plb_dtype dtype, 
                               : careful_exponentials_bf16(*row, kind);
 }
 
+/* The sum of n logits or exponentials, block by block. */
+INLINE double sum_in_blocks(const void *numbers, int64_t n, plb_dtype dtype)
+{
+    vf sum = vf_set(0);
+    double total = 0;
+    int64_t i = 0;
+    for (; i + VF_LANES <= n; i += VF_LANES) {
+        if (i % SUM_BLOCK == 0) {
+            total += (double)vf_sum(sum);
+            sum = vf_set(0);
+        }
+        sum = vf_add(sum, load(numbers, i, dtype));
+    }
+    if (i < n)
+        sum = vf_add(sum, load_n(numbers, i, dtype, (int)(n - i)));
+    return total + (double)vf_sum(sum);
+}
+
+__attribute__((noinline, cold)) static double sum_of_logits(const void *logits, int64_t n, plb_dtype dtype)
+{
+    return dtype == PLB_F32   ? sum_in_blocks(logits, n, PLB_F32)
+           : dtype == PLB_F16 ? sum_in_blocks(logits, n, PLB_F16)
+                              : sum_in_blocks(logits, n, PLB_BF16);
+}
+
+__attribute__((noinline, cold)) static double sum_of_exponentials(const float *exponentials, int64_t n)
+{
+    return sum_in_blocks(exponentials, n, PLB_F32);
+}
+
 /*
  * The sum of a row's exponentials without the label's.  Of a row that is nearly certain this is what loss and gradient
  * consist of, and the sum of all has lost it.
  */
-__attribute__((noinline)) static double sum_of_others(float *exponentials, int64_t n, int64_t label)
+__attribute__((noinline, cold)) static double sum_of_others(float *exponentials, int64_t n, int64_t label)
 {
     const float own = exponentials[label];
-    vf sum = vf_set(0);
-    double total = 0;
-    int64_t i = 0;
     exponentials[label] = 0;
-    for (; i + VF_LANES <= n; i += VF_LANES) {
-        if (i % (SUM_BLOCK / 2) == 0) {
-            total += (double)vf_sum(sum);
-            sum = vf_set(0);
-        }
-        sum = vf_add(sum, vf_load(exponentials + i));
-    }
-    if (i < n)
-        sum = vf_add(sum, vf_load_n(exponentials + i, (int)(n - i)));
+    const double sum = sum_in_blocks(exponentials, n, PLB_F32);
     exponentials[label] = own;
-    return total + (double)vf_sum(sum);
+    return sum;
 }
 
 #endif

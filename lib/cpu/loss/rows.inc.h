@@ -81,12 +81,17 @@ INLINE void redo_row(plb_loss_rows *rows, const logit_row *row, int r, plb_dtype
 }
 
 /* Takes the sums of row r.  If they are not safe, makes them and the exponentials anew, and gives true. */
-INLINE bool finish_sums(plb_loss_rows *rows, const logit_row *row, int r, const row_totals *totals, plb_dtype dtype,
+INLINE bool finish_sums(plb_loss_rows *rows, const logit_row *row, int r, const row_sums *sums_of_row, plb_dtype dtype,
                         row_kind kind)
 {
     plb_loss_sums *const sums = &rows->sums;
     const bool has_targets = kind == SMOOTHED || kind == SOFT;
-    const double sum = totals->exponentials, targets = totals->targets;
+    double sum = vf_sum(sums_of_row->exponentials), targets = has_targets ? vf_sum(sums_of_row->targets) : 0;
+    if (__builtin_expect(rows->classes > 2 * SUM_BLOCK, 0)) {
+        sum = sum_of_exponentials(row->exponentials, rows->classes);
+        if (kind == SMOOTHED)
+            targets = sum_of_logits(row->logits, rows->classes, dtype);
+    }
     sums->exponentials[r] = sum;
     if (kind == SMOOTHED)
         sums->target_logits[r] = targets - (double)rows->classes * sums->pivot[r];
@@ -144,8 +149,8 @@ INLINE void first_pass(const loss_pass *pass, int r, const grad_row *grad, plb_d
         .targets = kind == SOFT ? target_row(rows, rows->label[r]) : NULL,
         .pivot = load_one(rows->logits[r], rows->label[r], dtype),
     };
-    const row_totals totals = row_exponentials(&row, &pass->kit, grad, dtype, kind, output);
-    const bool overflows = !VF_EXP_OVERFLOWS && vf_any_above(totals.max, 88);
+    const row_sums sums_of_row = row_exponentials(&row, &pass->kit, grad, dtype, kind, output);
+    const bool overflows = !VF_EXP_OVERFLOWS && vf_any_above(sums_of_row.max, 88);
     sums->pivot[r] = row.pivot;
     sums->pivot_exponential[r] = overflows ? 0 : row.exponentials[row.label];
     sums->label_less_pivot[r] = 0;
@@ -153,7 +158,7 @@ INLINE void first_pass(const loss_pass *pass, int r, const grad_row *grad, plb_d
         sums->targets[r] = rows->gaussian->total[row.label];
     if (rows->accuracy)
         rows->correct[r] = is_top(&row, dtype);
-    const bool is_careful = finish_sums(rows, &row, r, &totals, dtype, kind);
+    const bool is_careful = finish_sums(rows, &row, r, &sums_of_row, dtype, kind);
     const double less_share = less_own_share(rows, &row, r);
     if (kind == WINDOWED)
         finish_window(rows, &row, r, is_careful, dtype, output);
@@ -161,42 +166,47 @@ INLINE void first_pass(const loss_pass *pass, int r, const grad_row *grad, plb_d
         row.exponentials[row.label] = (float)less_share;
 }
 
-/* Whether a float32 holds x less well than any number near 1. */
+/* Whether x is below 2^-126 or 2^127 and above, as an exponent tells; so it may be 0 or not finite. */
 INLINE bool leaves_float(double x)
 {
-    return (fabs(x) < FLT_MIN && x != 0) | (fabs(x) > FLT_MAX);
+    uint64_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return (bits >> 52 & 0x7ff) - (1023 - 126) > 126 + 126;
 }
 
 /*
- * The gradient of row r, where its factors leave float32: the scale divided by a sum of exponentials may do so where no
+ * The gradient of a row whose factors leave float32: the scale divided by a sum of exponentials may do so where no
  * gradient does.  It takes the place of the exponentials.
  */
-__attribute__((noinline, cold)) static grad_row grad_in_double(const plb_loss_rows *rows, int r, const grad_row *row,
-                                                               double scale, double target_scale)
+__attribute__((noinline, cold)) static void grad_in_double(float *exponentials, const float *targets, int64_t n,
+                                                           double scale, double base, double target_scale)
 {
-    float *const grad = exponentials_of(rows, r);
-    for (int64_t c = 0; c < rows->classes; c++)
-        grad[c] = (float)((grad[c] - (double)row->base) * scale - (row->targets ? row->targets[c] * target_scale : 0));
-    return (grad_row){.exponentials = grad, .targets = row->targets, .scale = 1, .to = row->to};
+    for (int64_t c = 0; c < n; c++)
+        exponentials[c] = (float)((exponentials[c] - base) * scale - (targets ? targets[c] * target_scale : 0));
 }
 
 /* The gradient of row r, whose first pass is done. */
 INLINE grad_row grad_of(const plb_loss_rows *rows, int r, row_kind kind)
 {
     const double sum = rows->sums.exponentials[r];
-    const double scale = rows->scale[r] * (kind == SOFT || kind == WINDOWED ? rows->sums.targets[r] : 1) / sum;
-    const double target_scale = kind == SOFT ? rows->scale[r] * target_factor(rows, rows->label[r], kind) : 0;
-    const grad_row row = {
-        .exponentials = exponentials_of(rows, r),
-        .targets = kind == SOFT ? target_row(rows, rows->label[r]) : NULL,
+    float *const exponentials = exponentials_of(rows, r);
+    const float *const targets = kind == SOFT ? target_row(rows, rows->label[r]) : NULL;
+    double scale = rows->scale[r] * (kind == SOFT || kind == WINDOWED ? rows->sums.targets[r] : 1) / sum;
+    double base = kind == SMOOTHED ? rows->base * sum : 0;
+    double target_scale = kind == SOFT ? rows->scale[r] * target_factor(rows, rows->label[r], kind) : 0;
+    if (__builtin_expect((leaves_float(scale) && scale != 0) || (kind == SOFT && fabs(target_scale) > FLT_MAX), 0)) {
+        grad_in_double(exponentials, targets, rows->classes, scale, base, target_scale);
+        scale = 1;
+        base = target_scale = 0;
+    }
+    return (grad_row){
+        .exponentials = exponentials,
+        .targets = targets,
         .scale = (float)scale,
-        .base = kind == SMOOTHED ? (float)(rows->base * sum) : 0,
+        .base = (float)base,
         .target_scale = (float)target_scale,
         .to = rows->grad[r],
     };
-    if (__builtin_expect(leaves_float(scale) || fabs(target_scale) > FLT_MAX, 0))
-        return grad_in_double(rows, r, &row, scale, target_scale);
-    return row;
 }
 
 /* The first pass over row r, and the gradient *grad of the row before it; *grad becomes that of row r. */
