@@ -39,7 +39,8 @@ extern "C" {
  *   normalization      a poslabel_normalization; the default is the paper's.
  *   confidence_filter  0 or 1.  With 1 a row counts only while p_i < t_ii.  A row that the model already locates as
  *                      well as the target asks gets weight 0, also in W, the accuracy and the gradient (published as
- *                      conf_ignore).  The logits are then read twice if a gradient is wanted.
+ *                      conf_ignore).  The logits are then read twice if a gradient is wanted.  On the CPU, where p_i
+ *                      and t_ii are so close that float32 cannot tell, they are compared in double precision.
  *
  * poslabel/loss.h describes all other arguments, the reductions, corner cases, precision, workspace and statuses.
  *

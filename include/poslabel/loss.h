@@ -30,7 +30,7 @@ extern "C" {
  *   mask          [...] (the leading shape of logits), bool, uint8, int32, int64 or any float type.  Rows where it is 0
  *                 do not count.  NULL: all rows count.
  *   weights       [...], float16, bfloat16, float32 or float64, finite, >= 0.  NULL: 1.  w_r is the weight where the
- *                 mask is not 0, else 0.
+ *                 mask is not 0, else 0.  On the CPU a mean does not depend on their unit, even where W overflows.
  *   reduction     a poslabel_reduction.
  *   grad_scale    a number on the host, finite; the default is 1.  It holds AMP's loss scale or the weight of an
  *                 auxiliary loss.  It scales the gradient, not the loss.
@@ -58,9 +58,10 @@ extern "C" {
  *
  * Precision.  For float16, bfloat16 and float32 logits the arithmetic is float32, sums over rows are float64, and
  * gradients are rounded once to their dtype.  Before that rounding the error is at most 1e-5 relative to the largest
- * value, unless that value is so small (below 2^-118) that float32 itself is coarser.  The loss of a row is a logarithm
- * and may be off by 1e-6 however small it is.  For float64 logits the arithmetic is float64 and the error at most
- * 1e-12.
+ * value, unless that value is so small (below 2^-118) that float32 itself is coarser.  Where the softmax nearly meets
+ * smoothed or Gaussian targets, their difference loses digits: the error is then relative to the largest target.  The
+ * loss of a row is a logarithm and may be off by 1e-6 however small it is.  For float64 logits the arithmetic is float64
+ * and the error at most 1e-12.
  *
  * Determinism.  The gradient and the loss of a row depend only on that row (and on W), not on where it lies.  They have
  * the same bits for every number of threads, every split of the batch and every repetition.  Sums over rows are formed

@@ -36,7 +36,8 @@ extern "C" {
  *   x               out, [B, P + V, D].
  *
  * Rows of all tensors may be strided.  x must not overlap an input.  Sums are formed in float32, and each element is
- * rounded once.  The result is deterministic, with the same bits at every instruction set and on CUDA.
+ * rounded once.  The result is deterministic, with the same bits at every instruction set and on CUDA, except for the
+ * bits of a NaN: a NaN is a NaN everywhere, but its sign and payload may differ.
  *
  * Workspace on the CPU: with places, 4 * (V + 15) bytes per thread.  On CUDA: none.
  *
@@ -90,8 +91,9 @@ POSLABEL_API poslabel_status poslabel_assemble_tokens(poslabel_context *context,
  *
  * Sums are formed in double precision and rounded once.  They are summed in the order of b; grad_mask_token is summed
  * in tiles of positions.  The result is deterministic, with the same bits for every number of threads and at every
- * instruction set.  On CUDA sums are formed in double precision too, but in slices of the images.  The number of slices
- * depends only on sizes.  Results on CUDA may differ from the CPU's by one rounding.
+ * instruction set, except for the sign and payload of a NaN.  On CUDA sums are formed in double precision too, but in
+ * slices of the images.  The number of slices depends only on sizes.  Results on CUDA may differ from the CPU's by one
+ * rounding.
  *
  * Workspace on the CPU: at most 8 * (D + 15) * (P + N + 64) bytes, plus 512 * (N + V) bytes or 1 MiB, whichever is
  * more, plus 8 * (D + 15) + 4 * (V + 15) bytes per thread.  On CUDA: at most 8 * B * (N + V) bytes (twice that with
