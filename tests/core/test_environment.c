@@ -38,7 +38,8 @@ static void every_operation(void **state)
             unsigned char *want = operation_outputs(&op, &size);
             for (int k = 0; k < 2 * COUNT(modes); k++) {
                 poslabel_context *const context = k % 2 ? many : one;
-                test_case_is("%s, %s, mode %d, %d threads", op.name, poslabel_isa_name(levels[i]), k / 2, k % 2 ? 3 : 1);
+                test_case_is("%s, %s, mode %d, %s thread", op.name, poslabel_isa_name(levels[i]), k / 2,
+                             k % 2 ? "more than one" : "one");
                 operation_reset(&op);
                 const unsigned before = begin_mode(modes[k / 2]);
                 const poslabel_status status = operation_call(context, &op);

@@ -114,8 +114,8 @@ static void scales_at(poslabel_context *context)
     check_scale(context, c, 1e22, 1e22);
     for (int kind = 0; kind < 3; kind++)
         for (int sign = -1; sign <= 1; sign += 2) {
-            c = one_row(kind ? LOSS_DROPPOS : LOSS_EXPLICIT, kind == 1 ? (poslabel_grid){5, 9} : (poslabel_grid){25, 25},
-                        dtype_f32);
+            const poslabel_grid grid = kind == 1 ? (poslabel_grid){5, 9} : (poslabel_grid){25, 25};
+            c = one_row(kind ? LOSS_DROPPOS : LOSS_EXPLICIT, grid, dtype_f32);
             c.sigma = 1;
             c.label_smoothing = kind ? 0 : 0.1;
             for (int64_t k = 0; k < c.logits->count; k++)
@@ -132,31 +132,35 @@ static void scales_that_leave_float32(void **state)
     at_every_level(scales_at);
 }
 
-/*
- * Rows that are nearly certain, whose gradient and loss are what the other classes have; `gap` is how far the label's
- * logit is above the others.
- */
+/* A row whose label lies `gap` above all others: loss and gradient of the label are what the others have. */
+static void check_gap(poslabel_context *context, int64_t classes, poslabel_dtype dtype, double low, double gap)
+{
+    loss_case c = one_row(LOSS_EXPLICIT, (poslabel_grid){1, (int32_t)classes}, dtype);
+    tensor_fill(c.logits, low);
+    tensor_set(c.logits, 0, low + gap);
+    gap = tensor_get(c.logits, 0) - tensor_get(c.logits, 1); /* as rounded */
+    const double others = (double)(classes - 1) * exp(-gap), q = -others / (1 + others), log_sum = log1p(others);
+    expect_ok(context, loss_call(context, &c));
+    const bool is_double = dtype_is(dtype, dtype_f64);
+    const double tolerance = is_double ? 1e-12 : 1e-5, loss = tensor_get(c.loss, 0), grad = tensor_get(c.grad, 0);
+    expect_near_floor("gradient of the label", &grad, &q, 1, tolerance, is_double ? 0 : 1e-40);
+    expect_near_floor("loss", &loss, &log_sum, 1, tolerance, is_double ? 0 : 1e-9);
+    loss_case_free(&c);
+}
+
 static void certain_at(poslabel_context *context)
 {
-    static const double gaps[] = {2, 5, 12, 20, 40, 70, 1000};
-    static const poslabel_grid grids[] = {{1, 2}, {1, 10}, {14, 14}, {25, 25}};
-    const poslabel_dtype dtypes[] = {dtype_f32, dtype_f64};
-    for (int g = 0; g < COUNT(gaps); g++)
-        for (int s = 0; s < COUNT(grids); s++)
-            for (int d = 0; d < 2; d++)
-                for (int base = -1; base <= 1; base++) {
-                    loss_case c = one_row(LOSS_EXPLICIT, grids[s], dtypes[d]);
-                    const double high = gaps[g] + 30 * base;
-                    for (int64_t k = 0; k < c.logits->count; k++)
-                        tensor_set(c.logits, k, k == 0 ? high : 30 * base);
-                    const double others = (double)(c.logits->count - 1) * exp(-gaps[g]), q = others / (1 + others);
-                    expect_ok(context, loss_call(context, &c));
-                    const double tolerance = d ? 1e-12 : 1e-5, floor = d ? 0 : 1e-40;
-                    const double loss = tensor_get(c.loss, 0), grad = tensor_get(c.grad, 0), want = -q, log_sum = log1p(others);
-                    expect_near_floor("gradient of the label", &grad, &want, 1, tolerance, floor);
-                    expect_near_floor("loss", &loss, &log_sum, 1, tolerance, d ? 0 : 1e-9);
-                    loss_case_free(&c);
-                }
+    static const double gaps[] = {2, 5, 12, 20, 40, 70, 1000}, excess[] = {-0.11, 0.013, 0.41, 1.9, 2.2};
+    static const int64_t classes[] = {2, 10, 196, 625, 1024, 1031, 4096, 5003};
+    for (int s = 0; s < COUNT(classes); s++)
+        for (int d = 0; d < 2; d++)
+            for (int base = -1; base <= 1; base++) {
+                const poslabel_dtype dtype = d ? dtype_f64 : dtype_f32;
+                for (int g = 0; g < COUNT(gaps); g++)
+                    check_gap(context, classes[s], dtype, 30 * base, gaps[g]);
+                for (int g = 0; g < COUNT(excess); g++) /* p from 0.47 to 0.9 */
+                    check_gap(context, classes[s], dtype, 30 * base, log((double)classes[s] - 1) + excess[g]);
+            }
 }
 
 static void certain(void **state)
@@ -165,30 +169,26 @@ static void certain(void **state)
     at_every_level(certain_at);
 }
 
-/* Sums over many equal classes: of exponentials, and of smoothed targets. */
+/* Sums over many equal classes: of exponentials, as they are and relative to the maximum, and of smoothed targets. */
 static void many_classes_at(poslabel_context *context)
 {
     static const int64_t counts[] = {4096, 10007, 300000, 1000003};
+    static const double sizes[] = {0.3, 100.3};
     for (int i = 0; i < (test_is_quick() ? 2 : COUNT(counts)); i++)
-        for (int kind = 0; kind < 6; kind++) {
-            const double n = (double)counts[i], size = kind / 2 == 2 ? 100.3 : 0.3; /* 100.3: relative to the maximum */
-            loss_case c = one_row(LOSS_EXPLICIT, (poslabel_grid){1, (int32_t)counts[i]}, dtype_f32);
-            tensor_fill(c.logits, size);
-            tensor_fill(c.positions, kind == 1 ? n - 1 : 7);
-            c.label_smoothing = kind % 2 ? 0.5 : 0;
-            if (kind / 2 == 1) { /* others than the label */
-                tensor_set(c.logits, 7, 25.3);
-                c.label_smoothing = 0;
+        for (int s = 0; s < COUNT(sizes); s++)
+            for (int smoothed = 0; smoothed < 2; smoothed++) {
+                const double n = (double)counts[i], smoothing = smoothed * 0.5;
+                loss_case c = one_row(LOSS_EXPLICIT, (poslabel_grid){1, (int32_t)counts[i]}, dtype_f32);
+                c.label_smoothing = smoothing;
+                tensor_fill(c.logits, sizes[s]);
+                expect_ok(context, loss_call(context, &c));
+                const double slope = 1 / n - (1 - smoothing) - smoothing / n;
+                expect_number("loss", tensor_get(c.loss, 0), log(n), 1e-5);
+                expect_number("gradient of the label", tensor_get(c.grad, 0), slope, 1e-5);
+                expect_number("gradient", tensor_get(c.grad, 5), (1 - smoothing) / n, 1e-5);
+                loss_case_free(&c);
             }
-            expect_ok(context, loss_call(context, &c));
-            const double others = kind / 2 == 1 ? (n - 1) * exp((double)0.3f - (double)25.3f) : 0;
-            const double want = kind / 2 == 1 ? log1p(others) : log(n), loss = tensor_get(c.loss, 0);
-            const double slope = kind / 2 == 1 ? -others / (1 + others) : 1 / n - (1 - c.label_smoothing) - c.label_smoothing / n;
-            const double grad = tensor_get(c.grad, kind == 1 ? counts[i] - 1 : 7);
-            expect_near_floor("loss", &loss, &want, 1, 1e-5, 0);
-            expect_near_floor("gradient", &grad, &slope, 1, 1e-5, 0);
-            loss_case_free(&c);
-        }
+    check_gap(context, 300000, dtype_f32, 0.3, 25);
     loss_case c = one_row(LOSS_EXPLICIT, (poslabel_grid){1, 300000}, dtype_f64);
     tensor_fill(c.logits, 0.3);
     expect_ok(context, loss_call(context, &c));
@@ -203,7 +203,7 @@ static void many_classes(void **state)
     at_every_level(many_classes_at);
 }
 
-/* A label whose p misses its target, or meets it, by less than float32 can tell: all levels agree with the reference. */
+/* A label whose p misses its target, or meets it, by less than float32 can tell: all levels answer as the reference. */
 static void filter_at(poslabel_context *context)
 {
     poslabel_context *reference = context_new(POSLABEL_ISA_REFERENCE, 1);

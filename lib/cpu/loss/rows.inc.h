@@ -105,13 +105,14 @@ INLINE bool finish_sums(plb_loss_rows *rows, const logit_row *row, int r, const 
 
 /*
  * The exponential of the label less its share of the sum, which the gradient is to have in its place.  Where the label
- * has nearly all of the sum, both are made from the sum of the others.
+ * has most of the sum, both are made from the sum of the others.
  */
 INLINE double less_own_share(plb_loss_rows *rows, const logit_row *row, int r)
 {
     double *const sum = &rows->sums.exponentials[r];
     const double own = row->exponentials[row->label];
-    if (__builtin_expect(own > 0.875 * *sum, 0)) {
+    const double most = rows->classes <= 32 * VF_LANES ? 0.875 : 0.5; /* a sum of few has lost less */
+    if (__builtin_expect(own > most * *sum, 0)) {
         const double others = sum_of_others(row->exponentials, row->classes, row->label);
         *sum = own + others;
         return (1 - rows->peak) * *sum - others;

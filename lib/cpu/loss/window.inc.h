@@ -41,9 +41,9 @@ INLINE vf window_logits(const void *z, int64_t i, int64_t n, plb_dtype dtype)
 }
 
 /*
- * Gives the sum of t (z - pivot), not yet across lanes; and subtracts t * scale from the exponentials, where they are given.  A
- * vector may reach past its grid row into the next, where t is 0.  The next is therefore loaded before this one is
- * stored: a load that overlaps a store in flight has to wait for it.
+ * Gives the sum of t (z - pivot), not yet across lanes; and subtracts t * scale from the exponentials, where they are
+ * given.  A vector may reach past its grid row into the next, where t is 0.  The next is therefore loaded before this
+ * one is stored: a load that overlaps a store in flight has to wait for it.
  */
 INLINE vf window_apply(const window *w, const logit_row *row, float *exponentials, float scale, plb_dtype dtype)
 {
