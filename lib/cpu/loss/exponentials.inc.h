@@ -107,9 +107,10 @@ INLINE void exp_step(row_sums *sums, const logit_row *row, const vf_exp_kit *kit
  * Along with the exponentials goes the gradient of the row before, if it has one: arithmetic and stores then take
  * turns, and neither waits for the other.
  */
-INLINE row_sums row_exponentials(const logit_row *row, const vf_exp_kit *kit, const grad_row *grad, plb_dtype dtype,
-                                 row_kind kind, row_output output)
+INLINE row_sums row_exponentials(const logit_row *row, const vf_exp_kit *kit_of_rows, const grad_row *grad,
+                                 plb_dtype dtype, row_kind kind, row_output output)
 {
+    const vf_exp_kit own_kit = vf_exp_again(*kit_of_rows), *const kit = &own_kit;
     const int64_t n = row->classes, whole = n & -VF_LANES;
     row_sums even = {vf_set(0), vf_set(0), vf_set(-150)}, odd = even;
     const int64_t begin = output == STREAMED ? grad->begin : 0, whole_of_grad = grad->end - begin;

@@ -170,6 +170,13 @@ static inline vf_exp_kit vf_exp_begin(void)
     };
 }
 
+/* The same, for one row: between rows there are calls, across which compilers keep them in memory, and in loops too. */
+static inline vf_exp_kit vf_exp_again(vf_exp_kit kit)
+{
+    __asm__ volatile("" : "+v"(kit.log2e), "+v"(kit.magic), "+v"(kit.vertex), "+v"(kit.c), "+v"(kit.low), "+v"(kit.high));
+    return kit;
+}
+
 /*
  * As in exp.inc.h, by another way, with few instructions, which count where 512 bits take two turns.  With n the
  * multiple of 1/32 nearest to d / log 2 and f the rest, 2^f is a (u^2 + c) with u = f + 46/32, within 1.3e-7: of the

@@ -1,8 +1,8 @@
 /*
  * The exponential of a vector, as a polynomial, unless the vectors have one of their own, as those of AVX-512 do.
  *
- * Needs the vectors of an instruction set (<isa>.h), with vf_exp2_biased().  Gives vf_exp_kit, vf_exp_begin(), vf_exp()
- * and VF_EXP_OVERFLOWS.
+ * Needs the vectors of an instruction set (<isa>.h), with vf_exp2_biased().  Gives vf_exp_kit, vf_exp_begin(),
+ * vf_exp_again(), vf_exp() and VF_EXP_OVERFLOWS.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -19,6 +19,11 @@ typedef struct vf_exp_kit {
 static inline vf_exp_kit vf_exp_begin(void)
 {
     return (vf_exp_kit){vf_set(0x1.715476p+0f), vf_set(0x1.8p23f + 127)};
+}
+
+static inline vf_exp_kit vf_exp_again(vf_exp_kit kit)
+{
+    return kit;
 }
 
 /*
