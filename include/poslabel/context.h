@@ -48,7 +48,7 @@ extern "C" {
  *     library in a worker before other users of OpenMP, or call exec().
  *
  *   Rounding.  On the CPU an operation rounds to nearest and keeps subnormal numbers, on all its threads, whatever the
- *     calling thread has set by fesetround() or to flush subnormal numbers to zero.  It puts that back before it returns.
+ *     calling thread has set by fesetround() or to flush subnormal numbers to zero.  It restores that before it returns.
  *
  *   dlclose().  The library stays loaded until the process ends, because OpenMP's threads do.
  */

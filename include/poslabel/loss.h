@@ -60,8 +60,8 @@ extern "C" {
  * gradients are rounded once to their dtype.  Before that rounding the error is at most 1e-5 relative to the largest
  * value, unless that value is so small (below 2^-118) that float32 itself is coarser.  Where the softmax nearly meets
  * smoothed or Gaussian targets, their difference loses digits: the error is then relative to the largest target.  The
- * loss of a row is a logarithm and may be off by 1e-6 however small it is.  For float64 logits the arithmetic is float64
- * and the error at most 1e-12.
+ * loss of a row is a logarithm and may be off by 1e-6 however small it is.  For float64 logits the arithmetic is
+ * float64 and the error at most 1e-12.
  *
  * Determinism.  The gradient and the loss of a row depend only on that row (and on W), not on where it lies.  They have
  * the same bits for every number of threads, every split of the batch and every repetition.  Sums over rows are formed

@@ -1,8 +1,8 @@
 /*
  * The floating-point environment: rounding to nearest, subnormal numbers as they are.
  *
- * A caller's may be another: PyTorch can flush subnormal numbers to zero, in the calling thread alone.  Results must not
- * depend on it, nor on which thread a row falls to.  So every operation, and every thread of it, computes in this
+ * A caller's may be another: PyTorch can flush subnormal numbers to zero, in the calling thread alone.  Results must
+ * not depend on it, nor on which thread a row falls to.  So every operation, and every thread of it, computes in this
  * environment and puts the one that it found back.  On x86-64 that takes a few nanoseconds.
  *
  * SPDX-License-Identifier: Apache-2.0

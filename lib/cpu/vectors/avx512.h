@@ -173,7 +173,8 @@ static inline vf_exp_kit vf_exp_begin(void)
 /* The same, for one row: between rows there are calls, across which compilers keep them in memory, and in loops too. */
 static inline vf_exp_kit vf_exp_again(vf_exp_kit kit)
 {
-    __asm__ volatile("" : "+v"(kit.log2e), "+v"(kit.magic), "+v"(kit.vertex), "+v"(kit.c), "+v"(kit.low), "+v"(kit.high));
+    __asm__ volatile("" : "+v"(kit.log2e), "+v"(kit.magic), "+v"(kit.vertex));
+    __asm__ volatile("" : "+v"(kit.c), "+v"(kit.low), "+v"(kit.high));
     return kit;
 }
 
