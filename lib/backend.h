@@ -20,7 +20,12 @@ extern "C" {
 #define PLB_JOB(name, job, backends) struct job;
 #include "operations.def"
 
-enum { PLB_BACKEND_VERSION = 4 };
+/* Of plb_backend and all that a module is handed.  The number of jobs is part of it, for each is a field. */
+enum {
+    PLB_BACKEND_VERSION = 5 * 256
+#define PLB_JOB(name, job, backends) +1
+#include "operations.def"
+};
 
 /* Which backends have an operation. */
 enum {

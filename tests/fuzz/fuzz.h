@@ -95,6 +95,31 @@ void open_arena(void);
 void give(fuzz *f, const poslabel_tensor **at, role what, poslabel_dtype dtype, int64_t limit, int rank,
           const int64_t *shape);
 
+/* Gives the field `at` the same elements as the tensor that was given last, as an output. */
+void give_again(fuzz *f, const poslabel_tensor **at);
+
+/* The logits [b, rows, c] of a loss, and their gradient, which may be the logits. */
+#define GIVE_LOGITS(b, rows, c)                                                                                        \
+    const poslabel_dtype dtype = a_float(f);                                                                           \
+    give(f, &a->logits, FLOATS, dtype, 0, SHAPE(b, rows, c));                                                          \
+    if (one_in(f, 4))                                                                                                  \
+        give_again(f, &a->grad_logits);                                                                                \
+    else                                                                                                               \
+        MAYBE give(f, &a->grad_logits, OUTPUT, dtype, 0, SHAPE(b, rows, c));
+
+/* What all losses of rows [b, rows] share. */
+#define GIVE_REDUCTION(b, rows)                                                                                        \
+    a->reduction = (int32_t)draw(f, 3);                                                                                \
+    a->grad_scale = (double)draw(f, 4) - 1;                                                                            \
+    MAYBE give(f, &a->mask, MASK, a_mask(f), 0, SHAPE(b, rows));                                                       \
+    MAYBE give(f, &a->weights, WEIGHTS, a_float(f), 0, SHAPE(b, rows));                                                \
+    MAYBE give(f, &a->grad_loss, FLOATS, a_scalar(f), 0, 0, NULL);                                                     \
+    MAYBE give(f, &a->normalizer, FLOATS, a_scalar(f), 0, SHAPE(1));                                                   \
+    MAYBE give(f, &a->loss, OUTPUT, a_scalar(f), 0, a->reduction == POSLABEL_REDUCTION_NONE ? 2 : 0,                   \
+               (int64_t[]){b, rows});                                                                                  \
+    MAYBE give(f, &a->weight_sum, OUTPUT, a_scalar(f), 0, 0, NULL);                                                    \
+    MAYBE give(f, &a->flags, OUTPUT, dtype_i32, 0, 0, NULL);
+
 /*
  * That a tensor reaches only where it may: what the library must refuse stays as it is, what it would read or write
  * outside of the arena is made small.

@@ -18,8 +18,6 @@ void fuzz_linear_position_loss(fuzz *f, poslabel_linear_position_loss_args *a)
     const poslabel_dtype dtype = a_float(f);
     const poslabel_dtype parameters = dtype_is(dtype, dtype_f64) || draw(f, 2) ? dtype : dtype_f32;
     a->label_smoothing = (double)draw(f, 3) / 4;
-    a->reduction = (int32_t)draw(f, 3);
-    a->grad_scale = (double)draw(f, 4) - 1;
     a->accumulate = (int32_t)draw(f, 2);
     a->workspace_limit = one_in(f, 2) ? draw(f, 8192) : 0;
     give(f, &a->features, FLOATS, dtype, 0, SHAPE(b, rows, d));
@@ -27,16 +25,9 @@ void fuzz_linear_position_loss(fuzz *f, poslabel_linear_position_loss_args *a)
     MAYBE give(f, &a->bias, FLOATS, parameters, 0, SHAPE(c));
     if (explicit)
         give(f, &a->positions, IDS, an_id(f), c, SHAPE(b, rows));
-    MAYBE give(f, &a->mask, MASK, a_mask(f), 0, SHAPE(b, rows));
-    MAYBE give(f, &a->weights, WEIGHTS, a_float(f), 0, SHAPE(b, rows));
-    MAYBE give(f, &a->grad_loss, FLOATS, a_scalar(f), 0, 0, NULL);
-    MAYBE give(f, &a->normalizer, FLOATS, a_scalar(f), 0, SHAPE(1));
-    MAYBE give(f, &a->loss, OUTPUT, a_scalar(f), 0, a->reduction == POSLABEL_REDUCTION_NONE ? 2 : 0,
-               (int64_t[]){b, rows});
+    GIVE_REDUCTION(b, rows)
     MAYBE give(f, &a->grad_features, OUTPUT, dtype, 0, SHAPE(b, rows, d));
     MAYBE give(f, &a->grad_weight, OUTPUT, parameters, 0, SHAPE(c, d));
     MAYBE give(f, &a->grad_bias, OUTPUT, parameters, 0, SHAPE(c));
     MAYBE give(f, &a->accuracy, OUTPUT, a_scalar(f), 0, 0, NULL);
-    MAYBE give(f, &a->weight_sum, OUTPUT, a_scalar(f), 0, 0, NULL);
-    MAYBE give(f, &a->flags, OUTPUT, dtype_i32, 0, 0, NULL);
 }

@@ -7,37 +7,6 @@
 
 #include "fuzz/fuzz.h"
 
-/* Of b images of rows of c classes. */
-#define GIVE_LOSS(has_positions)                                                                                       \
-    const poslabel_dtype dtype = a_float(f);                                                                           \
-    a->reduction = (int32_t)draw(f, 3);                                                                                \
-    a->grad_scale = (double)draw(f, 4) - 1;                                                                            \
-    give(f, &a->logits, FLOATS, dtype, 0, SHAPE(b, rows, c));                                                          \
-    if (has_positions)                                                                                                 \
-        give(f, &a->positions, IDS, an_id(f), c, SHAPE(b, rows));                                                      \
-    MAYBE give(f, &a->mask, MASK, a_mask(f), 0, SHAPE(b, rows));                                                       \
-    MAYBE give(f, &a->weights, WEIGHTS, a_float(f), 0, SHAPE(b, rows));                                                \
-    MAYBE give(f, &a->grad_loss, FLOATS, a_scalar(f), 0, 0, NULL);                                                     \
-    MAYBE give(f, &a->normalizer, FLOATS, a_scalar(f), 0, SHAPE(1));                                                   \
-    MAYBE give(f, &a->loss, OUTPUT, a_scalar(f), 0, a->reduction == POSLABEL_REDUCTION_NONE ? 2 : 0,                   \
-               (int64_t[]){b, rows});                                                                                  \
-    if (one_in(f, 4))                                                                                                  \
-        a->grad_logits = a->logits;                                                                                    \
-    else                                                                                                               \
-        MAYBE give(f, &a->grad_logits, OUTPUT, dtype, 0, SHAPE(b, rows, c));                                           \
-    MAYBE give(f, &a->accuracy, OUTPUT, a_scalar(f), 0, 0, NULL);                                                      \
-    MAYBE give(f, &a->weight_sum, OUTPUT, a_scalar(f), 0, 0, NULL);                                                    \
-    MAYBE give(f, &a->flags, OUTPUT, dtype_i32, 0, 0, NULL);                                                           \
-    if (a->grad_logits == a->logits && a->logits && f->count < MOST) { /* an output, too */                            \
-        f->slots[f->count] = f->slots[0];                                                                              \
-        slot *const same = &f->slots[f->count++];                                                                      \
-        same->t.shape = same->shape;                                                                                   \
-        same->t.strides = same->strides;                                                                               \
-        same->role = OUTPUT;                                                                                           \
-        same->at = &a->grad_logits;                                                                                    \
-        a->grad_logits = &same->t;                                                                                     \
-    }
-
 void fuzz_position_cross_entropy(fuzz *f, poslabel_position_cross_entropy_args *a)
 {
     a->labels = (int32_t)draw(f, 3);
@@ -47,7 +16,11 @@ void fuzz_position_cross_entropy(fuzz *f, poslabel_position_cross_entropy_args *
     const int64_t n = grid_tokens(a->grid), b = draw_size(f, 0, 2);
     const int64_t rows = explicit ? draw_size(f, 1, 70 / n + 1) : relative ? n * n : n;
     const int64_t c = relative ? grid_offsets(a->grid) : n;
-    GIVE_LOSS(explicit)
+    GIVE_LOGITS(b, rows, c)
+    if (explicit)
+        give(f, &a->positions, IDS, an_id(f), c, SHAPE(b, rows));
+    GIVE_REDUCTION(b, rows)
+    MAYBE give(f, &a->accuracy, OUTPUT, a_scalar(f), 0, 0, NULL);
 }
 
 void fuzz_droppos_loss(fuzz *f, poslabel_droppos_loss_args *a)
@@ -57,9 +30,12 @@ void fuzz_droppos_loss(fuzz *f, poslabel_droppos_loss_args *a)
     a->normalization = (int32_t)draw(f, 2);
     a->confidence_filter = (int32_t)draw(f, 2);
     const int64_t c = grid_tokens(a->grid), b = draw_size(f, 0, 2), rows = draw_size(f, 1, 70 / c + 1);
+    GIVE_LOGITS(b, rows, c)
+    give(f, &a->positions, IDS, an_id(f), c, SHAPE(b, rows));
     if (one_in(f, 3))
         give(f, &a->sigma_scalar, WEIGHTS, a_scalar(f), 0, 0, NULL);
-    GIVE_LOSS(true)
+    GIVE_REDUCTION(b, rows)
+    MAYBE give(f, &a->accuracy, OUTPUT, a_scalar(f), 0, 0, NULL);
 }
 
 void fuzz_scale_gradient(fuzz *f, poslabel_scale_gradient_args *a)
