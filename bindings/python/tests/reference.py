@@ -19,10 +19,9 @@ def philox(seed, counter):
 
 def words(seed, sample, stream, step, count):
     """The first `count` words of a stream."""
-    return np.array(
-        [word for draw in range((count + 3) // 4) for word in philox(seed, (sample, draw, stream, step))][:count],
-        np.int64,
-    )
+    low, high = sample & 0xFFFFFFFF, stream + 256 * (sample >> 32)
+    draws = [philox(seed, (low, draw, high, step)) for draw in range((count + 3) // 4)]
+    return np.array(draws, np.int64).reshape(-1)[:count]
 
 
 def below(word, n):
@@ -41,10 +40,10 @@ def random_masks(noise, ratio):
     return [np.stack(part) for part in zip(*rows)]
 
 
-def regular_masks(grid, seed, first, step, batch):
+def regular_masks(grid, seed, samples, step):
     h, w = grid
     rows = []
-    for image in range(first, first + batch):
+    for image in samples:
         cells = [(y, x) for y in range(0, h, 2) for x in range(0, w, 2)]
         draws = words(seed, image, 4, step, len(cells))
         keep = []
@@ -56,11 +55,11 @@ def regular_masks(grid, seed, first, step, batch):
     return [np.stack(part) for part in zip(*rows)]
 
 
-def block_masks(grid, ratio, seed, first, step, batch):
+def block_masks(grid, ratio, seed, samples, step):
     h, w = grid
     side = int(math.sqrt(h * w - int(ratio * h * w)))
     rows = []
-    for image in range(first, first + batch):
+    for image in samples:
         row, column = words(seed, image, 5, step, 2)
         y, x = below(row, h - side + 1), below(column, w - side + 1)
         keep = [v * w + u for v in range(y, y + side) for u in range(x, x + side)]

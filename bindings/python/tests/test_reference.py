@@ -85,13 +85,13 @@ class Masks(TestCase):
     def test_regular(self):
         for grid in GRIDS:
             result = poslabel.regular_mask(grid, batch=4, **self.draw, **self.outputs)
-            for actual, expected in zip(result, reference.regular_masks(grid, self.draw["seed"], 3, 77, 4)):
+            for actual, expected in zip(result, reference.regular_masks(grid, self.draw["seed"], range(3, 7), 77)):
                 self.same(actual, expected)
 
     def test_block(self):
         for grid, ratio in (((4, 5), 0.5), ((6, 4), 0.75), ((14, 14), 0.75)):
             result = poslabel.block_mask(grid, ratio, batch=4, **self.draw, **self.outputs)
-            for actual, expected in zip(result, reference.block_masks(grid, ratio, self.draw["seed"], 3, 77, 4)):
+            for actual, expected in zip(result, reference.block_masks(grid, ratio, self.draw["seed"], range(3, 7), 77)):
                 self.same(actual, expected)
 
     def test_dtypes(self):
@@ -112,8 +112,8 @@ class Masks(TestCase):
             "random": lambda: reference.random_masks(
                 np.stack([reference.words(seed, first + b, 1, step, 24) for b in range(batch)]), 0.5
             ),
-            "regular": lambda: reference.regular_masks(grid, seed, first, step, batch),
-            "block": lambda: reference.block_masks(grid, 0.5, seed, first, step, batch),
+            "regular": lambda: reference.regular_masks(grid, seed, range(first, first + batch), step),
+            "block": lambda: reference.block_masks(grid, 0.5, seed, range(first, first + batch), step),
         }
         wanted = dict.fromkeys(poslabel.DropposMasks._fields, True)
         for kind, patches in patch_masks.items():

@@ -1,0 +1,397 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every operation against float64 NumPy, on arguments drawn at random, on every instruction set.
+
+POSLABEL_SEED repeats a run, whose seed is printed; POSLABEL_SECONDS is the time for each operation.
+"""
+
+import math
+import os
+import sys
+import time
+import unittest
+import zlib
+
+import numpy as np
+import poslabel
+import reference
+from cases import TestCase, declared
+from differential import FLOATS, IDS, MASKS, REDUCTIONS, Draw
+
+SEED = int(os.environ.get("POSLABEL_SEED", time.time_ns() % 10**9))
+SECONDS = float(os.environ.get("POSLABEL_SECONDS", 0.5))
+
+# The relative error of a rounding, and what is lost below the smallest normal number.
+ROUNDING = {"float16": (2.0**-11, 2.0**-25), "float32": (2.0**-24, 2.0**-150), "float64": (2.0**-53, 0.0)}
+ARITHMETIC = {"float16": 1e-5, "float32": 1e-5, "float64": 1e-12}
+
+
+def setUpModule():
+    print(f"differential test: POSLABEL_SEED={SEED}", file=sys.stderr)
+
+
+class Differential(TestCase):
+    """One method case_<operation>() for each operation, which makes one call; tests of them all are made below."""
+
+    def within(self, actual, expected, bound, dtype):
+        """That actual is expected within bound and one rounding to dtype, which may overflow."""
+        self.assertEqual(np.shape(actual), np.shape(expected))
+        self.assertEqual(np.asarray(actual).dtype, dtype)
+        actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
+        relative, absolute = ROUNDING[dtype]
+        allowed = bound + relative * np.abs(expected) + absolute
+        overflows = np.abs(expected) + allowed >= float(np.finfo(dtype).max)
+        same = (np.abs(actual - expected) <= allowed) | (actual == expected) | (np.isnan(actual) & np.isnan(expected))
+        wrong = ~(same | (overflows & (np.abs(actual) >= float(np.finfo(dtype).max) * (1 - relative))))
+        if wrong.any():
+            at = np.unravel_index(np.argmax(wrong), np.shape(wrong))
+            error = float(np.broadcast_to(allowed, wrong.shape)[at])
+            self.fail(
+                f"at {[int(i) for i in at]}: {float(actual[at])!r}, expected {float(expected[at])!r} +- {error:.3g}; "
+                f"{int(wrong.sum())} of {wrong.size} are wrong"
+            )
+
+    # Labels
+
+    def labels(self, draw, compute, grid, expected):
+        out = draw.output((draw.size(0, 4), *expected.shape), draw.one_of(IDS))
+        compute(grid, labels=out, context=draw.context())
+        self.same(out, np.broadcast_to(expected, out.shape))
+        self.same(compute(grid), expected)
+
+    def case_absolute_labels(self, draw):
+        grid = draw.grid()
+        self.labels(draw, poslabel.absolute_labels, grid, np.arange(grid[0] * grid[1]))
+
+    def case_relative_labels(self, draw):
+        grid = draw.grid(9)
+        self.labels(draw, poslabel.relative_labels, grid, reference.relative_labels(grid))
+
+    def case_smoothing_map(self, draw):
+        grid, rule, dtype = draw.grid(12), draw.one_of(("row", "reference")), draw.one_of(FLOATS)
+        sigma = draw.one_of((0, 1e-3, 0.3, 1, float(draw.rng.uniform(0, 9)), 1e4))
+        given = np.float64(sigma) if draw.maybe() else sigma
+        result = poslabel.smoothing_map(grid, given, normalization=rule, dtype=dtype, context=draw.context())
+        expected = reference.smoothing_map(grid, sigma, rule)
+        self.within(result, expected, ARITHMETIC[dtype] * expected.max(), dtype)
+
+    # Masks
+
+    def drawn(self, draw, batch):
+        """Arguments that say what is drawn for each image; the seed, the indices of the images and the step."""
+        seed, step = int(draw.rng.integers(0, 1 << 63)) * 2 + 1, int(draw.rng.integers(0, 1 << 31))
+        arguments = dict(seed=seed, step=np.int64(step) if draw.maybe() else step, context=draw.context())
+        if draw.maybe():
+            first = int(draw.rng.integers(0, (1 << 32) - batch))
+            return dict(arguments, first_sample=first, batch=batch), seed, range(first, first + batch), step
+        samples = draw.rng.integers(0, 1 << 56, batch)
+        return dict(arguments, samples=draw.lay(samples)), seed, [int(sample) for sample in samples], step
+
+    def masks(self, draw, compute, sizes, given, expected):
+        outputs = dict.fromkeys(("ids_keep", "ids_remove", "ids_restore", "mask"), True)
+        result = compute(*sizes, **given, **outputs, dtype=draw.one_of(IDS), mask_dtype=draw.one_of(MASKS))
+        for actual, value in zip(result, expected):
+            self.same(actual, value)
+
+    def case_random_mask(self, draw):
+        tokens, batch, ratio = draw.size(1, 700), draw.size(1, 9), float(draw.rng.random())
+        if draw.maybe():
+            noise = draw.numbers((batch, tokens), draw.one_of(FLOATS), draw.one_of((0, 1, 100)))
+            given = dict(noise=draw.lay(noise.round() if draw.maybe() else noise), context=draw.context())
+            noise = given["noise"]
+        else:
+            given, seed, samples, step = self.drawn(draw, batch)
+            noise = np.stack([reference.words(seed, sample, 1, step, tokens) for sample in samples])
+        self.masks(draw, poslabel.random_mask, (tokens, ratio), given, reference.random_masks(noise, ratio))
+
+    def case_regular_mask(self, draw):
+        grid = draw.grid(17)
+        given, *key = self.drawn(draw, draw.size(1, 5))
+        self.masks(draw, poslabel.regular_mask, (grid,), given, reference.regular_masks(grid, *key))
+
+    def case_block_mask(self, draw):
+        grid, ratio = draw.grid(17), float(draw.rng.random())
+        given, *key = self.drawn(draw, draw.size(1, 5))
+        if math.isqrt(grid[0] * grid[1] - int(ratio * grid[0] * grid[1])) <= min(grid):  # the square fits
+            expected = reference.block_masks(grid, ratio, *key)
+            self.masks(draw, poslabel.block_mask, (grid, ratio), given, expected)
+
+    def case_droppos_masks(self, draw):
+        grid, batch = draw.grid(15), draw.size(1, 5)
+        ratio, pos_ratio = float(draw.rng.random()), float(draw.rng.random())
+        tokens = grid[0] * grid[1]
+        given, seed, samples, step = self.drawn(draw, batch)
+        patches = reference.random_masks(
+            np.stack([reference.words(seed, sample, 1, step, tokens) for sample in samples]), ratio
+        )
+        visible = patches[0].shape[1]
+        pos, shuffle = (
+            np.stack([reference.words(seed, sample, stream, step, visible) for sample in samples])
+            for stream in (2, 3)
+        )
+        keep_pos, _, restore_pos, mask_pos = reference.random_masks(pos, pos_ratio)
+        result = poslabel.droppos_masks(
+            grid, ratio, pos_ratio, **given, **dict.fromkeys(poslabel.DropposMasks._fields, True)
+        )
+        positions = np.where(mask_pos, -1, patches[0])
+        places = reference.random_masks(shuffle, 0)[2]
+        for actual, value in zip(result, (*patches, keep_pos, restore_pos, mask_pos, positions, places)):
+            self.same(actual, value)
+
+    # Tokens
+
+    def tokens_case(self, draw):
+        batch, tokens, channels = draw.size(0, 6), draw.size(1, 40), draw.size(1, 200)
+        visible = int(draw.rng.integers(0, tokens + 1))
+        ids = draw.orders(batch, tokens, visible)
+        lost = np.where(draw.rng.random(ids.shape) < 0.5, -1, ids)
+        given = dict(ids_keep=draw.lay(ids), context=draw.context())
+        kind = draw.one_of(("none", "mask_pos", "positions"))
+        if kind == "none":
+            lost = ids
+        elif kind == "mask_pos":
+            given["mask_pos"] = draw.lay((lost < 0).astype(draw.one_of(MASKS)))
+        else:
+            given["positions"] = draw.lay(lost.astype(draw.one_of(IDS)))
+        places = None
+        if draw.maybe(0.3):
+            places = draw.orders(batch, visible, visible)
+            given["places"] = draw.lay(places)
+        return batch, tokens, channels, ids, lost, places, given
+
+    def case_assemble_tokens(self, draw):
+        batch, tokens, channels, ids, lost, places, given = self.tokens_case(draw)
+        dtype = draw.one_of(("float16", "float32"))
+        prefix = draw.size(0, 3)
+        arrays = dict(
+            prefix_tokens=draw.numbers((prefix, channels), dtype) if prefix else None,
+            pos_embed=draw.numbers((tokens + (prefix if draw.maybe() else 0), channels), dtype)
+            if draw.maybe(0.8)
+            else None,
+            mask_token=draw.numbers(channels, dtype) if draw.maybe() else None,
+        )
+        source = draw.numbers((batch, tokens, channels), dtype)
+        laid = {name: None if array is None else draw.lay(array) for name, array in arrays.items()}
+        x = draw.output((batch, prefix + ids.shape[1], channels), dtype)
+        poslabel.assemble_tokens(draw.lay(source), x=x, **laid, **given)
+        wide = [None if array is None else array.astype(np.float64) for array in arrays.values()]
+        expected = reference.assemble_tokens(source.astype(np.float64), ids, lost, places, *wide)
+        self.within(x, expected, 1e-6 * np.abs(expected).max(initial=0), dtype)
+
+    def case_assemble_tokens_backward(self, draw):
+        batch, tokens, channels, ids, lost, places, given = self.tokens_case(draw)
+        dtype, prefix = draw.one_of(("float16", "float32")), draw.size(0, 3)
+        grad_x = draw.numbers((batch, prefix + ids.shape[1], channels), dtype)
+        result = poslabel.assemble_tokens_backward(
+            draw.lay(grad_x),
+            tokens_per_image=tokens,
+            prefix_count=prefix,
+            grad_tokens=draw.output((batch, tokens, channels), dtype),
+            grad_mask_token=True,
+            grad_prefix_tokens=prefix > 0,
+            grad_pos_embed=draw.output((prefix + tokens, channels), dtype),
+            **given,
+        )
+        expected = reference.assemble_tokens_backward(grad_x, tokens, prefix, ids, lost, places)
+        for actual, value in zip(result, expected):
+            if actual is not None:
+                self.within(actual, value, 1e-9, dtype)
+
+    def case_attentive_weights(self, draw):
+        batch, tokens, channels = draw.size(0, 6), draw.size(1, 60), draw.size(1, 200)
+        dtype, temperature = draw.one_of(FLOATS), draw.one_of((0.05, 0.1, 1.0))
+        source = draw.numbers((batch, tokens, channels), dtype, draw.one_of((1e-2, 1, 30)))
+        cls = draw.numbers((batch, channels) if draw.maybe() else (channels,), dtype)
+        pos = draw.numbers((tokens + 1, channels), dtype) if draw.maybe() else None
+        ids = draw.orders(batch, tokens, int(draw.rng.integers(1, tokens + 1))) if draw.maybe() else None
+        result = poslabel.attentive_weights(
+            draw.lay(source),
+            draw.lay(cls),
+            pos_embed=None if pos is None else draw.lay(pos),
+            ids_keep=None if ids is None else draw.lay(ids),
+            temperature=temperature,
+            attention=True,
+            context=draw.context(),
+        )
+        expected = reference.attentive_weights(source, cls, pos, ids, temperature)
+        real = "float64" if dtype == "float64" else "float32"
+        for actual, value in zip((result.attention, result.weights), expected):
+            self.within(actual, value, ARITHMETIC[dtype] * value.max(initial=0), real)
+
+    # Losses
+
+    outputs = dict(grad_logits=True, accuracy=True, weight_sum=True, flags=True)
+
+    def loss_arguments(self, draw, shape):
+        """Arguments that all losses of rows share; the weights of the rows, and their upstream gradients."""
+        reduction = draw.one_of(REDUCTIONS)
+        mask = draw.mask(shape) if draw.maybe() else None
+        weights = draw.weights(shape) if draw.maybe() else None
+        counts = np.ones(shape) if mask is None else (np.asarray(mask) != 0).astype(np.float64)
+        total = counts if weights is None else counts * np.asarray(weights, np.float64)
+        scale, grad_loss = draw.one_of((1.0, 1.0, -0.5, 1024.0)), None
+        if draw.maybe(0.3):
+            rows = shape if reduction == "none" and draw.maybe() else ()
+            grad_loss = draw.lay(draw.numbers(rows, draw.one_of(("float32", "float64"))))
+        normalizer = np.float32(draw.one_of((0, 0.5, 64))) if draw.maybe(0.2) else None
+        upstream = scale * (1.0 if grad_loss is None else np.asarray(grad_loss, np.float64))
+        given = dict(mask=mask, weights=weights, reduction=reduction, grad_scale=scale, grad_loss=grad_loss)
+        given.update(normalizer=normalizer, context=draw.context())
+        return given, total, np.broadcast_to(upstream, shape)
+
+    def logits_case(self, draw, shape, classes, dtype):
+        """As above; and logits, which hold anything in rows that do not count, and as the reference may read them."""
+        given, weights, upstream = self.loss_arguments(draw, shape)
+        logits = draw.logits((*shape, classes), dtype)
+        read = np.array(logits, np.float64)
+        if draw.maybe(0.3):
+            logits[weights == 0] = draw.one_of((np.nan, np.inf, -np.inf))
+        return given, weights, upstream, logits, read
+
+    def check_loss(self, result, given, weights, upstream, logits, targets, labels):
+        """`logits` are in float64; the outputs have the dtypes of the call."""
+        dtype, normalizer, reduction = result.grad_logits.dtype.name, given["normalizer"], given["reduction"]
+        real, arithmetic = ("float64" if dtype == "float64" else "float32"), ARITHMETIC[dtype]
+        rows, *_ = reference.row_loss(logits, targets, labels, np.ones(labels.size), "none", np.ones(labels.size))
+        loss, gradient, accuracy, total = reference.row_loss(
+            logits, targets, labels, weights.reshape(-1), reduction, upstream, normalizer
+        )
+        divisor = total if normalizer is None else float(normalizer)
+        inverse = 1.0 if reduction != "mean" else 0.0 if divisor == 0 else 1 / divisor
+        bound = weights * (arithmetic * np.abs(rows) + (1e-6 if real == "float32" else 1e-12)) * inverse
+        self.within(result.loss, loss, bound if reduction == "none" else bound.sum(), real)
+        largest = np.abs(weights * upstream * inverse).reshape(-1) * targets.max(1, initial=0)
+        largest = np.maximum(largest, np.abs(gradient.reshape(targets.shape)).max(1, initial=0))
+        bound = (arithmetic * largest).reshape(*weights.shape, 1)
+        self.within(result.grad_logits, gradient, bound + (2.0**-140 if real == "float32" else 0), dtype)
+        self.within(result.weight_sum, total, 1e-12 * total, real)
+        self.within(result.accuracy, accuracy, 1e-12 * abs(accuracy), real)
+        self.same(result.flags, poslabel.LossFlag.EMPTY if divisor == 0 else 0)
+
+    def case_position_cross_entropy(self, draw):
+        kind, smoothing = draw.one_of(("absolute", "relative", "explicit")), draw.one_of((0.0, 0.0, 0.1, 1.0))
+        grid = draw.grid(6 if kind == "relative" else 20)
+        n = grid[0] * grid[1]
+        targets_of = dict(grid=grid, labels=kind)
+        if kind == "absolute":
+            shape, classes, labels = (draw.size(0, 4), n), n, np.arange(n)
+        elif kind == "relative":
+            shape, classes = (draw.size(0, 3), n, n), (2 * grid[0] - 1) * (2 * grid[1] - 1)
+            labels = reference.relative_labels(grid)
+        else:
+            shape, classes = (draw.size(0, 4), draw.size(1, 70)), draw.size(1, 900)
+            labels = draw.ids(classes, shape)
+            targets_of = dict(positions=labels)
+        given, weights, upstream, logits, read = self.logits_case(draw, shape, classes, draw.one_of(FLOATS))
+        result = poslabel.position_cross_entropy(
+            logits, label_smoothing=smoothing, **targets_of, **given, **self.outputs
+        )
+        labels = np.broadcast_to(labels, shape).astype(np.int64).reshape(-1)
+        targets = np.full((labels.size, classes), smoothing / classes)
+        targets[np.arange(labels.size), labels] += 1 - smoothing
+        self.check_loss(result, given, weights, upstream, read, targets, labels)
+
+    def case_droppos_loss(self, draw):
+        grid, rule, conf = draw.grid(16), draw.one_of(("row", "reference")), draw.maybe(0.3)
+        classes, shape = grid[0] * grid[1], (draw.size(0, 4), draw.size(1, 50))
+        sigma = draw.one_of((0.0, 0.4, 1.0, 2.0, float(draw.rng.uniform(0, 6))))
+        positions = draw.ids(classes, shape)
+        labels, table = np.array(positions, np.int64), reference.smoothing_map(grid, sigma, rule)
+        given, weights, upstream, logits, read = self.logits_case(draw, shape, classes, draw.one_of(FLOATS))
+        if draw.maybe(0.3):
+            positions[weights == 0] = draw.one_of((-1, classes, -(2**31)))
+        result = poslabel.droppos_loss(
+            logits,
+            positions,
+            grid=grid,
+            sigma=np.float64(sigma) if draw.maybe() else sigma,
+            normalization=rule,
+            confidence_filter=conf,
+            **given,
+            **self.outputs,
+        )
+        if conf:
+            p, own = np.take_along_axis(reference.softmax(read), labels[..., None], -1)[..., 0], table[labels, labels]
+            if (np.abs(p - own) <= 1e-7 * own).any():
+                return  # a tie that rounding decides
+            weights = weights * (p < own)
+        labels = labels.reshape(-1)
+        self.check_loss(result, given, weights, upstream, read, table[labels], labels)
+
+    def case_linear_position_loss(self, draw):
+        try:
+            poslabel.linear_position_loss(np.zeros((1, 1)), np.zeros((1, 1)), positions=np.zeros(1, np.int64))
+        except poslabel.UnsupportedError as error:
+            self.skipTest(str(error))
+        dtype, shape = draw.one_of(("float32", "float64")), (draw.size(0, 3), draw.size(1, 60))
+        channels, classes = draw.size(1, 70), draw.size(1, 300)
+        features = draw.numbers((*shape, channels), dtype)
+        weight, bias = draw.numbers((classes, channels), dtype), draw.numbers(classes, dtype)
+        positions = draw.ids(classes, shape)
+        given, weights, upstream = self.loss_arguments(draw, shape)
+        result = poslabel.linear_position_loss(
+            draw.lay(features),
+            draw.lay(weight),
+            bias,
+            positions,
+            grad_features=True,
+            grad_weight=True,
+            grad_bias=True,
+            workspace_limit=draw.one_of((0, 1 << 16)),
+            **given,
+        )
+        wide = features.astype(np.float64)
+        logits = wide @ weight.T.astype(np.float64) + bias
+        labels = np.asarray(positions, np.int64)
+        targets = np.eye(classes)[labels.reshape(-1)]
+        loss, gradient, *_ = reference.row_loss(
+            logits, targets, labels.reshape(-1), weights.reshape(-1), given["reduction"], upstream, given["normalizer"]
+        )
+        flat = gradient.reshape(-1, classes)
+        expected = (gradient @ weight, flat.T @ wide.reshape(-1, channels), flat.sum(0))
+        tolerance = 1e-4 if dtype == "float32" else 1e-11
+        self.within(result.loss, loss, tolerance * (np.abs(loss).max(initial=0) + weights.max(initial=0)), dtype)
+        flat = np.abs(flat)
+        sizes = (np.abs(gradient) @ np.abs(weight), flat.T @ np.abs(wide.reshape(-1, channels)), flat.sum(0))
+        for actual, value, size in zip(result[1:4], expected, sizes):
+            self.within(actual, value, tolerance * size.max(initial=0), dtype)
+
+    def case_scale_gradient(self, draw):
+        dtype, shape = draw.one_of(FLOATS), (draw.size(0, 4), draw.size(1, 9), draw.size(0, 400))
+        grad = draw.lay(draw.numbers(shape, dtype))
+        rows = shape[:2] if draw.maybe() else ()
+        real = "float64" if dtype == "float64" else "float32"
+        scale = draw.numbers(rows, draw.one_of(("float32", "float64")), draw.one_of((1.0, 1e-3, 100.0)))
+        expected = np.array(grad, np.float64) * scale.astype(real).astype(np.float64).reshape(rows + (1,) * bool(rows))
+        poslabel.scale_gradient(grad, draw.lay(scale), context=draw.context())
+        self.within(grad, expected, 2 * ROUNDING[real][0] * np.abs(expected), dtype)
+
+    def case_sigma_schedule(self, draw):
+        sigma, epoch, epochs = (float(number) for number in draw.rng.uniform(0, 300, 3))
+        expected = max(0.0, (1 - epoch / epochs) * sigma)
+        self.within(np.float64(poslabel.sigma_schedule(sigma, epoch, epochs)), expected, 1e-12, "float64")
+
+
+def test_of(operation):
+    """The test of an operation: calls of it, for SECONDS."""
+
+    def test(self):
+        case, end, number = getattr(self, f"case_{operation}"), time.monotonic() + SECONDS, 0
+        while not number or time.monotonic() < end:
+            try:
+                with np.errstate(all="ignore"):
+                    case(Draw([SEED, zlib.crc32(operation.encode()), number]))
+            except unittest.SkipTest:
+                raise
+            except Exception as error:
+                raise AssertionError(f"{operation}: call {number} with POSLABEL_SEED={SEED}: {error}") from error
+            number += 1
+
+    return test
+
+
+for name in declared("operations"):
+    setattr(Differential, f"test_{name}", test_of(name))
+
+
+if __name__ == "__main__":
+    unittest.main()
