@@ -177,7 +177,7 @@ static poslabel_status allocate(const plb_call *call, size_t size, void **data)
 
 static void release(poslabel_context *context, void *data, size_t size)
 {
-    const plb_call call = {context, "context_trim"};
+    const plb_call call = {context, "context_trim", NULL};
     const plb_cuda *const cuda = plb_cuda_of(&call);
     const int previous = borrow_device(cuda);
     context->device_allocator.release(context->device_allocator.user, data, size, cuda->stream);
