@@ -5,6 +5,7 @@
  */
 #include "read.h"
 
+#include "overlap.h"
 #include "tensor.h"
 
 void plb_reader_begin(plb_reader *reader, const plb_call *call)
