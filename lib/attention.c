@@ -32,8 +32,8 @@ poslabel_status poslabel_attentive_weights(poslabel_context *context, const posl
     plb_attention_job job = {.temperature = args.temperature};
     plb_reader reader;
     plb_reader_begin(&reader, &call);
-    const plb_argument tokens = {
-        "tokens", args.tokens, &job.features, PLB_LOGITS, PLB_IN | PLB_REQUIRED, {B, N, D}};
+    const plb_argument tokens = {"tokens", args.tokens, &job.features, PLB_LOGITS, PLB_IN | PLB_REQUIRED | PLB_STRIDED,
+                                 {B, N, D}};
     PLB_TRY(plb_read(&reader, &tokens, 1));
     if (reader.size[N] < 1)
         return plb_fail(&call, POSLABEL_ERROR_INVALID, "tokens have N = 0, must be at least 1 an image");

@@ -31,6 +31,8 @@ static int add_levels(multiples *level, int levels, const plb_rows *rows)
 {
     const int64_t size = plb_dtype_size[rows->dtype];
     levels = add_level(level, levels, rows->inner, rows->inner_stride * size);
+    if (rows->element_stride != 1)
+        levels = add_level(level, levels, rows->length, rows->element_stride * size);
     return add_level(level, levels, rows->count / rows->inner, rows->outer_stride * size);
 }
 
@@ -58,6 +60,12 @@ static bool reaches(const multiples *level, int levels, int64_t low, int64_t hig
     return false;
 }
 
+/* Of a row, or of its first element where the elements lie apart. */
+static int64_t contiguous_bytes(const plb_rows *rows)
+{
+    return (rows->element_stride == 1 ? rows->length : 1) * plb_dtype_size[rows->dtype];
+}
+
 enum { MOST_TRIES = 4096 };
 
 /* Of larger tensors the distances would overflow. */
@@ -69,8 +77,8 @@ static const int64_t MOST_BYTES = INT64_MAX / 16;
  */
 static bool rows_meet(const plb_rows *a, const plb_rows *b)
 {
-    const int64_t bytes_a = a->length * plb_dtype_size[a->dtype], bytes_b = b->length * plb_dtype_size[b->dtype];
-    multiples level[4];
+    const int64_t bytes_a = contiguous_bytes(a), bytes_b = contiguous_bytes(b);
+    multiples level[6];
     int levels = 0, tries = MOST_TRIES;
     if (a->end - a->data > MOST_BYTES || b->end - b->data > MOST_BYTES)
         return true;
@@ -105,5 +113,6 @@ poslabel_status plb_no_overlap(const plb_call *call, const plb_rows *const *rows
 bool plb_same_rows(const plb_rows *a, const plb_rows *b)
 {
     return a->data == b->data && a->dtype == b->dtype && a->count == b->count && a->length == b->length &&
-           a->inner == b->inner && a->inner_stride == b->inner_stride && a->outer_stride == b->outer_stride;
+           a->inner == b->inner && a->inner_stride == b->inner_stride && a->outer_stride == b->outer_stride &&
+           a->element_stride == b->element_stride;
 }

@@ -78,7 +78,7 @@ static poslabel_status read_one(plb_reader *reader, const plb_argument *argument
     expect(reader, argument, &shape, &rule);
     const int row_rank = argument->shape[*argument->shape == PLB_DOTS] != 0;
     PLB_TRY(plb_view(reader->call, argument->name, argument->tensor, dtypes_of(reader, argument->dtypes), &shape, rule,
-                     row_rank, argument->rules & PLB_OUT, argument->rows));
+                     row_rank, argument->rules & PLB_STRIDED, argument->rules & PLB_OUT, argument->rows));
     learn(reader, argument);
     return POSLABEL_OK;
 }

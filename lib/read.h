@@ -28,9 +28,10 @@ enum {
 enum {
     PLB_IN = 0,
     PLB_OUT = 1,
-    PLB_REQUIRED = 2,     /* NULL is an error                                                          */
-    PLB_PARAMETER = 4,    /* dimensions of size 1 may stand before the shape ([1, N, D] for [N, D])    */
-    PLB_IN_PLACE = 8      /* an output that may be the first argument itself                           */
+    PLB_REQUIRED = 2,  /* NULL is an error                                                          */
+    PLB_PARAMETER = 4, /* dimensions of size 1 may stand before the shape ([1, N, D] for [N, D])    */
+    PLB_IN_PLACE = 8,  /* an output that may be the first argument itself                           */
+    PLB_STRIDED = 16   /* the elements of a row may lie apart                                       */
 };
 
 /*
@@ -60,8 +61,8 @@ enum { PLB_MOST_ARGUMENTS = 32 }; /* of one function */
 typedef struct plb_reader {
     const plb_call *call;
     int64_t size[PLB_SYMBOLS];
-    const poslabel_tensor *dots; /* the first tensor whose shape has PLB_DOTS; NULL: none yet */
-    int dots_rank;               /* how many dimensions PLB_DOTS stands for                  */
+    const poslabel_tensor *dots;              /* the first tensor whose shape has PLB_DOTS; NULL: none yet */
+    int dots_rank;                            /* how many dimensions PLB_DOTS stands for                  */
     const plb_rows *seen[PLB_MOST_ARGUMENTS]; /* those given, in the order in which they were read */
     int count;
 } plb_reader;

@@ -20,14 +20,15 @@ extern "C" {
 
 /* Row r is at data + ((r / inner) * outer_stride + (r % inner) * inner_stride) * plb_dtype_size[dtype]. */
 typedef struct plb_rows {
-    char *data;        /* NULL: the tensor was not given */
-    const char *name;  /* of the argument, for messages */
+    char *data;       /* NULL: the tensor was not given */
+    const char *name; /* of the argument, for messages */
     plb_dtype dtype;
-    int64_t count;     /* rows */
-    int64_t inner;     /* rows on the inner level; count if there is one level */
+    int64_t count;                      /* rows */
+    int64_t inner;                      /* rows on the inner level; count if there is one level */
     int64_t outer_stride, inner_stride; /* elements */
-    int64_t length;    /* contiguous elements of a row; 1 for one value a row */
-    char *end;         /* one past the last byte */
+    int64_t length;                     /* elements of a row; 1 for one value a row */
+    int64_t element_stride; /* elements from one of a row to the next: 1, but for arguments that may be strided */
+    char *end;              /* one past the last byte */
     bool is_output;
     int rank;             /* of the tensor,                                */
     const int64_t *shape; /* and its sizes, the caller's: during the call  */
@@ -41,7 +42,8 @@ static inline char *plb_row(const plb_rows *rows, int64_t r)
     return rows->data + element * plb_dtype_size[rows->dtype];
 }
 
-/* Whether `count` rows from `first` on are evenly spaced; then where they begin, and the bytes from each to the next. */
+/* Whether `count` rows from `first` on are evenly spaced; then where they begin, and the bytes from each to the next.
+ */
 static inline bool plb_even_rows(const plb_rows *rows, int64_t first, int64_t count, char **at, int64_t *step)
 {
     if (rows->inner != rows->count && first % rows->inner + count > rows->inner)

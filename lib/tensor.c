@@ -221,11 +221,13 @@ static bool fold(const dimension *dim, int leading, plb_rows *rows)
 }
 
 poslabel_status plb_view(const plb_call *call, const char *name, const poslabel_tensor *tensor, unsigned dtypes,
-                         const plb_shape *shape, plb_rank_rule rule, int row_rank, bool is_output, plb_rows *rows)
+                         const plb_shape *shape, plb_rank_rule rule, int row_rank, bool may_stride, bool is_output,
+                         plb_rows *rows)
 {
     memset(rows, 0, sizeof *rows);
     rows->name = name;
     rows->is_output = is_output;
+    rows->element_stride = 1;
     if (!tensor)
         return POSLABEL_OK;
 
@@ -262,7 +264,9 @@ poslabel_status plb_view(const plb_call *call, const char *name, const poslabel_
     rows->end = rows->data + (last + 1) * size;
     if (rows->is_output && tensor->strides && !is_injective(dim, tensor->ndim))
         return plb_fail(call, POSLABEL_ERROR_INVALID, "%s has strides by which its elements share memory", name);
-    if (row_rank && dim[leading].size > 1 && dim[leading].stride != 1)
+    if (row_rank && dim[leading].size > 1)
+        rows->element_stride = dim[leading].stride;
+    if (rows->element_stride != 1 && !may_stride)
         return plb_fail(call, POSLABEL_ERROR_UNSUPPORTED,
                         "%s has stride %lld in its last dimension, must be 1; make it contiguous", name,
                         (long long)dim[leading].stride);

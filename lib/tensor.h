@@ -19,16 +19,17 @@ typedef struct plb_shape {
 
 /* How strictly the rank is taken. */
 typedef enum plb_rank_rule {
-    PLB_RANK_EXACT,      /* as the shape says                                */
-    PLB_RANK_LEADING,    /* any dimensions may stand before the shape        */
+    PLB_RANK_EXACT,       /* as the shape says                                */
+    PLB_RANK_LEADING,     /* any dimensions may stand before the shape        */
     PLB_RANK_LEADING_ONES /* dimensions of size 1 may stand before the shape */
 } plb_rank_rule;
 
 /*
  * Checks a tensor and folds it.  The last `row_rank` (0 or 1) dimensions form a row, the others the rows.  A NULL
- * tensor gives rows->data = NULL and POSLABEL_OK.
+ * tensor gives rows->data = NULL and POSLABEL_OK.  The elements of a row are contiguous, or `may_stride`.
  */
 poslabel_status plb_view(const plb_call *call, const char *name, const poslabel_tensor *tensor, unsigned dtypes,
-                         const plb_shape *shape, plb_rank_rule rule, int row_rank, bool is_output, plb_rows *rows);
+                         const plb_shape *shape, plb_rank_rule rule, int row_rank, bool may_stride, bool is_output,
+                         plb_rows *rows);
 
 #endif

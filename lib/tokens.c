@@ -25,7 +25,10 @@ static poslabel_status check_counts(const plb_call *call, const plb_token_layout
         {"mask_pos", (args).mask_pos, &(layout).mask_pos, PLB_MASKS, PLB_IN, {B, v}},                                  \
         {"positions", (args).positions, &(layout).positions, PLB_IDS, PLB_IN, {B, v}},                                 \
     {                                                                                                                  \
-        "places", (args).places, &(layout).places, PLB_IDS, PLB_IN, {B, v}                                             \
+        "places", (args).places, &(layout).places, PLB_IDS, PLB_IN,                                                    \
+        {                                                                                                              \
+            B, v                                                                                                       \
+        }                                                                                                              \
     }
 
 static poslabel_status check_positions(const plb_call *call, const poslabel_tensor *mask_pos,
@@ -36,16 +39,23 @@ static poslabel_status check_positions(const plb_call *call, const poslabel_tens
     return POSLABEL_OK;
 }
 
-/* pos_embed or its gradient, which has rows for the prefix or has none. */
-static poslabel_status settle_pos_embed(const plb_call *call, const plb_rows *pos_embed, plb_token_layout *layout)
+/* pos_embed or its gradient, which has rows for the prefix but its registers, or, without registers, may have none. */
+static poslabel_status settle_pos_embed(const plb_call *call, const plb_rows *pos_embed, int64_t registers,
+                                        plb_token_layout *layout)
 {
+    const int64_t n = layout->tokens, embedded = layout->prefix - registers;
+    if (registers < 0 || registers > layout->prefix)
+        return plb_fail(call, POSLABEL_ERROR_INVALID, "register_count = %lld, must be in [0, %lld] (P)",
+                        (long long)registers, (long long)layout->prefix);
     if (!pos_embed->data)
         return POSLABEL_OK;
-    const int64_t n = layout->tokens, with_prefix = layout->prefix + n;
-    if (pos_embed->count != n && pos_embed->count != with_prefix)
+    if (registers && pos_embed->count != embedded + n)
+        return plb_fail(call, POSLABEL_ERROR_INVALID, "%s has %lld rows, must have %lld (P - register_count + N)",
+                        pos_embed->name, (long long)pos_embed->count, (long long)(embedded + n));
+    if (pos_embed->count != n && pos_embed->count != embedded + n)
         return plb_fail(call, POSLABEL_ERROR_INVALID, "%s has %lld rows, must have %lld (P + N) or %lld (N)",
-                        pos_embed->name, (long long)pos_embed->count, (long long)with_prefix, (long long)n);
-    layout->prefix_has_embedding = layout->prefix > 0 && pos_embed->count == with_prefix;
+                        pos_embed->name, (long long)pos_embed->count, (long long)(embedded + n), (long long)n);
+    layout->embedded = pos_embed->count - n;
     return POSLABEL_OK;
 }
 
@@ -68,11 +78,11 @@ poslabel_status poslabel_assemble_tokens(poslabel_context *context, const poslab
     if (!args.prefix_tokens)
         reader.size[P] = 0;
     const plb_argument arguments[] = {
-        {"tokens", args.tokens, &job.tokens, PLB_FEATURES, PLB_IN | PLB_REQUIRED, {B, N, D}},
+        {"tokens", args.tokens, &job.tokens, PLB_LOGITS, PLB_IN | PLB_REQUIRED | PLB_STRIDED, {B, N, D}},
         INDEX_ARGUMENTS(args, *layout, v),
-        {"prefix_tokens", args.prefix_tokens, &job.prefix_tokens, PLB_LIKE_FIRST, parameter, {P, D}},
-        {"pos_embed", args.pos_embed, &job.pos_embed, PLB_LIKE_FIRST, parameter, {PLB_ANY, D}},
-        {"mask_token", args.mask_token, &job.mask_token, PLB_LIKE_FIRST, parameter, {D}},
+        {"prefix_tokens", args.prefix_tokens, &job.prefix_tokens, PLB_LIKE_FIRST_OR_F32, parameter, {P, D}},
+        {"pos_embed", args.pos_embed, &job.pos_embed, PLB_LIKE_FIRST_OR_F32, parameter, {PLB_ANY, D}},
+        {"mask_token", args.mask_token, &job.mask_token, PLB_LIKE_FIRST_OR_F32, parameter, {D}},
         {"x", args.x, &job.x, PLB_LIKE_FIRST, PLB_OUT | PLB_REQUIRED, {B, PLB_SUM(P, v), D}},
     };
     PLB_TRY(plb_read(&reader, arguments, PLB_COUNT(arguments)));
@@ -82,7 +92,7 @@ poslabel_status poslabel_assemble_tokens(poslabel_context *context, const poslab
     layout->prefix = reader.size[P];
     layout->channels = reader.size[D];
     PLB_TRY(check_counts(&call, layout));
-    PLB_TRY(settle_pos_embed(&call, &job.pos_embed, layout));
+    PLB_TRY(settle_pos_embed(&call, &job.pos_embed, args.register_count, layout));
     return PLB_RUN(&call, assemble_tokens, &job);
 }
 
@@ -122,8 +132,7 @@ poslabel_status poslabel_assemble_tokens_backward(poslabel_context *context,
     plb_token_layout *const layout = &job.layout;
     plb_reader reader;
     plb_reader_begin(&reader, &call);
-    const plb_argument grad_x = {
-        "grad_x", args.grad_x, &job.grad_x, PLB_FEATURES, PLB_IN | PLB_REQUIRED, {B, ROWS, D}};
+    const plb_argument grad_x = {"grad_x", args.grad_x, &job.grad_x, PLB_LOGITS, PLB_IN | PLB_REQUIRED, {B, ROWS, D}};
     PLB_TRY(plb_read(&reader, &grad_x, 1));
     if (!args.grad_tokens && !args.grad_mask_token && !args.grad_prefix_tokens && !args.grad_pos_embed)
         return plb_fail(&call, POSLABEL_ERROR_INVALID, "no output is given, at least one must be");
@@ -137,11 +146,16 @@ poslabel_status poslabel_assemble_tokens_backward(poslabel_context *context,
 
     const int parameter = PLB_OUT | PLB_PARAMETER;
     const plb_argument arguments[] = {
-        {"grad_tokens", args.grad_tokens, &job.grad_tokens, PLB_LIKE_FIRST, PLB_OUT, {B, N, D}},
+        {"grad_tokens", args.grad_tokens, &job.grad_tokens, PLB_LIKE_FIRST, PLB_OUT | PLB_STRIDED, {B, N, D}},
         INDEX_ARGUMENTS(args, *layout, V),
-        {"grad_mask_token", args.grad_mask_token, &job.grad_mask_token, PLB_LIKE_FIRST, parameter, {D}},
-        {"grad_prefix_tokens", args.grad_prefix_tokens, &job.grad_prefix_tokens, PLB_LIKE_FIRST, parameter, {P, D}},
-        {"grad_pos_embed", args.grad_pos_embed, &job.grad_pos_embed, PLB_LIKE_FIRST, parameter, {PLB_ANY, D}},
+        {"grad_mask_token", args.grad_mask_token, &job.grad_mask_token, PLB_LIKE_FIRST_OR_F32, parameter, {D}},
+        {"grad_prefix_tokens",
+         args.grad_prefix_tokens,
+         &job.grad_prefix_tokens,
+         PLB_LIKE_FIRST_OR_F32,
+         parameter,
+         {P, D}},
+        {"grad_pos_embed", args.grad_pos_embed, &job.grad_pos_embed, PLB_LIKE_FIRST_OR_F32, parameter, {PLB_ANY, D}},
     };
     PLB_TRY(plb_read(&reader, arguments, PLB_COUNT(arguments)));
     layout->images = reader.size[B];
@@ -150,6 +164,6 @@ poslabel_status poslabel_assemble_tokens_backward(poslabel_context *context,
     layout->prefix = reader.size[P];
     layout->channels = reader.size[D];
     PLB_TRY(check_counts(&call, layout));
-    PLB_TRY(settle_pos_embed(&call, &job.grad_pos_embed, layout));
+    PLB_TRY(settle_pos_embed(&call, &job.grad_pos_embed, args.register_count, layout));
     return PLB_RUN(&call, assemble_tokens_backward, &job);
 }

@@ -30,14 +30,16 @@ extern "C" {
  *   attention     out, [B, N], float32 or float64: a_n; or NULL.
  *   weights       out, [B, V], float32 or float64; or NULL.  At least one of attention and weights must be given.
  *
- * Rows may be strided.  Outputs must not overlap any other tensor.
+ * Rows may be strided, and so may the channels of tokens ([B, D, h, w] seen as [B, N, D], with strides (D * N, 1, N)).
+ * Outputs must not overlap any other tensor.
  *
  * The arithmetic is float32, and float64 for float64 tokens and in the softmax.  Dot products are summed in a fixed
  * order.  The result is deterministic at a given instruction set, whatever the number of threads or the split of the
  * batch.  The relative error of a weight is at most 1e-5 at temperatures of 0.1 and above; it grows with
  * 1 / temperature.
  *
- * Workspace on the CPU: 32 * (N + D) + 64 bytes per thread.  On CUDA: at most 8 * B * (N + D + 1) bytes.
+ * Workspace on the CPU: 32 * (N + D) + 64 bytes per thread; with strided channels 512 * D + 8 KiB per thread more.  On
+ * CUDA: at most 8 * B * (N + D + 1) bytes.
  *
  * POSLABEL_ERROR_INVALID: context, args, tokens or cls NULL; no output; a wrong rank, shape, dtype or device; an id
  * out of range; a bad temperature; N = 0.  POSLABEL_ERROR_UNSUPPORTED: strides that do not fold.
@@ -53,7 +55,7 @@ typedef struct poslabel_attentive_weights_args {
     double temperature;
     const poslabel_tensor *attention; /* out [B, N] f32 f64, or NULL */
     const poslabel_tensor *weights;   /* out [B, V] f32 f64, or NULL */
-    poslabel_workspace *workspace; /* lent, or NULL */
+    poslabel_workspace *workspace;    /* lent, or NULL */
 } poslabel_attentive_weights_args;
 
 #define POSLABEL_ATTENTIVE_WEIGHTS_ARGS_INIT                                                                           \

@@ -33,6 +33,7 @@ struct attention_run {
     long long tokens, visible; /* of an image */
     long long embedding_row;   /* of the first token in pos_embed */
     long long channels, pieces;
+    long long column; /* bytes from channel to channel of tokens, if they lie apart; else 0 */
     double temperature;
     int phases, parts;   /* blocks to an image */
     long long cls_bytes; /* of the class token in shared memory; 0: it is in the workspace */
@@ -187,6 +188,37 @@ PLB_DEVICE void weigh_tokens(const attention_run &run, long long image, long lon
         similarity[first + lane / 8] = sum / (length * (token_length < SIMILARITY_EPS ? SIMILARITY_EPS : token_length));
 }
 
+/*
+ * The similarities of tokens [first, last) whose channels lie apart: a thread has a token, so that neighbouring lanes
+ * read neighbouring tokens.  All threads of a block call this.
+ */
+template <int DTYPE>
+PLB_DEVICE void weigh_columns(const attention_run &run, long long image, long long first, long long last,
+                              const typename plb_kind<DTYPE>::number *c, double length, double *similarity)
+{
+    typedef typename plb_kind<DTYPE>::number number;
+    constexpr int size = plb_kind<DTYPE>::size, count = PLB_PIECE / size;
+    for (long long n = first + threadIdx.x; n < last; n += ATTENTION_THREADS) {
+        const char *const token = plb_image_row(run.features, image, n);
+        const char *const embedding = plb_image_row(run.pos_embed, 0, run.embedding_row + n);
+        double product = 0, square = 0;
+        for (long long begin = 0; begin < run.channels; begin += 32) {
+            number products = 0, squares = 0;
+            for (long long i = begin; i < run.channels && i < begin + 32; i++) {
+                number x = (number)plb_load_number(token + i * run.column, DTYPE);
+                if (run.pos_embed.data)
+                    x += (number)plb_load_number(embedding + i * size, DTYPE);
+                products += c[cls_place<DTYPE>(run, i / count, (int)(i % count))] * x;
+                squares += x * x;
+            }
+            product += (double)products;
+            square += (double)squares;
+        }
+        const double token_length = sqrt(square);
+        similarity[n] = product / (length * (token_length < SIMILARITY_EPS ? SIMILARITY_EPS : token_length));
+    }
+}
+
 /* ---- softmax ---- */
 
 PLB_DEVICE double similarity_at(const attention_run &run, const plb_images &ids, long long image, long long r,
@@ -234,7 +266,9 @@ __global__ void __launch_bounds__(ATTENTION_THREADS) weigh_images(const attentio
         read_cls<DTYPE, ALIGNED>(run, image, c);
         PLB_BARRIER(); /* the class token is complete */
         const double length = cls_length<DTYPE>(run, c);
-        for (long long n = first + warp * TOKENS_AT_ONCE; n < last; n += WARPS * TOKENS_AT_ONCE)
+        if (run.column)
+            weigh_columns<DTYPE>(run, image, first, last, c, length, similarity);
+        for (long long n = first + warp * TOKENS_AT_ONCE; n < last && !run.column; n += WARPS * TOKENS_AT_ONCE)
             weigh_tokens<DTYPE, ALIGNED>(run, image, n, last, c, length, similarity);
     }
     if (!(run.phases & SOFTMAX))
@@ -278,6 +312,7 @@ poslabel_status plb_cuda_attentive_weights(const plb_call *call, const plb_atten
     run.embedding_row = job->pos_embed.count - job->tokens;
     run.channels = job->channels;
     run.pieces = plb_pieces_in(job->channels, size);
+    run.column = job->features.element_stride != 1 ? job->features.element_stride * size : 0;
     run.temperature = job->temperature;
     run.state = plb_cuda_of(call)->state;
 

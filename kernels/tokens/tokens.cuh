@@ -18,7 +18,7 @@ struct plb_token_view {
     long long images;
     int tokens, visible, prefix; /* N, V, P */
     plb_images ids_keep, mask_pos, positions, places;
-    bool prefix_has_embedding;
+    int embedded; /* prefix tokens with an embedding */
     plb_device_state *state;
 };
 
@@ -33,7 +33,7 @@ static inline plb_token_view plb_token_view_of(const plb_call *call, const plb_t
     view.mask_pos = plb_image_elements_of(&layout->mask_pos);
     view.positions = plb_image_elements_of(&layout->positions);
     view.places = plb_image_elements_of(&layout->places);
-    view.prefix_has_embedding = layout->prefix_has_embedding;
+    view.embedded = (int)layout->embedded;
     view.state = plb_cuda_of(call)->state;
     return view;
 }
@@ -46,6 +46,29 @@ PLB_DEVICE int plb_index_in(const plb_images &indices, long long image, int r, i
     *moved = inside != index;
     return (int)inside;
 }
+
+/* ---- tokens whose channels lie apart ---- */
+
+/* Blocks turn tiles of so many tokens by so many channels in shared memory, eight lines of a tile at a time. */
+enum { PLB_TILE = 32, PLB_TILE_THREADS = 256, PLB_TILE_LINES = PLB_TILE_THREADS / PLB_TILE };
+
+/* Where a block's tile begins. */
+struct plb_tile {
+    long long image, token, channel;
+};
+
+PLB_DEVICE plb_tile plb_tile_of(long long block, long long tokens, long long channels)
+{
+    const long long across = (channels + PLB_TILE - 1) / PLB_TILE, down = (tokens + PLB_TILE - 1) / PLB_TILE;
+    return plb_tile{block / across / down, block / across % down * PLB_TILE, block % across * PLB_TILE};
+}
+
+static inline long long plb_tiles_in(long long images, long long tokens, long long channels)
+{
+    return images * ((channels + PLB_TILE - 1) / PLB_TILE) * ((tokens + PLB_TILE - 1) / PLB_TILE);
+}
+
+/* ---- where tokens come from and go to ---- */
 
 /* The source and the destination of visible token r of an image. */
 struct plb_token_source {

@@ -1,7 +1,7 @@
 /*
  * The gradient of token assembly.
  *
- * There are three launches.  The first lists the visible tokens of each image (lists.cuh).
+ * There are three launches, or four.  The first lists the visible tokens of each image (lists.cuh).
  *
  * The second reads grad_x once and makes the sums and all of grad_tokens, zeros included.  The work is divided by
  * position: a tile is a few neighbouring rows of [prefix; tokens], and a block takes one tile through a slice of the
@@ -9,7 +9,10 @@
  * one slice the sum is stored at once; else each slice stores its part in the workspace.  The sum for the mask token is
  * over the tile, and its parts are always in the workspace.
  *
- * The third launch adds up the parts.  Tiles, slices and the order of every sum depend on sizes alone.
+ * A grad_tokens whose channels lie apart has a launch of its own, in tiles of shared memory: lanes are channels when
+ * they load, and tokens when they store.
+ *
+ * The last launch adds up the parts.  Tiles, slices and the order of every sum depend on sizes alone.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -21,6 +24,9 @@ struct backward_run {
     plb_token_view view;
     plb_images grad_x, grad_tokens, grad_prefix_tokens, grad_pos_embed;
     char *grad_mask_token;
+    int mask_dtype;                   /* of grad_mask_token */
+    plb_images columns;               /* grad_tokens, if its channels lie apart */
+    long long column;                 /* bytes from one to the next */
     plb_token_lists by_token, strays; /* strays.first NULL: there are none that count */
     plb_sharing sharing;
     long long channels;
@@ -47,12 +53,14 @@ __global__ void __launch_bounds__(LIST_THREADS, 4) list_tokens(const backward_ru
 /* Stores the complete sum of a row to the outputs. */
 PLB_DEVICE void store_sum(const backward_run &run, int row, long long channel, double sum)
 {
-    const int size = plb_element_size(run.dtype),
-              embedding = row - (run.view.prefix_has_embedding ? 0 : run.view.prefix);
-    if (row < run.view.prefix && run.grad_prefix_tokens.data)
-        plb_store_number(plb_image_row(run.grad_prefix_tokens, 0, row) + channel * size, run.dtype, sum);
-    if (embedding >= 0 && run.grad_pos_embed.data)
-        plb_store_number(plb_image_row(run.grad_pos_embed, 0, embedding) + channel * size, run.dtype, sum);
+    const plb_images &prefix = run.grad_prefix_tokens, &pos_embed = run.grad_pos_embed;
+    const bool is_prefix = row < run.view.prefix;
+    const int embedding = is_prefix ? row : row - run.view.prefix + run.view.embedded;
+    if (is_prefix && prefix.data)
+        plb_store_number(plb_image_row(prefix, 0, row) + channel * plb_element_size(prefix.dtype), prefix.dtype, sum);
+    if (pos_embed.data && (!is_prefix || row < run.view.embedded))
+        plb_store_number(plb_image_row(pos_embed, 0, embedding) + channel * plb_element_size(pos_embed.dtype),
+                         pos_embed.dtype, sum);
 }
 
 PLB_DEVICE bool has_sum(const backward_run &run, int row)
@@ -258,6 +266,38 @@ template <int DTYPE, bool ALIGNED> __global__ void __launch_bounds__(256) walk_t
             run.mask_sums[(long long)part * run.channels + channel + i] = walk.mask_sum[i];
 }
 
+/* ---- channels that lie apart ---- */
+
+/* The gradient of one channel of token n of an image. */
+PLB_DEVICE double gradient_of(const backward_run &run, long long image, long long n, long long channel)
+{
+    const long long at = channel * plb_element_size(run.dtype);
+    plb_kept kept = run.by_token.first[image * run.view.tokens + n];
+    double sum = 0;
+    if (kept.row == PLB_KEPT_NONE)
+        return sum;
+    sum = plb_load_number(plb_image_row(run.grad_x, image, kept.row & ~PLB_KEPT_FLAG) + at, run.dtype);
+    while (follow(run, run.by_token, image, &kept))
+        sum += plb_load_number(plb_image_row(run.grad_x, image, kept.row & ~PLB_KEPT_FLAG) + at, run.dtype);
+    return sum;
+}
+
+__global__ void __launch_bounds__(PLB_TILE_THREADS) store_columns(const backward_run run)
+{
+    PLB_SHARED(double, tile, PLB_TILE *(PLB_TILE + 1));
+    const int lane = (int)threadIdx.x % PLB_TILE, line = (int)threadIdx.x / PLB_TILE;
+    const plb_tile begin = plb_tile_of(blockIdx.x, run.view.tokens, run.channels);
+    if (begin.channel + lane < run.channels)
+        for (int n = line; n < PLB_TILE && begin.token + n < run.view.tokens; n += PLB_TILE_LINES)
+            tile[n * (PLB_TILE + 1) + lane] = gradient_of(run, begin.image, begin.token + n, begin.channel + lane);
+    PLB_BARRIER(); /* the tile is complete before other threads store it */
+    if (begin.token + lane >= run.view.tokens)
+        return;
+    for (int c = line; c < PLB_TILE && begin.channel + c < run.channels; c += PLB_TILE_LINES)
+        plb_store_number(plb_image_row(run.columns, begin.image, begin.token + lane) + (begin.channel + c) * run.column,
+                         run.dtype, tile[lane * (PLB_TILE + 1) + c]);
+}
+
 /* ---- adding up the parts ---- */
 
 /* A warp adds up 32 channels of every 32nd part.  Then the first warp adds up the sums of all warps. */
@@ -278,7 +318,7 @@ PLB_DEVICE void finish_mask_token(const backward_run &run, long long parts, doub
 #pragma unroll
     for (int i = 1; i < warps; i++)
         sum += partial[i * 32 + lane];
-    plb_store_number(run.grad_mask_token + channel * plb_element_size(run.dtype), run.dtype, sum);
+    plb_store_number(run.grad_mask_token + channel * plb_element_size(run.mask_dtype), run.mask_dtype, sum);
 }
 
 __global__ void __launch_bounds__(FINISH_THREADS) finish_sums(const backward_run run, int mask_blocks)
@@ -311,16 +351,22 @@ static backward_run plan(const plb_call *call, const plb_assemble_backward_job *
     run.view = plb_token_view_of(call, layout);
     run.grad_x = plb_images_of(&job->grad_x, layout->prefix + layout->visible);
     run.grad_tokens = plb_images_of(&job->grad_tokens, layout->tokens);
+    if (job->grad_tokens.element_stride != 1) {
+        run.columns = run.grad_tokens;
+        run.column = job->grad_tokens.element_stride * plb_dtype_bytes(job->grad_tokens.dtype);
+        run.grad_tokens.data = NULL;
+    }
     run.grad_prefix_tokens = plb_images_of(&job->grad_prefix_tokens, 0);
     run.grad_pos_embed = plb_images_of(&job->grad_pos_embed, 0);
     run.grad_mask_token = job->grad_mask_token.data;
+    run.mask_dtype = job->grad_mask_token.dtype;
     run.dtype = job->grad_x.dtype;
     run.channels = layout->channels;
     run.sharing = plb_sharing_of(plb_pieces_in(layout->channels, plb_dtype_bytes(run.dtype)));
     run.window = plb_places_window(&run.view);
 
-    run.prefix_sums = run.grad_prefix_tokens.data || (run.grad_pos_embed.data && layout->prefix_has_embedding);
-    run.is_listed = run.grad_tokens.data || run.grad_pos_embed.data || run.grad_mask_token;
+    run.prefix_sums = run.grad_prefix_tokens.data || (run.grad_pos_embed.data && layout->embedded);
+    run.is_listed = job->grad_tokens.data || run.grad_pos_embed.data || run.grad_mask_token;
     run.first_row = run.prefix_sums ? 0 : run.view.prefix;
     run.rows = (run.is_listed ? run.view.prefix + run.view.tokens : run.view.prefix) - run.first_row;
     run.sum_rows = run.grad_pos_embed.data ? run.rows : run.prefix_sums ? run.view.prefix : 0;
@@ -360,11 +406,13 @@ static poslabel_status allocate(const plb_call *call, const plb_assemble_backwar
 
 poslabel_status plb_cuda_assemble_tokens_backward(const plb_call *call, const plb_assemble_backward_job *job)
 {
-    static void (*const kernels[PLB_BF16 + 1][2])(backward_run) = {
+    static void (*const kernels[PLB_F64 + 1][2])(backward_run) = {
         {walk_tiles<PLB_F32, false>, walk_tiles<PLB_F32, true>},
         {walk_tiles<PLB_F16, false>, walk_tiles<PLB_F16, true>},
         {walk_tiles<PLB_BF16, false>, walk_tiles<PLB_BF16, true>},
+        {walk_tiles<PLB_F64, false>, walk_tiles<PLB_F64, true>},
     };
+    const plb_token_layout *const layout = &job->layout;
     backward_run run = plan(call, job);
     const bool aligned = run.channels * plb_dtype_bytes(run.dtype) % PLB_PIECE == 0 &&
                          plb_images_are_aligned(&run.grad_x) && plb_images_are_aligned(&run.grad_tokens);
@@ -374,8 +422,12 @@ poslabel_status plb_cuda_assemble_tokens_backward(const plb_call *call, const pl
     if (run.is_listed)
         PLB_TRY(plb_launch(call, PLB_INDEPENDENT, list_tokens, run.view.images, LIST_THREADS,
                            (size_t)run.window * sizeof(int), run));
-    PLB_TRY(plb_launch(call, PLB_INDEPENDENT, kernels[run.dtype][aligned],
-                       (long long)run.tiles * run.slices * run.sharing.chunks, run.sharing.threads, 0, run));
+    if (run.columns.data)
+        PLB_TRY(plb_launch(call, PLB_INDEPENDENT, store_columns,
+                           plb_tiles_in(layout->images, layout->tokens, layout->channels), PLB_TILE_THREADS, 0, run));
+    if (run.grad_tokens.data || run.sum_rows || run.mask_sums)
+        PLB_TRY(plb_launch(call, PLB_INDEPENDENT, kernels[run.dtype][aligned],
+                           (long long)run.tiles * run.slices * run.sharing.chunks, run.sharing.threads, 0, run));
     const long long mask_blocks = run.grad_mask_token ? (run.channels + 31) / 32 : 0;
     const long long elements = run.slices > 1 ? run.sum_rows * run.channels : 0;
     return plb_launch(call, PLB_INDEPENDENT, finish_sums,

@@ -528,9 +528,9 @@ static void errors(void **state)
     }
 
     const int64_t every_other[] = {60, 10, 2};
-    poslabel_tensor strided = c.tokens->t, over = c.weights->t;
-    strided.strides = every_other;
-    REFUSED(args.tokens = &strided, UNSUPPORTED, "tokens", "stride 2");
+    poslabel_tensor strided = c.pos_embed->t, over = c.weights->t;
+    strided.strides = every_other + 1;
+    REFUSED(args.pos_embed = &strided, UNSUPPORTED, "pos_embed", "stride 2");
     tensor *const on[] = {c.attention, c.ids_keep, c.tokens, c.cls, c.pos_embed};
     static const char *const overlaps[] = {"attention overlaps weights", "weights overlaps ids_keep",
                                            "weights overlaps tokens", "weights overlaps cls",
@@ -560,6 +560,46 @@ static void errors(void **state)
     poslabel_context_destroy(context);
 }
 
+/* Tokens whose channels lie apart give what rows give: on the CPU the same bits, at every level. */
+static void columns(void **state)
+{
+    (void)state;
+    const poslabel_dtype dtypes[] = {dtype_f32, dtype_f16, dtype_bf16, dtype_f64};
+    const attention_sizes sizes[] = {{3, 70, 0, 37, 1, true}, {5, 130, 20, 64, 2, false}, {2, 9, 4, 3, 0, true}};
+    for (int k = 0; k < COUNT(sizes) * COUNT(dtypes); k++) {
+        attention_case c = case_new(sizes[k / COUNT(dtypes)], dtypes[k % COUNT(dtypes)], dtype_i64, dtype_f64,
+                                    (layout){.row_padding = k % 3}, (uint64_t)k);
+        tensor *const attention = tensor_copy(c.attention, dtype_f64, (layout){0});
+        tensor *const weights = tensor_copy(c.weights, dtype_f64, (layout){0}), *const rows = c.tokens;
+        tensor *const apart = tensor_copy(rows, rows->t.dtype, (layout){.columns = true, .row_padding = k % 2});
+        for (int i = 0; i < level_count; i++) {
+            test_case_is("case %d, %s", k, name_of(levels[i]));
+            c.tokens = rows;
+            expect_ok(levels[i], call(levels[i], &c));
+            for (int64_t j = 0; j < attention->count; j++)
+                tensor_set(attention, j, tensor_get(c.attention, j));
+            for (int64_t j = 0; j < weights->count; j++)
+                tensor_set(weights, j, tensor_get(c.weights, j));
+            forget(&c);
+            c.tokens = apart;
+            expect_ok(levels[i], call(levels[i], &c));
+            if (test_device().type == POSLABEL_DEVICE_CPU) {
+                expect_same_tensor("attention", c.attention, attention);
+                expect_same_tensor("weights", c.weights, weights);
+            } else {
+                expect_near_tensor("attention", c.attention, attention, 1e-5);
+                expect_near_tensor("weights", c.weights, weights, 1e-5);
+            }
+        }
+        c.tokens = rows;
+        tensor_free(apart);
+        tensor_free(attention);
+        tensor_free(weights);
+        case_free(&c);
+    }
+    test_case_is("%s", "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -572,6 +612,7 @@ int main(void)
         cmocka_unit_test(nan_stays_in_its_image),
         cmocka_unit_test(what_may_be_left_out),
         cmocka_unit_test(same_bits),
+        cmocka_unit_test(columns),
         cmocka_unit_test(errors),
     };
     return cmocka_run_group_tests_name("attention", tests, open_levels, close_levels);

@@ -12,19 +12,20 @@ tensor *tensor_laid_out(poslabel_dtype dtype, int ndim, const int64_t *shape, la
         test_fail("no memory for a tensor of rank %d", ndim);
     int64_t stride = 1, last = 0;
     t->count = 1;
-    for (int i = ndim - 1; i >= 0; i--) {
+    for (int k = ndim - 1; k >= 0; k--) {
+        const int i = how.columns && k >= ndim - 2 ? 2 * ndim - 3 - k : k;
         t->shape[i] = shape[i];
         t->strides[i] = stride;
         t->count *= shape[i];
         last += (shape[i] - 1) * stride;
         stride *= shape[i];
-        if (i == ndim - 1)
+        if (k == ndim - 1)
             stride += how.row_padding;
     }
     const size_t size = t->count ? (size_t)(last + 1) * dtype_size(dtype) : 0;
     t->memory = guard_new(size, how.side, how.gap);
-    t->t = (poslabel_tensor){(char *)t->memory.data - how.byte_offset, test_device(), ndim, dtype, t->shape,
-                             how.row_padding ? t->strides : NULL,      how.byte_offset};
+    t->t = (poslabel_tensor){(char *)t->memory.data - how.byte_offset,           test_device(),  ndim, dtype, t->shape,
+                             how.row_padding || how.columns ? t->strides : NULL, how.byte_offset};
     return t;
 }
 
@@ -147,11 +148,15 @@ void tensor_check_at(const char *file, int line, const tensor *t)
     guard_check_at(file, line, &t->memory);
     if (!t->t.strides || t->count == 0)
         return;
-    const size_t size = dtype_size(t->t.dtype), row = (size_t)t->shape[t->t.ndim - 1] * size;
-    const int64_t rows = t->count / t->shape[t->t.ndim - 1];
+    const int rank = t->t.ndim;
+    const bool columns = rank > 1 && t->strides[rank - 2] == 1 && t->shape[rank - 1] > 1;
+    const int64_t length = t->shape[columns ? rank - 2 : rank - 1],
+                  block = columns ? length * t->shape[rank - 1] : length;
+    const size_t size = dtype_size(t->t.dtype);
+    const int64_t rows = t->count / length, in_block = block / length;
     for (int64_t r = 0; r + 1 < rows; r++) {
-        const char *begin = (const char *)tensor_at(t, r * t->shape[t->t.ndim - 1]) + row;
-        const char *end = tensor_at(t, (r + 1) * t->shape[t->t.ndim - 1]);
+        const char *begin = (const char *)tensor_at(t, r / in_block * block + r % in_block) + (size_t)length * size;
+        const char *end = tensor_at(t, (r + 1) / in_block * block + (r + 1) % in_block);
         if (!guard_holds_canary(&t->memory, begin, (size_t)(end - begin)))
             test_fail_at(file, line, "something was written between rows %lld and %lld", (long long)r,
                          (long long)r + 1);

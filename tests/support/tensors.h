@@ -35,6 +35,7 @@ typedef struct layout {
     size_t gap;          /* bytes between the data and the guard page: the alignment, see guard_new()               */
     guard_side side;     /* which end lies at the guard page                                                        */
     size_t byte_offset;  /* passed on in the descriptor: the data begins that many bytes after t.data               */
+    bool columns;        /* the last dimension but one is what is contiguous: [B, D, N] seen as [B, N, D]           */
 } layout;
 
 /*

@@ -51,11 +51,14 @@ token_case token_case_new(token_sizes size, poslabel_dtype dtype, unsigned optio
 {
     const int64_t b = size.images, n = size.tokens, v = size.visible, p = size.prefix, d = size.channels;
     const bool prefix_embed = options & TOKENS_PREFIX_EMBED;
+    const int64_t registers = prefix_embed && options & TOKENS_REGISTER && p > 0,
+                  embedded = prefix_embed ? p - registers : 0;
+    const poslabel_dtype parameters = options & TOKENS_F32 && dtype_size(dtype) == 2 ? dtype_f32 : dtype;
     const poslabel_dtype ids = options & TOKENS_INT32 ? dtype_i32 : dtype_i64;
     const layout ids_how = {.row_padding = how.row_padding, .side = how.side};
-    token_case c = {.size = size, .dtype = dtype, .prefix_embed = prefix_embed && p > 0};
+    token_case c = {.size = size, .dtype = dtype, .embedded = embedded, .registers = registers};
     const int64_t kept[] = {b, v}, tokens[] = {b, n, d}, x[] = {b, p + v, d}, prefix[] = {p, d};
-    const int64_t embed[] = {n + (prefix_embed ? p : 0), d};
+    const int64_t embed[] = {n + embedded, d};
     if (options & TOKENS_IDS) {
         c.ids_keep = tensor_laid_out(ids, 2, kept, ids_how);
         fill_choice(c.ids_keep, n, options & TOKENS_DUPLICATES, seed + 1);
@@ -73,21 +76,25 @@ token_case token_case_new(token_sizes size, poslabel_dtype dtype, unsigned optio
         c.places = tensor_laid_out(ids, 2, kept, ids_how);
         fill_choice(c.places, v, false, seed + 4);
     }
-    c.tokens = new_values(dtype, 3, tokens, how, seed + 5);
+    layout apart = how, of_parameters = how;
+    of_parameters.gap *= dtype_size(parameters) / dtype_size(dtype);
+    apart.columns = options & TOKENS_COLUMNS;
+    c.tokens = new_values(dtype, 3, tokens, apart, seed + 5);
     c.x = tensor_laid_out(dtype, 3, x, how);
     c.grad_x = new_values(dtype, 3, x, how, seed + 6);
-    c.grad_tokens = tensor_laid_out(dtype, 3, tokens, how);
-    c.grad_mask_token = tensor_laid_out(dtype, 1, &d, (layout){.side = how.side, .gap = how.gap});
+    c.grad_tokens = tensor_laid_out(dtype, 3, tokens, apart);
+    c.grad_mask_token = tensor_laid_out(parameters, 1, &d, (layout){.side = how.side, .gap = of_parameters.gap});
     if (p > 0) {
-        c.prefix_tokens = new_values(dtype, 2, prefix, how, seed + 7);
-        c.grad_prefix_tokens = tensor_laid_out(dtype, 2, prefix, how);
+        c.prefix_tokens = new_values(parameters, 2, prefix, of_parameters, seed + 7);
+        c.grad_prefix_tokens = tensor_laid_out(parameters, 2, prefix, of_parameters);
     }
     if (options & TOKENS_POS_EMBED) {
-        c.pos_embed = new_values(dtype, 2, embed, how, seed + 8);
-        c.grad_pos_embed = tensor_laid_out(dtype, 2, embed, how);
+        c.pos_embed = new_values(parameters, 2, embed, of_parameters, seed + 8);
+        c.grad_pos_embed = tensor_laid_out(parameters, 2, embed, of_parameters);
     }
     if (options & TOKENS_MASK_TOKEN)
-        c.mask_token = new_values(dtype, 1, &d, (layout){.side = how.side, .gap = how.gap}, seed + 9);
+        c.mask_token = new_values(options & TOKENS_16 ? dtype : parameters, 1, &d,
+                                  (layout){.side = how.side, .gap = of_parameters.gap}, seed + 9);
     return c;
 }
 
@@ -114,6 +121,7 @@ poslabel_assemble_tokens_args token_args(const token_case *c)
     args.pos_embed = tensor_of(c->pos_embed);
     args.mask_token = tensor_of(c->mask_token);
     args.x = tensor_of(c->x);
+    args.register_count = c->registers;
     return args;
 }
 
@@ -131,6 +139,7 @@ poslabel_assemble_tokens_backward_args token_backward_args(const token_case *c)
     args.grad_mask_token = tensor_of(c->grad_mask_token);
     args.grad_prefix_tokens = tensor_of(c->grad_prefix_tokens);
     args.grad_pos_embed = tensor_of(c->grad_pos_embed);
+    args.register_count = c->registers;
     return args;
 }
 
@@ -232,20 +241,26 @@ static void expect_rounded(const char *file, int line, const char *what, const t
                      (long long)row, (long long)i, value, want, number_round(dtype, want));
 }
 
+/* Formed in float32, but for float64. */
+static double sum_of(const token_case *c, double token, double embedding)
+{
+    return dtype_size(c->dtype) == 8 ? token + embedding : (float)(token + embedding);
+}
+
 void expect_assembled_at(const char *file, int line, const token_case *c)
 {
     const token_sizes s = c->size;
-    const int64_t height = s.prefix + s.visible, first = c->prefix_embed ? s.prefix : 0;
+    const int64_t height = s.prefix + s.visible, first = c->embedded;
     for (int64_t b = 0; b < s.images; b++)
         for (int64_t i = 0; i < s.channels; i++) {
             for (int64_t p = 0; p < s.prefix; p++)
                 expect_rounded(file, line, "x", c->x, b * height + p, i,
-                               at(c->prefix_tokens, p, i) + (c->prefix_embed ? at(c->pos_embed, p, i) : 0), 0);
+                               sum_of(c, at(c->prefix_tokens, p, i), p < c->embedded ? at(c->pos_embed, p, i) : 0), 0);
             for (int64_t r = 0; r < s.visible; r++) {
                 const int64_t q = position_of(c, b, r);
                 const double embedding = q < 0 ? at(c->mask_token, 0, i) : at(c->pos_embed, first + q, i);
                 expect_rounded(file, line, "x", c->x, b * height + s.prefix + place_of(c, b, r), i,
-                               at(c->tokens, b * s.tokens + id_of(c, b, r), i) + embedding, 0);
+                               sum_of(c, at(c->tokens, b * s.tokens + id_of(c, b, r), i), embedding), 0);
             }
         }
 }
@@ -276,7 +291,7 @@ static void expect_sums(const char *file, int line, const char *what, const tens
 void expect_token_gradients_at(const char *file, int line, const token_case *c)
 {
     const token_sizes s = c->size;
-    const int64_t d = s.channels, height = s.prefix + s.visible, first = c->prefix_embed ? s.prefix : 0;
+    const int64_t d = s.channels, height = s.prefix + s.visible, first = c->embedded;
     exact_sum *tokens = calloc((size_t)(s.images * s.tokens * d) + 1, sizeof *tokens);
     exact_sum *mask = calloc((size_t)d + 1, sizeof *mask), *prefix = calloc((size_t)(s.prefix * d) + 1, sizeof *prefix);
     exact_sum *embed = calloc((size_t)((s.prefix + s.tokens) * d) + 1, sizeof *embed);
@@ -285,7 +300,7 @@ void expect_token_gradients_at(const char *file, int line, const token_case *c)
             for (int64_t p = 0; p < s.prefix; p++) {
                 const double g = at(c->grad_x, b * height + p, i);
                 add(prefix, p, i, d, g);
-                if (c->prefix_embed)
+                if (p < c->embedded)
                     add(embed, p, i, d, g);
             }
             for (int64_t r = 0; r < s.visible; r++) {

@@ -23,7 +23,11 @@ enum {
     TOKENS_PREFIX_EMBED = 64, /* pos_embed has rows for the prefix                                 */
     TOKENS_MASK_TOKEN = 128,
     TOKENS_INT32 = 256, /* ids, positions and places; else int64                                   */
-    TOKENS_ALL = 511
+    TOKENS_ALL = 511,
+    TOKENS_COLUMNS = 512,   /* channels of tokens lie apart                                         */
+    TOKENS_F32 = 1024,      /* parameters in float32 beside 16 bits                                 */
+    TOKENS_REGISTER = 2048, /* the last prefix token has no embedding                              */
+    TOKENS_16 = 4096        /* but the mask token                                                   */
 };
 
 /* Combinations of these that between them have everything. */
@@ -34,7 +38,7 @@ extern const unsigned token_option_sets[TOKEN_OPTION_SETS];
 typedef struct token_case {
     token_sizes size;
     poslabel_dtype dtype;
-    bool prefix_embed;
+    int64_t embedded, registers; /* prefix tokens with rows in pos_embed; the argument register_count */
     tensor *ids_keep, *mask_pos, *positions, *places;
     tensor *tokens, *prefix_tokens, *pos_embed, *mask_token, *x;
     tensor *grad_x, *grad_tokens, *grad_mask_token, *grad_prefix_tokens, *grad_pos_embed;

@@ -190,6 +190,11 @@ static void counts(void **state)
     BACKWARD(args.prefix_count = -1, INVALID, "prefix_count = -1", "[0, 6]");
     BACKWARD(args.prefix_count = 7, INVALID, "prefix_count = 7", "[0, 6]");
     BACKWARD(args.prefix_count = 3, INVALID, "ids_keep", "[3, 4]", "[3, 3]");
+    FORWARD(args.register_count = -1, INVALID, "register_count = -1", "[0, 2]");
+    FORWARD(args.register_count = 3, INVALID, "register_count = 3", "[0, 2]");
+    FORWARD(args.register_count = 1, INVALID, "pos_embed has 8 rows", "must have 7 (P - register_count + N)");
+    BACKWARD(args.register_count = 3, INVALID, "register_count = 3", "[0, 2]");
+    BACKWARD(args.register_count = 2, INVALID, "grad_pos_embed has 8 rows", "must have 6");
     BACKWARD(args.tokens_per_image = -1, INVALID, "tokens_per_image = -1");
     BACKWARD(args.tokens_per_image = 7, INVALID, "grad_tokens", "[3, 6, 5]", "[3, 7, 5]");
     BACKWARD((args.tokens_per_image = 0, args.grad_tokens = NULL), INVALID, "tokens_per_image = 0", "must be given");
@@ -216,20 +221,20 @@ static void dtypes_and_devices(void **state)
     begin(with_mask);
     const token_sizes same = sizes;
     token_case half = token_case_new(same, dtype_f16, with_mask, (layout){0}, 33);
-    tensor *const doubles = tensor_new(dtype_f64, 3, good.tokens->shape);
-    FORWARD(args.tokens = &doubles->t, INVALID, "tokens", "float64", "float32, float16 or bfloat16");
+    tensor *const whole = tensor_new(dtype_i32, 3, good.tokens->shape);
+    FORWARD(args.tokens = &whole->t, INVALID, "tokens", "int32", "float32, float16, bfloat16 or float64");
     FORWARD(args.prefix_tokens = &half.prefix_tokens->t, INVALID, "prefix_tokens", "float16", "float32");
     FORWARD(args.pos_embed = &half.pos_embed->t, INVALID, "pos_embed", "float16", "float32");
     FORWARD(args.mask_token = &half.mask_token->t, INVALID, "mask_token", "float16", "float32");
     FORWARD(args.x = &half.x->t, INVALID, "x", "float16", "float32");
     FORWARD(args.ids_keep = &good.mask_pos->t, INVALID, "ids_keep", "uint8", "int32 or int64");
     FORWARD(args.places = &good.mask_pos->t, INVALID, "places", "uint8", "int32 or int64");
-    BACKWARD(args.grad_x = &doubles->t, INVALID, "grad_x", "float64");
+    BACKWARD(args.grad_x = &whole->t, INVALID, "grad_x", "int32");
     BACKWARD(args.grad_tokens = &half.grad_tokens->t, INVALID, "grad_tokens", "float16", "float32");
     BACKWARD(args.grad_mask_token = &half.grad_mask_token->t, INVALID, "grad_mask_token", "float16", "float32");
     BACKWARD(args.grad_prefix_tokens = &half.grad_prefix_tokens->t, INVALID, "grad_prefix_tokens", "float16");
     BACKWARD(args.grad_pos_embed = &half.grad_pos_embed->t, INVALID, "grad_pos_embed", "float16");
-    tensor_free(doubles);
+    tensor_free(whole);
     token_case_free(&half);
 
     tensor *const everything[] = {good.tokens, good.ids_keep,      good.mask_pos,   good.places,
@@ -253,8 +258,8 @@ static void strides(void **state)
     const int64_t ids_strides[] = {8, 2};
     ids.strides = ids_strides;
     FORWARD(args.ids_keep = &ids, UNSUPPORTED, "ids_keep", "last dimension");
-    tokens.strides = every_other;
-    FORWARD(args.tokens = &tokens, UNSUPPORTED, "tokens", "stride 2");
+    x.strides = every_other;
+    FORWARD(args.x = &x, UNSUPPORTED, "x", "stride 2");
     tokens.strides = backwards;
     FORWARD(args.tokens = &tokens, UNSUPPORTED, "tokens", "negative");
     x.strides = shared;

@@ -153,6 +153,35 @@ static void check_dtype(poslabel_dtype dtype)
         }
 }
 
+/* What the other tests leave alone: channels that lie apart, float32 parameters beside 16 bits, registers, float64. */
+static void columns_and_parameters(void **state)
+{
+    (void)state;
+    const poslabel_dtype dtypes[] = {dtype_f32, dtype_f16, dtype_bf16, dtype_f64};
+    const unsigned more[] = {TOKENS_COLUMNS, TOKENS_F32, TOKENS_REGISTER, TOKENS_F32 | TOKENS_16,
+                             TOKENS_COLUMNS | TOKENS_F32 | TOKENS_REGISTER};
+    const int64_t channels[] = {1, 2, 17, 64, 100, 197, 300}, tokens[] = {9, 16, 35};
+    int number = 0;
+    for (int d = 0; d < COUNT(dtypes); d++)
+        for (int m = 0; m < COUNT(more); m++)
+            for (int k = 0; k < COUNT(channels); k++)
+                for (int o = 0; o < TOKEN_OPTION_SETS; o++, number++) {
+                    const unsigned options = token_option_sets[o] | more[m];
+                    const int64_t n = tokens[number % 3];
+                    const int64_t v = options & TOKENS_IDS ? (options & TOKENS_DUPLICATES ? n + 2 : n / 2) : n;
+                    if (number % (test_is_quick() ? 23 : 5))
+                        continue;
+                    char text[160];
+                    snprintf(text, sizeof text, "%s, %lld tokens of %lld channels, options %u", dtype_name(dtypes[d]),
+                             (long long)n, (long long)channels[k], options);
+                    const token_sizes size = {3, n, v, number % 4, channels[k]};
+                    token_case c = token_case_new(size, dtypes[d], options,
+                                                  layout_of(number % 3, dtypes[d], channels[k]), (uint64_t)number);
+                    check_case(&c, text);
+                    token_case_free(&c);
+                }
+}
+
 static void float32_rows(void **state)
 {
     (void)state;
@@ -491,21 +520,14 @@ static void places_given_twice(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(golden_vectors),
-        cmocka_unit_test(float32_rows),
-        cmocka_unit_test(float16_rows),
-        cmocka_unit_test(bfloat16_rows),
-        cmocka_unit_test(every_alignment),
-        cmocka_unit_test(many_rows),
-        cmocka_unit_test(batch_second),
-        cmocka_unit_test(expanded_inputs),
-        cmocka_unit_test(every_mask_dtype),
-        cmocka_unit_test(each_output_alone),
-        cmocka_unit_test(tokens_per_image_follows),
-        cmocka_unit_test(empty_batches),
-        cmocka_unit_test(sums_are_rounded_once),
-        cmocka_unit_test(nans_and_infinities),
-        cmocka_unit_test(gradient_is_the_adjoint),
+        cmocka_unit_test(golden_vectors),      cmocka_unit_test(columns_and_parameters),
+        cmocka_unit_test(float32_rows),        cmocka_unit_test(float16_rows),
+        cmocka_unit_test(bfloat16_rows),       cmocka_unit_test(every_alignment),
+        cmocka_unit_test(many_rows),           cmocka_unit_test(batch_second),
+        cmocka_unit_test(expanded_inputs),     cmocka_unit_test(every_mask_dtype),
+        cmocka_unit_test(each_output_alone),   cmocka_unit_test(tokens_per_image_follows),
+        cmocka_unit_test(empty_batches),       cmocka_unit_test(sums_are_rounded_once),
+        cmocka_unit_test(nans_and_infinities), cmocka_unit_test(gradient_is_the_adjoint),
         cmocka_unit_test(places_given_twice),
     };
     return cmocka_run_group_tests_name("tokens", tests, open_levels, close_levels);

@@ -80,7 +80,7 @@ class Operation:
             layout += f"{field.offset - end}x{field.format}"
             end = field.offset + struct.calcsize("=" + field.format)
         self.pack = struct.Struct(f"{layout}{self.size - end}x").pack
-        # The workspace stays the context's: the last fields of a struct may be left out of a call, and are then 0.
+        # The last fields of a struct may be left out of a call, and are then 0: a workspace stays the context's.
         self.last = len(self.fields) - 1
         # The fields that are neither a pointer nor an int32, which is an enumerator, a flag or a side of a grid. Python
         # would take True and False for them.

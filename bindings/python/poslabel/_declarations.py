@@ -481,6 +481,7 @@ class AssembleTokensArgs(ctypes.Structure):
         ("mask_token", POINTER),
         ("x", POINTER),
         ("workspace", POINTER),
+        ("register_count", ctypes.c_int64),
     ]
 
 
@@ -501,6 +502,7 @@ class AssembleTokensBackwardArgs(ctypes.Structure):
         ("grad_prefix_tokens", POINTER),
         ("grad_pos_embed", POINTER),
         ("workspace", POINTER),
+        ("register_count", ctypes.c_int64),
     ]
 
 

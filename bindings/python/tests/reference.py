@@ -140,7 +140,7 @@ def assemble_tokens(tokens, ids, lost, places=None, prefix=None, pos=None, mask_
     x = np.zeros((batch, count + ids.shape[1], channels))
     for b in range(batch):
         for p in range(count):
-            x[b, p] = prefix[p] + (pos[p] if offset else 0)
+            x[b, p] = prefix[p] + (pos[p] if p < offset else 0)
         for r, token in enumerate(ids[b]):
             place = r if places is None else places[b, r]
             if lost[b, r] >= 0:

@@ -36,7 +36,7 @@ POSITION_LOSS = [
     Right({**EXPLICIT, **NONE}, LOSS, shapes={"loss": 1}),
     Right(GRID, {**LOSS, "...": (2, 12)}, without=("positions",)),
 ]
-TOKENS = {"B": 2, "N": 12, "V": 4, "P": 1, "D": 5}
+TOKENS = {"B": 2, "N": 12, "V": 4, "P": 1, "D": 5, "R": 0}
 ALL_TOKENS = {**TOKENS, "V": 12}
 MASK = {"B": 2, "N": 12, "K": 3}
 

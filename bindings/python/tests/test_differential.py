@@ -158,43 +158,56 @@ class Differential(TestCase):
             given["places"] = draw.lay(places)
         return batch, tokens, channels, ids, lost, places, given
 
+    def token_dtypes(self, draw):
+        """Of tokens, and of the parameters beside them."""
+        return draw.one_of((("float16", "float16"), ("float16", "float32"), ("float32",) * 2, ("float64",) * 2))
+
+    def columns(self, draw, array):
+        """[B, D, N] seen as [B, N, D], as a convolution leaves it, or rows."""
+        return np.ascontiguousarray(array.swapaxes(1, 2)).swapaxes(1, 2) if draw.maybe(0.4) else draw.lay(array)
+
     def case_assemble_tokens(self, draw):
         batch, tokens, channels, ids, lost, places, given = self.tokens_case(draw)
-        dtype = draw.one_of(("float16", "float32"))
+        dtype, beside = self.token_dtypes(draw)
         prefix = draw.size(0, 3)
+        registers = draw.size(0, prefix) if draw.maybe(0.4) else 0
+        embedded = prefix - registers if registers or draw.maybe() else 0
         arrays = dict(
-            prefix_tokens=draw.numbers((prefix, channels), dtype) if prefix else None,
-            pos_embed=draw.numbers((tokens + (prefix if draw.maybe() else 0), channels), dtype)
-            if draw.maybe(0.8)
-            else None,
-            mask_token=draw.numbers(channels, dtype) if draw.maybe() else None,
+            prefix_tokens=draw.numbers((prefix, channels), draw.one_of((dtype, beside))) if prefix else None,
+            pos_embed=draw.numbers((tokens + embedded, channels), beside) if draw.maybe(0.8) else None,
+            mask_token=draw.numbers(channels, draw.one_of((dtype, beside))) if draw.maybe() else None,
         )
         source = draw.numbers((batch, tokens, channels), dtype)
         laid = {name: None if array is None else draw.lay(array) for name, array in arrays.items()}
         x = draw.output((batch, prefix + ids.shape[1], channels), dtype)
-        poslabel.assemble_tokens(draw.lay(source), x=x, **laid, **given)
+        poslabel.assemble_tokens(self.columns(draw, source), register_count=registers, x=x, **laid, **given)
         wide = [None if array is None else array.astype(np.float64) for array in arrays.values()]
         expected = reference.assemble_tokens(source.astype(np.float64), ids, lost, places, *wide)
         self.within(x, expected, 1e-6 * np.abs(expected).max(initial=0), dtype)
 
     def case_assemble_tokens_backward(self, draw):
         batch, tokens, channels, ids, lost, places, given = self.tokens_case(draw)
-        dtype, prefix = draw.one_of(("float16", "float32")), draw.size(0, 3)
+        (dtype, beside), prefix = self.token_dtypes(draw), draw.size(0, 3)
+        registers = draw.size(0, prefix) if draw.maybe(0.4) else 0
         grad_x = draw.numbers((batch, prefix + ids.shape[1], channels), dtype)
         result = poslabel.assemble_tokens_backward(
             draw.lay(grad_x),
             tokens_per_image=tokens,
             prefix_count=prefix,
-            grad_tokens=draw.output((batch, tokens, channels), dtype),
+            register_count=registers,
+            parameter_dtype=beside,
+            grad_tokens=self.columns(draw, np.full((batch, tokens, channels), 77, dtype)),
             grad_mask_token=True,
             grad_prefix_tokens=prefix > 0,
-            grad_pos_embed=draw.output((prefix + tokens, channels), dtype),
+            grad_pos_embed=draw.output((prefix - registers + tokens, channels), beside),
             **given,
         )
-        expected = reference.assemble_tokens_backward(grad_x, tokens, prefix, ids, lost, places)
+        expected = list(reference.assemble_tokens_backward(grad_x, tokens, prefix, ids, lost, places))
+        expected[3] = np.delete(expected[3], np.s_[prefix - registers : prefix], 0)
         for actual, value in zip(result, expected):
             if actual is not None:
-                self.within(actual, value, 1e-9, dtype)
+                self.within(actual, value, 1e-9, str(actual.dtype))
+        self.assertEqual(result.grad_mask_token.dtype, beside)
 
     def case_attentive_weights(self, draw):
         batch, tokens, channels = draw.size(0, 6), draw.size(1, 60), draw.size(1, 200)
@@ -204,7 +217,7 @@ class Differential(TestCase):
         pos = draw.numbers((tokens + 1, channels), dtype) if draw.maybe() else None
         ids = draw.orders(batch, tokens, int(draw.rng.integers(1, tokens + 1))) if draw.maybe() else None
         result = poslabel.attentive_weights(
-            draw.lay(source),
+            self.columns(draw, source),
             draw.lay(cls),
             pos_embed=None if pos is None else draw.lay(pos),
             ids_keep=None if ids is None else draw.lay(ids),

@@ -2,7 +2,8 @@
  * Attentive weights.
  *
  * The kernel reads a few images once and leaves the similarities of their tokens in scratch; the two softmaxes, over
- * all tokens and over the visible ones, are a few numbers an image and run in double precision.
+ * all tokens and over the visible ones, are a few numbers an image and run in double precision.  Tokens whose channels
+ * lie apart become rows first, COLUMNS of them at a time.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -11,6 +12,7 @@
 #include "cpu/core/ids.h"
 #include "cpu/core/kernels.h"
 #include "cpu/operations.h"
+#include "cpu/tokens/columns.h"
 
 #include <math.h>
 
@@ -19,8 +21,12 @@ typedef struct attention_run {
     plb_similarity_kernel *kernel;
     char *scratch; /* for each thread: similarities, then what the kernel wants */
     size_t scratch_size;
-    int together; /* images that the kernel is given at once */
+    int together;   /* images that the kernel is given at once */
+    int64_t pitch;  /* of the rows that columns become; 0: tokens are rows */
+    size_t similar; /* bytes of scratch before those */
 } attention_run;
+
+enum { COLUMNS = 64 };
 
 /* row[r] = softmax over r of similarity[id(r)] / temperature, with id(r) = r where there are no ids. */
 static void store_softmax(const plb_rows *rows, int64_t image, const double *similarity, const plb_rows *ids,
@@ -39,6 +45,23 @@ static void store_softmax(const plb_rows *rows, int64_t image, const double *sim
     for (int64_t r = 0; r < n; r++) {
         const double s = similarity[id ? plb_load_id(id + r * id_size, ids->dtype) : r];
         plb_store_number(row + r * size, rows->dtype, exp((s - max) / temperature) / sum);
+    }
+}
+
+/* The kernel for one image whose tokens are columns. */
+static void weigh_columns(const attention_run *run, plb_similarity_rows rows, char *buffer)
+{
+    const plb_rows *const features = &run->job->features;
+    const int64_t step = features->inner_stride * plb_dtype_size[features->dtype], tokens = rows.count;
+    const char *const image = rows.token[0];
+    rows.token[0] = buffer;
+    rows.token_step = run->pitch;
+    for (int64_t n = 0; n < tokens; n += COLUMNS) {
+        rows.count = tokens - n < COLUMNS ? tokens - n : COLUMNS;
+        plb_load_columns(buffer, run->pitch, features, image + n * step, rows.count, rows.channels);
+        run->kernel(&rows);
+        rows.similarity += rows.count;
+        rows.embedding = rows.embedding ? rows.embedding + rows.count * rows.embedding_step : NULL;
     }
 }
 
@@ -70,7 +93,10 @@ static void weigh_images(void *argument, int thread, int threads)
             rows.token[i] = plb_row(&job->features, (first + i) * job->tokens);
             rows.cls[i] = job->cls.count == job->images ? plb_row(&job->cls, first + i) : job->cls.data;
         }
-        run->kernel(&rows);
+        if (run->pitch)
+            weigh_columns(run, rows, (char *)similarity + run->similar);
+        else
+            run->kernel(&rows);
         for (int i = 0; i < rows.images; i++) {
             const double *const s = similarity + i * job->tokens;
             if (job->attention.data)
@@ -91,10 +117,14 @@ poslabel_status plb_cpu_attentive_weights(const plb_call *call, const plb_attent
     attention_run run = {
         .job = job,
         .kernel = plb_kernels_of(call->context)->attention->similarity[job->features.dtype],
-        .scratch_size = plb_size_add(plb_size_mul(numbers, PLB_SIMILARITY_IMAGES * sizeof(double)), 63) / 64 * 64,
+        .similar = plb_size_add(plb_size_mul(numbers, PLB_SIMILARITY_IMAGES * sizeof(double)), 63) / 64 * 64,
         .together = 1,
     };
-    if (job->pos_embed.data) /* for the sake of the embeddings; class tokens of their own need room in the L1 cache */
+    if (plb_has_columns(&job->features)) /* a line between rows, against a power of two */
+        run.pitch = (job->channels * plb_dtype_size[job->features.dtype] + 63) / 64 * 64 + 64;
+    run.scratch_size = plb_size_add(run.similar, plb_size_mul((size_t)run.pitch, COLUMNS));
+    if (job->pos_embed.data &&
+        !run.pitch) /* for the sake of the embeddings; class tokens of their own need room in the L1 cache */
         run.together = job->cls.count == 1 ? PLB_SIMILARITY_IMAGES : PLB_SIMILARITY_IMAGES / 2;
     void *workspace;
     PLB_TRY(plb_workspace(call, plb_size_mul(threads, run.scratch_size), &workspace));

@@ -17,7 +17,7 @@ enum { PLB_TOKEN_BATCH = 256 };
 typedef struct plb_token_rows {
     int64_t channels;
     int count;
-    bool stream;                            /* store x past the caches                                          */
+    bool stream; /* store x past the caches                                          */
     const void *token[PLB_TOKEN_BATCH];
     const void *embedding[PLB_TOKEN_BATCH]; /* NULL: the token as it is                                         */
     void *x[PLB_TOKEN_BATCH];               /* token + embedding                                                */
@@ -47,9 +47,10 @@ static inline size_t plb_sum_pitch(int64_t channels)
 }
 
 typedef struct plb_token_kernels {
-    plb_token_kernel *rows[PLB_BF16 + 1]; /* by dtype: float32, float16, bfloat16 */
-    plb_token_grad_kernel *grads[PLB_BF16 + 1];
-    plb_round_kernel *round_sum[PLB_BF16 + 1];
+    plb_token_kernel *rows[PLB_F64 + 1];           /* by dtype: float32, float16, bfloat16, float64 */
+    plb_token_kernel *rows_with_f32[PLB_BF16 + 1]; /* embeddings in float32, tokens in 16 bits */
+    plb_token_grad_kernel *grads[PLB_F64 + 1];
+    plb_round_kernel *round_sum[PLB_F64 + 1];
 } plb_token_kernels;
 
 #endif

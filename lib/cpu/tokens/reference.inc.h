@@ -8,9 +8,9 @@
 #include "cpu/core/numbers.h"
 #include "cpu/tokens/kernels.h"
 
-static void token_rows(const plb_token_rows *rows, plb_dtype dtype)
+static void token_rows(const plb_token_rows *rows, plb_dtype dtype, plb_dtype with)
 {
-    const int64_t size = plb_dtype_size[dtype];
+    const int64_t size = plb_dtype_size[dtype], size_with = plb_dtype_size[with];
     for (int r = 0; r < rows->count; r++) {
         const char *const token = rows->token[r], *const embedding = rows->embedding[r];
         char *const x = rows->x[r];
@@ -18,7 +18,8 @@ static void token_rows(const plb_token_rows *rows, plb_dtype dtype)
             memcpy(x, token, (size_t)(rows->channels * size));
         for (int64_t i = 0; embedding && i < rows->channels; i++)
             plb_store_number(x + i * size, dtype,
-                             plb_load_number(token + i * size, dtype) + plb_load_number(embedding + i * size, dtype));
+                             plb_load_number(token + i * size, dtype) +
+                                 plb_load_number(embedding + i * size_with, with));
     }
 }
 
@@ -43,26 +44,4 @@ static void round_sum(void *to, const double *sum, int64_t channels, plb_dtype d
         plb_store_number((char *)to + i * size, dtype, dtype == PLB_F32 ? sum[i] : plb_round_odd(sum[i]));
 }
 
-#define TOKEN_ROWS(suffix, dtype)                                                                                      \
-    static void token_rows_##suffix(const plb_token_rows *rows)                                                        \
-    {                                                                                                                  \
-        token_rows(rows, dtype);                                                                                       \
-    }                                                                                                                  \
-    static void token_grads_##suffix(const plb_token_grads *rows)                                                      \
-    {                                                                                                                  \
-        token_grads(rows, dtype);                                                                                      \
-    }                                                                                                                  \
-    static void round_sum_##suffix(void *to, const double *sum, int64_t channels)                                      \
-    {                                                                                                                  \
-        round_sum(to, sum, channels, dtype);                                                                           \
-    }
-
-TOKEN_ROWS(f32, PLB_F32)
-TOKEN_ROWS(f16, PLB_F16)
-TOKEN_ROWS(bf16, PLB_BF16)
-
-static const plb_token_kernels token_kernels = {
-    .rows = {token_rows_f32, token_rows_f16, token_rows_bf16},
-    .grads = {token_grads_f32, token_grads_f16, token_grads_bf16},
-    .round_sum = {round_sum_f32, round_sum_f16, round_sum_bf16},
-};
+#include "cpu/tokens/table.inc.h"

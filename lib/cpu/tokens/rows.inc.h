@@ -50,8 +50,14 @@ INLINE void prefetch_line(const rows_ahead *ahead, size_t at)
         __builtin_prefetch(ahead->l1 + at, 0, 3);
 }
 
-/* to = a + b, or a where b is NULL. */
-INLINE void add_rows(char *to, const char *a, const char *b, size_t bytes, plb_dtype dtype)
+/* The embedding of what is `at` bytes into the row of a token; NULL: none. */
+INLINE const char *embedding_at(const char *b, size_t at, plb_dtype dtype, plb_dtype with)
+{
+    return b ? b + (with == dtype ? at : 2 * at) : NULL;
+}
+
+/* to = a + b, or a where b is NULL; the dtype of b is `with`. */
+INLINE void add_rows(char *to, const char *a, const char *b, size_t bytes, plb_dtype dtype, plb_dtype with)
 {
     const int64_t n = (int64_t)(bytes / (dtype == PLB_F32 ? 4 : 2));
     int64_t i = 0;
@@ -60,33 +66,34 @@ INLINE void add_rows(char *to, const char *a, const char *b, size_t bytes, plb_d
         return;
     }
     for (; i + VF_LANES <= n; i += VF_LANES)
-        store(to, i, dtype, vf_add(load(a, i, dtype), load(b, i, dtype)));
+        store(to, i, dtype, vf_add(load(a, i, dtype), load(b, i, with)));
     if (i < n)
-        store_n(to, i, dtype, vf_add(load_n(a, i, dtype, (int)(n - i)), load_n(b, i, dtype, (int)(n - i))),
+        store_n(to, i, dtype, vf_add(load_n(a, i, dtype, (int)(n - i)), load_n(b, i, with, (int)(n - i))),
                 (int)(n - i));
 }
 
 /* The same past the caches for less than a line. */
-INLINE void stream_part(stream *out, char *x, const char *a, const char *b, size_t bytes, plb_dtype dtype)
+INLINE void stream_part(stream *out, char *x, const char *a, const char *b, size_t bytes, plb_dtype dtype,
+                        plb_dtype with)
 {
     if (bytes) {
-        add_rows(stream_seek(out, x), a, b, bytes, dtype);
+        add_rows(stream_seek(out, x), a, b, bytes, dtype, with);
         stream_run(out, bytes);
     }
 }
 
 /* to[0 .. 64) = a + b; if `past`, `to` begins a line. */
-INLINE void add_line(char *to, const char *a, const char *b, plb_dtype dtype, bool past)
+INLINE void add_line(char *to, const char *a, const char *b, plb_dtype dtype, plb_dtype with, bool past)
 {
     const int64_t in_line = 64 / (dtype == PLB_F32 ? 4 : 2), step = dtype == PLB_F32 ? VF_LANES : 2 * VF_LANES;
     for (int64_t i = 0; i < in_line; i += step) {
-        if (dtype == PLB_BF16) {
+        if (with == PLB_BF16) {
             v_add_bf16((uint16_t *)to + i, (const uint16_t *)a + i, (const uint16_t *)b + i, past);
             continue;
         }
-        const vf sum = vf_add(load(a, i, dtype), load(b, i, dtype));
-        if (dtype == PLB_F16)
-            store_pair(to, i, dtype, sum, vf_add(load(a, i + VF_LANES, dtype), load(b, i + VF_LANES, dtype)), past);
+        const vf sum = vf_add(load(a, i, dtype), load(b, i, with));
+        if (dtype != PLB_F32)
+            store_pair(to, i, dtype, sum, vf_add(load(a, i + VF_LANES, dtype), load(b, i + VF_LANES, with)), past);
         else if (past)
             vf_stream((float *)to + i, sum);
         else
@@ -96,12 +103,12 @@ INLINE void add_line(char *to, const char *a, const char *b, plb_dtype dtype, bo
 
 /* The same, or to = a where b is NULL, for the whole lines of [at, end).  Gives where they end. */
 INLINE size_t add_lines(char *to, const char *a, const char *b, size_t at, size_t end, const rows_ahead *ahead,
-                        plb_dtype dtype, bool past)
+                        plb_dtype dtype, plb_dtype with, bool past)
 {
     for (; at + 64 <= end; at += 64) {
         prefetch_line(ahead, at);
         if (b)
-            add_line(to + at, a + at, b + at, dtype, past);
+            add_line(to + at, a + at, embedding_at(b, at, dtype, with), dtype, with, past);
         else if (past)
             v_stream_line(to + at, a + at);
         else
@@ -112,20 +119,20 @@ INLINE size_t add_lines(char *to, const char *a, const char *b, size_t at, size_
 
 /* x = a + b, or a where b is NULL; past the caches where `out` is given. */
 INLINE void token_row(stream *out, char *x, const char *a, const char *b, size_t bytes, const rows_ahead *ahead,
-                      plb_dtype dtype)
+                      plb_dtype dtype, plb_dtype with)
 {
     if (!out) {
-        const size_t at = add_lines(x, a, b, 0, bytes, ahead, dtype, false);
-        add_rows(x + at, a + at, b ? b + at : NULL, bytes - at, dtype);
+        const size_t at = add_lines(x, a, b, 0, bytes, ahead, dtype, with, false);
+        add_rows(x + at, a + at, embedding_at(b, at, dtype, with), bytes - at, dtype, with);
         return;
     }
     const size_t head = line_head(x, bytes);
-    stream_part(out, x, a, b, head, dtype);
-    const size_t at = add_lines(x, a, b, head, bytes, ahead, dtype, true);
-    stream_part(out, x + at, a + at, b ? b + at : NULL, bytes - at, dtype);
+    stream_part(out, x, a, b, head, dtype, with);
+    const size_t at = add_lines(x, a, b, head, bytes, ahead, dtype, with, true);
+    stream_part(out, x + at, a + at, embedding_at(b, at, dtype, with), bytes - at, dtype, with);
 }
 
-INLINE void token_rows(const plb_token_rows *rows, plb_dtype dtype)
+INLINE void token_rows(const plb_token_rows *rows, plb_dtype dtype, plb_dtype with)
 {
     const size_t bytes = (size_t)rows->channels * (dtype == PLB_F32 ? 4 : 2);
     const prefetch_distance distance = distance_for(bytes);
@@ -134,7 +141,8 @@ INLINE void token_rows(const plb_token_rows *rows, plb_dtype dtype)
 
     for (int r = 0; r < rows->count; r++) {
         const rows_ahead ahead = rows_ahead_of(rows->token, rows->count, r, distance);
-        token_row(rows->stream ? &out : NULL, rows->x[r], rows->token[r], rows->embedding[r], bytes, &ahead, dtype);
+        token_row(rows->stream ? &out : NULL, rows->x[r], rows->token[r], rows->embedding[r], bytes, &ahead, dtype,
+                  with);
     }
     if (rows->stream)
         stream_end(&out);
@@ -157,7 +165,7 @@ INLINE void stream_copy(stream *out, char *x, const char *grad, double *sum, siz
 {
     const size_t size = dtype == PLB_F32 ? 4 : 2, head = line_head(x, bytes);
     size_t at = head;
-    stream_part(out, x, grad, NULL, head, dtype);
+    stream_part(out, x, grad, NULL, head, dtype, dtype);
     for (; at + 64 <= bytes; at += 64) {
         prefetch_line(ahead, at);
         v_stream_line(x + at, grad + at);
@@ -165,7 +173,7 @@ INLINE void stream_copy(stream *out, char *x, const char *grad, double *sum, siz
             for (size_t i = 0; i < 64 / size; i += VF_LANES)
                 vf_add_to_doubles(sum + at / size + i, load(grad + at, (int64_t)i, dtype));
     }
-    stream_part(out, x + at, grad + at, NULL, bytes - at, dtype);
+    stream_part(out, x + at, grad + at, NULL, bytes - at, dtype, dtype);
     if (sum) {
         /* the lines at the ends: not whole vectors of the sum, so one by one */
         for (size_t i = 0; i < head / size; i++)
@@ -230,26 +238,4 @@ INLINE void round_sum(char *to, const double *sum, int64_t n, plb_dtype dtype)
     }
 }
 
-#define TOKEN_ROWS(suffix, dtype)                                                                                      \
-    static void token_rows_##suffix(const plb_token_rows *rows)                                                        \
-    {                                                                                                                  \
-        token_rows(rows, dtype);                                                                                       \
-    }                                                                                                                  \
-    static void token_grads_##suffix(const plb_token_grads *rows)                                                      \
-    {                                                                                                                  \
-        token_grads(rows, dtype);                                                                                      \
-    }                                                                                                                  \
-    static void round_sum_##suffix(void *to, const double *sum, int64_t channels)                                      \
-    {                                                                                                                  \
-        round_sum(to, sum, channels, dtype);                                                                           \
-    }
-
-TOKEN_ROWS(f32, PLB_F32)
-TOKEN_ROWS(f16, PLB_F16)
-TOKEN_ROWS(bf16, PLB_BF16)
-
-static const plb_token_kernels token_kernels = {
-    .rows = {token_rows_f32, token_rows_f16, token_rows_bf16},
-    .grads = {token_grads_f32, token_grads_f16, token_grads_bf16},
-    .round_sum = {round_sum_f32, round_sum_f16, round_sum_bf16},
-};
+#include "cpu/tokens/table.inc.h"

@@ -12,12 +12,16 @@
  * at a time through all its tiles: enough of them that a tile's sums need not come from the L2 cache for every row, and
  * so few that what is read and written lies near together.
  *
+ * A grad_tokens whose channels lie apart has a walk of its own over each chunk, a tile of channels of an image at a
+ * time: tiles of positions would write to a few bytes of each line.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "cpu/tokens/layout.h"
 
 #include "cpu/core/kernels.h"
 #include "cpu/operations.h"
+#include "cpu/tokens/columns.h"
 #include "cpu/tokens/kernels.h"
 
 enum { LEAST_CHUNK = 64, LIST_BYTES = 1 << 20, MOST_TILES = 64, IMAGES_AT_A_TIME = 8 };
@@ -30,8 +34,11 @@ typedef struct token_lists {
 
 typedef struct backward_run {
     const plb_assemble_backward_job *job;
+    const poslabel_context *context;
     plb_token_grad_kernel *kernel;
-    plb_round_kernel *round;
+    plb_round_kernel *round, *round_pos_embed, *round_prefix;
+    plb_tiles columns; /* of grad_tokens, if its channels lie apart */
+    char *buffers;     /* for each thread: such a tile */
     int64_t tile_rows, tiles;
     int64_t sum_rows;                  /* positions that have a sum */
     size_t pitch;                      /* of the sums */
@@ -41,6 +48,7 @@ typedef struct backward_run {
     int64_t first_image, images;       /* of this chunk */
     bool has_positions;                /* there are lists by position */
     bool prefix_sums;                  /* those of the prefix are wanted */
+    bool writes_rows;                  /* of grad_tokens, in the walk by position */
     bool last;                         /* of the chunks */
     bool stream;
 } backward_run;
@@ -121,12 +129,11 @@ static double *sum_of(const backward_walk *walk, int64_t r, int64_t n)
 /* A token that is visible several times: its gradient is a sum too. */
 static void add_duplicates(backward_walk *walk, char *to, int32_t r, const int32_t *next)
 {
-    const plb_assemble_backward_job *const job = walk->run->job;
-    memset(walk->spare, 0, walk->run->pitch * sizeof(double));
+    memset(walk->spare, 0, plb_sum_pitch(walk->batch.channels) * sizeof(double));
     for (; r >= 0; r = next[r])
         push(walk, grad_of(walk, r), NULL, walk->spare);
     flush(walk);
-    walk->run->round(to, walk->spare, job->layout.channels);
+    walk->run->round(to, walk->spare, walk->batch.channels);
 }
 
 static void walk_position(backward_walk *walk, int64_t slot, int64_t n, char *to)
@@ -159,11 +166,11 @@ static void store_sums(const backward_run *run, int64_t first, int64_t last)
     const plb_token_layout *const layout = &job->layout;
     for (int64_t k = first; k < last; k++) {
         const double *const sum = run->sums + (size_t)k * run->pitch;
-        const int64_t row = layout->prefix_has_embedding ? k : k - layout->prefix;
+        const int64_t row = k < layout->embedded ? k : k < layout->prefix ? -1 : k - layout->prefix + layout->embedded;
         if (k < layout->prefix && job->grad_prefix_tokens.data)
-            run->round(plb_row(&job->grad_prefix_tokens, k), sum, layout->channels);
+            run->round_prefix(plb_row(&job->grad_prefix_tokens, k), sum, layout->channels);
         if (row >= 0 && job->grad_pos_embed.data)
-            run->round(plb_row(&job->grad_pos_embed, row), sum, layout->channels);
+            run->round_pos_embed(plb_row(&job->grad_pos_embed, row), sum, layout->channels);
     }
 }
 
@@ -179,7 +186,7 @@ static void walk_tile(backward_walk *walk, int64_t first, int64_t last, int64_t 
         walk->image = run->first_image + slot;
         walk->grad_x = plb_image_rows(&job->grad_x, walk->image, prefix + layout->visible, &walk->grad_step);
         char *const tokens =
-            job->grad_tokens.data ? plb_image_rows(&job->grad_tokens, walk->image, layout->tokens, &step) : NULL;
+            run->writes_rows ? plb_image_rows(&job->grad_tokens, walk->image, layout->tokens, &step) : NULL;
         for (int64_t k = first; k < last; k++)
             if (k >= prefix)
                 walk_position(walk, slot, k - prefix, tokens ? tokens + (k - prefix) * step : NULL);
@@ -229,13 +236,56 @@ static void walk_images(void *argument, int thread, int threads)
     flush(&walk);
 }
 
+/* The tokens of an image in one tile of channels, as rows. */
+static void copy_tile(backward_walk *walk, int64_t slot, char *tile)
+{
+    const backward_run *const run = walk->run;
+    const plb_token_layout *const layout = &run->job->layout;
+    const int32_t *const next = run->by_token.next + slot * layout->visible;
+    for (int64_t n = 0; n < layout->tokens; n++) {
+        const int32_t first = run->by_token.first[slot * layout->tokens + n];
+        char *const to = tile + n * run->columns.pitch;
+        if (first >= 0 && next[first] >= 0)
+            add_duplicates(walk, to, first, next);
+        else
+            push(walk, first < 0 ? NULL : grad_of(walk, first), to, NULL);
+    }
+    flush(walk);
+}
+
+static void walk_columns(void *argument, int thread, int threads)
+{
+    const backward_run *const run = argument;
+    const plb_assemble_backward_job *const job = run->job;
+    const plb_token_layout *const layout = &job->layout;
+    const plb_rows *const tokens = &job->grad_tokens;
+    const int64_t size = plb_dtype_size[tokens->dtype];
+    char *const tile = run->buffers + (size_t)thread * run->columns.bytes;
+    backward_walk walk = {.run = run, .spare = run->spare + (size_t)thread * run->pitch};
+    int64_t i, end, step;
+    plb_share(run->images * run->columns.count, thread, threads, &i, &end);
+    for (; i < end; i++) {
+        const int64_t slot = i / run->columns.count, channel = i % run->columns.count * run->columns.channels;
+        const int64_t left = layout->channels - channel;
+        walk.image = run->first_image + slot;
+        walk.batch.channels = left < run->columns.channels ? left : run->columns.channels;
+        walk.grad_x = plb_image_rows(&job->grad_x, walk.image, layout->prefix + layout->visible, &walk.grad_step) +
+                      channel * size;
+        copy_tile(&walk, slot, tile);
+        char *const image = plb_image_rows(tokens, walk.image, layout->tokens, &step);
+        plb_store_columns(tokens, image + channel * tokens->element_stride * size, tile, run->columns.pitch,
+                          layout->tokens, walk.batch.channels);
+    }
+}
+
 static void store_mask_sum(const backward_run *run)
 {
     double *const sum = run->mask_sums;
     for (int64_t tile = 1; tile < run->tiles; tile++)
         for (size_t i = 0; i < run->pitch; i++)
             sum[i] += run->mask_sums[(size_t)tile * run->pitch + i];
-    run->round(run->job->grad_mask_token.data, sum, run->job->layout.channels);
+    const plb_rows *const grad = &run->job->grad_mask_token;
+    plb_kernels_of(run->context)->tokens->round_sum[grad->dtype](grad->data, sum, grad->length);
 }
 
 /* As many images as LIST_BYTES hold lists for, or LEAST_CHUNK. */
@@ -259,13 +309,16 @@ static poslabel_status prepare(const plb_call *call, backward_run *run, size_t t
     const size_t lists = plb_size_mul(plb_size_mul(images, run->has_positions ? 8 : 4), tokens + visible);
     const size_t inverse_pitch = (visible + 15) / 16 * 16;
     const size_t inverses = layout->places.data ? plb_size_mul(threads, inverse_pitch * sizeof(int32_t)) : 0;
+    const size_t buffers = plb_size_mul(threads, run->columns.bytes);
 
     void *workspace;
-    PLB_TRY(plb_workspace(call, plb_size_add(sums, lists > inverses ? lists : inverses), &workspace));
-    run->sums = workspace;
+    PLB_TRY(plb_workspace(call, plb_size_add(buffers, plb_size_add(sums, lists > inverses ? lists : inverses)),
+                          &workspace));
+    run->buffers = workspace;
+    run->sums = (double *)(run->buffers + buffers);
     run->spare = run->sums + (size_t)run->sum_rows * run->pitch;
     run->mask_sums = mask_rows ? run->spare + threads * run->pitch : NULL;
-    int32_t *const indices = (int32_t *)((char *)workspace + sums);
+    int32_t *const indices = (int32_t *)((char *)run->sums + sums);
     run->by_token.first = indices;
     run->by_token.next = indices + images * tokens;
     run->by_token.keys = layout->ids_keep.data ? &layout->ids_keep : NULL;
@@ -281,18 +334,26 @@ poslabel_status plb_cpu_assemble_tokens_backward(const plb_call *call, const plb
 {
     const plb_token_layout *const layout = &job->layout;
     poslabel_context *const context = call->context;
+    const plb_token_kernels *const kernels = plb_kernels_of(context)->tokens;
     const size_t row_bytes = (size_t)layout->channels * plb_dtype_size[job->grad_x.dtype];
-    const size_t grad_bytes = job->grad_tokens.data ? (size_t)(layout->images * layout->tokens) * row_bytes : 0;
+    const bool has_columns = plb_has_columns(&job->grad_tokens), writes_rows = job->grad_tokens.data && !has_columns;
+    const size_t grad_bytes = writes_rows ? (size_t)(layout->images * layout->tokens) * row_bytes : 0;
     const int64_t rows = layout->prefix + layout->tokens;
     backward_run run = {
         .job = job,
-        .kernel = plb_kernels_of(context)->tokens->grads[job->grad_x.dtype],
-        .round = plb_kernels_of(context)->tokens->round_sum[job->grad_x.dtype],
+        .context = context,
+        .kernel = kernels->grads[job->grad_x.dtype],
+        .round = kernels->round_sum[job->grad_x.dtype],
+        .round_pos_embed = kernels->round_sum[job->grad_pos_embed.dtype],
+        .round_prefix = kernels->round_sum[job->grad_prefix_tokens.dtype],
         .tile_rows = (rows + MOST_TILES - 1) / MOST_TILES,
         .pitch = plb_sum_pitch(layout->channels),
-        .prefix_sums = job->grad_prefix_tokens.data || (job->grad_pos_embed.data && layout->prefix_has_embedding),
+        .prefix_sums = job->grad_prefix_tokens.data || (job->grad_pos_embed.data && layout->embedded),
+        .writes_rows = writes_rows,
         .stream = grad_bytes > context->stream_bytes,
     };
+    if (has_columns)
+        run.columns = plb_tiles_of(&job->grad_tokens, layout->tokens, layout->channels);
     run.tiles = rows ? (rows + run.tile_rows - 1) / run.tile_rows : 0;
     run.sum_rows = job->grad_pos_embed.data ? rows : run.prefix_sums ? layout->prefix : 0;
 
@@ -312,12 +373,16 @@ poslabel_status plb_cpu_assemble_tokens_backward(const plb_call *call, const plb
         run.images = left < run.chunk ? left : run.chunk;
         run.last = run.images == left;
         plb_parallel(context, list_bytes, list_images, &run);
-        plb_parallel(context, (size_t)run.images * image_bytes, walk_images, &run);
+        if (!has_columns || run.sum_rows || run.mask_sums)
+            plb_parallel(context, (size_t)run.images * image_bytes, walk_images, &run);
+        if (has_columns)
+            plb_parallel(context, (size_t)run.images * image_bytes, walk_columns, &run);
         run.first_image += run.images;
     } while (!run.last);
     if (run.mask_sums)
         store_mask_sum(&run);
     else if (job->grad_mask_token.data)
-        memset(job->grad_mask_token.data, 0, row_bytes); /* no tiles: N = P = 0 */
+        memset(job->grad_mask_token.data, 0, /* no tiles: N = P = 0 */
+               (size_t)layout->channels * plb_dtype_size[job->grad_mask_token.dtype]);
     return POSLABEL_OK;
 }
