@@ -29,6 +29,10 @@ extern "C" {
  *   POSLABEL_ERROR_MEMORY   the device has no memory left.
  *   POSLABEL_ERROR_INVALID  the workspace would have to grow during a capture.
  *
+ * The work is done in the primary context of the device, the one that the CUDA runtime uses and a stream must belong
+ * to.  Whichever CUDA context the calling thread has current, or none, is current again when a call returns, and a
+ * callback of device_allocator finds the primary one current.  No other device is touched.
+ *
  * Use a context from one thread at a time.  Different contexts are independent and may run at the same time.
  *
  * Threads of the CPU backend.  A call with little to do runs on the calling thread alone, any other on all threads of
@@ -99,6 +103,10 @@ typedef struct poslabel_allocator {
  * The library never calls `allocate` while the stream is being captured.  It calls `release` at such a time only from
  * poslabel_context_trim() or poslabel_context_destroy().  Unless you installed a device allocator, call neither during
  * a capture: CUDA cannot free memory there, so the memory would leak.
+ *
+ * By default memory comes from cudaMallocAsync() and cudaFreeAsync().  Some virtual devices have no memory pools; there
+ * it comes from cudaMalloc() and cudaFree(), and whenever the workspace grows, is trimmed or destroyed, the call waits
+ * until all work of the device is done.
  */
 typedef struct poslabel_device_allocator {
     void *user;
@@ -117,7 +125,7 @@ typedef struct poslabel_context_options {
     void *log_user;               /* passed to log                                                               */
     char *message;                /* where poslabel_context_create() writes why it failed; may be NULL           */
     size_t message_size;          /* bytes at message; a longer text is cut and still ends in a zero             */
-    poslabel_device_allocator device_allocator; /* on CUDA; default: cudaMallocAsync(), cudaFreeAsync()            */
+    poslabel_device_allocator device_allocator; /* on CUDA; default: CUDA's own memory                             */
 } poslabel_context_options;
 
 #define POSLABEL_CONTEXT_OPTIONS_INIT                                                                                  \
@@ -140,7 +148,8 @@ typedef struct poslabel_context_options {
  *
  * POSLABEL_ERROR_INVALID: context is NULL; threads is negative or above 1024; one of the two functions of an allocator
  * is missing; an unknown isa or device; an ordinal that no device has; a stream on the CPU, or one that is being
- * captured.  POSLABEL_ERROR_UNSUPPORTED: the device or the isa is not available.  POSLABEL_ERROR_MEMORY.
+ * captured.  POSLABEL_ERROR_UNSUPPORTED: the device or the isa is not available, or the CUDA module has no code for a
+ * device of that compute capability.  POSLABEL_ERROR_MEMORY.
  * POSLABEL_ERROR_DEVICE: CUDA failed.  Since 0.1.
  */
 POSLABEL_API poslabel_status poslabel_context_create(const poslabel_context_options *options,
@@ -238,7 +247,8 @@ typedef struct poslabel_workspace {
 } poslabel_workspace;
 
 /*
- * Say whether this machine can create contexts of a kind.  POSLABEL_OK: it can.  POSLABEL_ERROR_UNSUPPORTED: it cannot,
+ * Say whether this machine can create contexts of a kind (CUDA: for one of its devices; this makes no CUDA context).
+ * POSLABEL_OK: it can.  POSLABEL_ERROR_UNSUPPORTED: it cannot,
  * and `reason` receives the reason as a sentence, cut to reason_size bytes; `reason` may be NULL.
  * POSLABEL_ERROR_INVALID: the number names no device type or instruction set.  Since 0.1.
  */

@@ -9,6 +9,8 @@
  */
 #include "core/cuda.cuh"
 
+#include "core/code.cuh"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -30,26 +32,34 @@ poslabel_status plb_cuda_workspace(const plb_call *call, size_t size, void **dat
     return services->workspace(call, size, data);
 }
 
-/* Whether every later call will fail with this error too; other errors are those of one call. */
+/*
+ * Whether every later call will fail with this error too: what CUDA says leaves the process in an inconsistent state,
+ * what hardware has lost, and the end of the context.  cudaErrorUnknown is not among them: if it lasts, every call will
+ * say so, and if it does not, the context is as good as before.
+ */
 static bool is_lasting(cudaError_t error)
 {
-    switch (error) {
-    case cudaErrorMemoryAllocation:
-    case cudaErrorInvalidValue:
-    case cudaErrorInvalidConfiguration:
-    case cudaErrorLaunchOutOfResources:
-    case cudaErrorCooperativeLaunchTooLarge:
-    case cudaErrorStreamCaptureUnsupported:
-    case cudaErrorStreamCaptureInvalidated:
-    case cudaErrorStreamCaptureImplicit:
-    case cudaErrorStreamCaptureIsolation:
-    case cudaErrorNotSupported:
-    case cudaErrorNoKernelImageForDevice:
-    case cudaErrorInvalidDeviceFunction:
-    case cudaErrorInvalidResourceHandle:
-        return false;
-    default:
+    switch ((int)error) {
+    case cudaErrorECCUncorrectable:
+    case cudaErrorNvlinkUncorrectable:
+    case 226: /* cudaErrorContained, since CUDA 12.9 */
+    case cudaErrorIllegalAddress:
+    case cudaErrorLaunchTimeout:
+    case cudaErrorContextIsDestroyed:
+    case cudaErrorAssert:
+    case cudaErrorHardwareStackError:
+    case cudaErrorIllegalInstruction:
+    case cudaErrorMisalignedAddress:
+    case cudaErrorInvalidAddressSpace:
+    case cudaErrorInvalidPc:
+    case cudaErrorLaunchFailure:
+    case 721: /* cudaErrorTensorMemoryLeak, since CUDA 12.9 */
+    case cudaErrorMpsRpcFailure:
+    case cudaErrorMpsClientTerminated:
+    case cudaErrorExternalDevice:
         return true;
+    default:
+        return false;
     }
 }
 
@@ -73,47 +83,53 @@ static void ignore(cudaError_t error)
         cudaGetLastError();
 }
 
-/* ---- a call makes the context's device current, and then restores the host's ---- */
+/*
+ * ---- a call makes the primary context of its device current, and then restores the host's ----
+ *
+ * By the driver: cudaSetDevice() would give a thread that had no context one on device 0, and would replace a context
+ * of the host's own by a primary one.  The numbers of the driver's errors are those of the runtime.
+ */
 
-static poslabel_status enter(const plb_call *call, int *previous)
+static cudaError_t enter_context(const plb_cuda *cuda, CUcontext *previous)
+{
+    *previous = cuda->primary;
+    CUresult result = cuda->get_context(previous);
+    if (result == CUDA_SUCCESS && *previous != cuda->primary)
+        result = cuda->set_context(cuda->primary);
+    return (cudaError_t)result;
+}
+
+static cudaError_t leave_context(const plb_cuda *cuda, CUcontext previous)
+{
+    return previous == cuda->primary ? cudaSuccess : (cudaError_t)cuda->set_context(previous);
+}
+
+static poslabel_status enter(const plb_call *call, CUcontext *previous)
 {
     const plb_cuda *const cuda = plb_cuda_of(call);
-    *previous = cuda->device;
     if (cuda->fault != cudaSuccess)
         return plb_cuda_fail(call, POSLABEL_ERROR_DEVICE, "an earlier fault has lost this context: %s (%s)",
                              cudaGetErrorString(cuda->fault), cudaGetErrorName(cuda->fault));
-    cudaError_t error = cudaGetDevice(previous);
-    if (error == cudaSuccess && *previous != cuda->device)
-        error = cudaSetDevice(cuda->device);
-    return plb_cuda_check(call, error, "choosing the device");
+    const poslabel_status status = plb_cuda_check(call, enter_context(cuda, previous), "choosing the device");
+    if (status != POSLABEL_OK)
+        leave_context(cuda, *previous);
+    return status;
 }
 
-/* The same where there is no status to return. */
-static int borrow_device(const plb_cuda *cuda)
+static poslabel_status leave(const plb_call *call, CUcontext previous, poslabel_status status)
 {
-    int previous = cuda->device;
-    ignore(cudaGetDevice(&previous));
-    if (previous != cuda->device)
-        ignore(cudaSetDevice(cuda->device));
-    return previous;
-}
-
-static void leave(const plb_call *call, int previous)
-{
-    if (previous != plb_cuda_of(call)->device)
-        ignore(cudaSetDevice(previous));
+    const cudaError_t error = leave_context(plb_cuda_of(call), previous);
+    return status != POSLABEL_OK ? status : plb_cuda_check(call, error, "restoring the host's CUDA context");
 }
 
 /* An operation as a function of the backend's table. */
 template <typename Job, poslabel_status (*operation)(const plb_call *, const Job *)>
 static poslabel_status with_device(const plb_call *call, const Job *job)
 {
-    int previous;
+    CUcontext previous;
     PLB_TRY(enter(call, &previous));
     plb_cuda_of(call)->query_error = cudaSuccess;
-    const poslabel_status status = operation(call, job);
-    leave(call, previous);
-    return status;
+    return leave(call, previous, operation(call, job));
 }
 
 /* ---- memory ---- */
@@ -132,30 +148,30 @@ poslabel_status plb_cuda_is_captured(const plb_call *call, bool *captured)
                           "asking whether the stream is captured");
 }
 
-/* `user` is the context's plb_cuda, where this stores an error that lasts. */
+/*
+ * The library's own allocator; `user` is the context's plb_cuda, which keeps the error.  A device without memory pools
+ * has no allocations in the order of a stream.  There cudaFree() waits until all work of the device is done, so that
+ * work that still uses the memory is safe.
+ */
 static void *default_allocate(void *user, size_t size, void *stream)
 {
+    plb_cuda *const cuda = (plb_cuda *)user;
     void *data = NULL;
-    const cudaError_t error = cudaMallocAsync(&data, size, (cudaStream_t)stream);
-    if (error == cudaSuccess)
-        return data;
-    cudaGetLastError();
-    if (is_lasting(error))
-        ((plb_cuda *)user)->fault = error;
-    return NULL;
+    cuda->refusal = cuda->has_pools ? cudaMallocAsync(&data, size, (cudaStream_t)stream) : cudaMalloc(&data, size);
+    ignore(cuda->refusal);
+    return cuda->refusal == cudaSuccess ? data : NULL;
 }
 
-static void default_release(void *user, void *data, size_t size, void *stream)
+static void default_release(void *user, void *data, size_t, void *stream)
 {
-    (void)user, (void)size;
-    ignore(cudaFreeAsync(data, (cudaStream_t)stream));
+    ignore(((plb_cuda *)user)->has_pools ? cudaFreeAsync(data, (cudaStream_t)stream) : cudaFree(data));
 }
 
 static poslabel_status allocate(const plb_call *call, size_t size, void **data)
 {
     const poslabel_device_allocator *const allocator = &call->context->device_allocator;
     plb_cuda *const cuda = plb_cuda_of(call);
-    int previous;
+    CUcontext previous;
     bool capturing;
     PLB_TRY(enter(call, &previous));
     poslabel_status status = plb_cuda_is_captured(call, &capturing);
@@ -165,23 +181,24 @@ static poslabel_status allocate(const plb_call *call, size_t size, void **data)
                                "with %zu bytes before",
                                size);
     if (status == POSLABEL_OK) {
+        cuda->refusal = cudaErrorMemoryAllocation;
         *data = size == SIZE_MAX ? NULL : allocator->allocate(allocator->user, size, cuda->stream);
-        if (!*data && cuda->fault != cudaSuccess)
-            status = plb_cuda_check(call, cuda->fault, "allocating a workspace");
+        if (!*data && cuda->refusal != cudaErrorMemoryAllocation)
+            status = plb_cuda_check(call, cuda->refusal, "allocating a workspace");
         else if (!*data)
             status = plb_cuda_fail(call, POSLABEL_ERROR_MEMORY, "no device memory for a workspace of %zu bytes", size);
     }
-    leave(call, previous);
+    leave_context(cuda, previous); /* if it fails, the next call says so; this one has its memory */
     return status;
 }
 
 static void release(poslabel_context *context, void *data, size_t size)
 {
-    const plb_call call = {context, "context_trim", NULL};
-    const plb_cuda *const cuda = plb_cuda_of(&call);
-    const int previous = borrow_device(cuda);
+    const plb_cuda *const cuda = (const plb_cuda *)context->backend_state;
+    CUcontext previous;
+    ignore(enter_context(cuda, &previous));
     context->device_allocator.release(context->device_allocator.user, data, size, cuda->stream);
-    leave(&call, previous);
+    leave_context(cuda, previous);
 }
 
 /* ---- contexts ---- */
@@ -189,41 +206,80 @@ static void release(poslabel_context *context, void *data, size_t size)
 static void close_context(poslabel_context *context)
 {
     plb_cuda *const cuda = (plb_cuda *)context->backend_state;
-    const int previous = borrow_device(cuda);
+    CUcontext previous;
+    ignore(enter_context(cuda, &previous));
     if (cuda->close_cublas)
         cuda->close_cublas(cuda->cublas);
     if (cuda->state)
         release(context, cuda->state, sizeof *cuda->state);
     if (cuda->event)
         ignore(cudaEventDestroy(cuda->event));
-    if (previous != cuda->device)
-        ignore(cudaSetDevice(previous));
+    leave_context(cuda, previous);
     context->allocator.release(context->allocator.user, cuda, sizeof *cuda);
 }
 
-/* Fills in the members that need the device.  cuda->device is current. */
+/* A function of the driver, as it was in CUDA 4.0: without linking libcuda, which a machine may lack. */
+static cudaError_t find_driver_function(const char *name, void *pointer)
+{
+#if CUDART_VERSION >= 12050
+    const cudaError_t error = cudaGetDriverEntryPointByVersion(name, (void **)pointer, 4000, cudaEnableDefault, NULL);
+#else
+    const cudaError_t error = cudaGetDriverEntryPoint(name, (void **)pointer, cudaEnableDefault, NULL);
+#endif
+    return error == cudaSuccess && !*(void **)pointer ? cudaErrorSymbolNotFound : error;
+}
+
+/* Fills in the members that need the device, whose primary context is current. */
 static cudaError_t prepare(poslabel_context *context, plb_cuda *cuda)
 {
     const poslabel_device_allocator *const allocator = &context->device_allocator;
-    cudaError_t error = cudaDeviceGetAttribute(&cuda->multiprocessors, cudaDevAttrMultiProcessorCount, cuda->device);
+    int has_pools = 0;
+    cudaError_t error = plb_load_code();
+    if (error == cudaSuccess)
+        error = cudaDeviceGetAttribute(&cuda->multiprocessors, cudaDevAttrMultiProcessorCount, cuda->device);
+    if (error == cudaSuccess)
+        error = cudaDeviceGetAttribute(&has_pools, cudaDevAttrMemoryPoolsSupported, cuda->device);
     if (error == cudaSuccess)
         error = cudaEventCreateWithFlags(&cuda->event, cudaEventDisableTiming);
     if (error != cudaSuccess)
         return error;
+    cuda->has_pools = has_pools != 0;
+    cuda->refusal = cudaErrorMemoryAllocation;
     cuda->state = (plb_device_state *)allocator->allocate(allocator->user, sizeof *cuda->state, cuda->stream);
-    if (!cuda->state)
-        return cuda->fault != cudaSuccess ? cuda->fault : cudaErrorMemoryAllocation;
-    return cudaMemsetAsync(cuda->state, 0, sizeof *cuda->state, cuda->stream);
+    return cuda->state ? cudaMemsetAsync(cuda->state, 0, sizeof *cuda->state, cuda->stream) : cuda->refusal;
+}
+
+/* Makes the device's primary context, and what the library needs there. */
+static cudaError_t begin(poslabel_context *context, plb_cuda *cuda, bool *capturing)
+{
+    CUcontext previous;
+    cudaError_t error = find_driver_function("cuCtxSetCurrent", &cuda->set_context);
+    if (error == cudaSuccess)
+        error = find_driver_function("cuCtxGetCurrent", &cuda->get_context);
+    if (error == cudaSuccess)
+        error = (cudaError_t)cuda->get_context(&previous);
+    if (error != cudaSuccess)
+        return error;
+    error = cudaSetDevice(cuda->device);
+    if (error == cudaSuccess)
+        error = (cudaError_t)cuda->get_context(&cuda->primary);
+    if (error == cudaSuccess)
+        error = is_capturing(cuda->stream, capturing);
+    if (error == cudaSuccess && !*capturing) /* memory that is allocated during a capture would belong to the graph */
+        error = prepare(context, cuda);
+    const cudaError_t left = (cudaError_t)cuda->set_context(previous);
+    return error == cudaSuccess ? left : error;
 }
 
 static poslabel_status open_context(poslabel_context *context, const poslabel_context_options *options, char *reason,
                                     size_t reason_size)
 {
-    int devices = 0, previous = 0;
+    const int device = options->device.id;
+    int devices = 0;
+    bool capturing = false;
     cudaError_t error = cudaGetDeviceCount(&devices);
-    if (error == cudaSuccess && (options->device.id < 0 || options->device.id >= devices)) {
-        snprintf(reason, reason_size, "device id = %d, but there are %d CUDA devices", (int)options->device.id,
-                 devices);
+    if (error == cudaSuccess && (device < 0 || device >= devices)) {
+        snprintf(reason, reason_size, "device id = %d, but there are %d CUDA devices", device, devices);
         return POSLABEL_ERROR_INVALID;
     }
     plb_cuda *const cuda = (plb_cuda *)context->allocator.allocate(context->allocator.user, sizeof *cuda, 64);
@@ -232,7 +288,7 @@ static poslabel_status open_context(poslabel_context *context, const poslabel_co
         return POSLABEL_ERROR_MEMORY;
     }
     memset(cuda, 0, sizeof *cuda);
-    cuda->device = options->device.id;
+    cuda->device = device;
     cuda->stream = (cudaStream_t)options->stream;
     context->backend_state = cuda;
     context->threads = 0;
@@ -241,28 +297,24 @@ static poslabel_status open_context(poslabel_context *context, const poslabel_co
         context->device_allocator = poslabel_device_allocator{cuda, default_allocate, default_release};
 
     if (error == cudaSuccess)
-        error = cudaGetDevice(&previous);
-    if (error == cudaSuccess && previous != cuda->device)
-        error = cudaSetDevice(cuda->device);
-    bool capturing = false;
-    if (error == cudaSuccess) {
-        error = is_capturing(cuda->stream, &capturing);
-        if (error == cudaSuccess && !capturing)
-            error = prepare(context, cuda);
-        if (previous != cuda->device)
-            ignore(cudaSetDevice(previous));
-    }
-    if (capturing) { /* memory that is allocated now would belong to the graph */
-        snprintf(reason, reason_size, "the stream is being captured; create the context before");
-        close_context(context);
-        return POSLABEL_ERROR_INVALID;
-    }
-    if (error == cudaSuccess)
+        error = begin(context, cuda, &capturing);
+    if (error == cudaSuccess && !capturing)
         return POSLABEL_OK;
     cudaGetLastError();
-    snprintf(reason, reason_size, "CUDA device %d: %s (%s)", cuda->device, cudaGetErrorString(error),
+    if (cuda->primary)
+        close_context(context);
+    else
+        context->allocator.release(context->allocator.user, cuda, sizeof *cuda);
+    if (capturing) {
+        snprintf(reason, reason_size, "the stream is being captured; create the context before");
+        return POSLABEL_ERROR_INVALID;
+    }
+    if (plb_is_lack_of_code(error)) {
+        plb_tell_lack_of_code(device, error, reason, reason_size);
+        return POSLABEL_ERROR_UNSUPPORTED;
+    }
+    snprintf(reason, reason_size, "CUDA device %d: %s (%s)", device, cudaGetErrorString(error),
              cudaGetErrorName(error));
-    close_context(context);
     return error == cudaErrorMemoryAllocation ? POSLABEL_ERROR_MEMORY : POSLABEL_ERROR_DEVICE;
 }
 
@@ -391,7 +443,10 @@ plb_module(uint32_t version, const char *library, const plb_services *given, cha
         return NULL;
     }
     int devices = 0;
-    const cudaError_t error = cudaGetDeviceCount(&devices);
+    bool has_code = false;
+    cudaError_t error = cudaGetDeviceCount(&devices);
+    for (int device = 0; error == cudaSuccess && device < devices && !has_code; device++)
+        error = plb_has_code(device, &has_code);
     if (error != cudaSuccess || devices < 1) {
         cudaGetLastError();
         snprintf(reason, reason_size, "no CUDA device: %s (%s)%s",
@@ -399,6 +454,10 @@ plb_module(uint32_t version, const char *library, const plb_services *given, cha
                  error == cudaErrorInsufficientDriver || error == cudaErrorStubLibrary
                      ? "; install or update the NVIDIA driver"
                      : "");
+        return NULL;
+    }
+    if (!has_code) {
+        plb_tell_lack_of_code(0, cudaErrorNoKernelImageForDevice, reason, reason_size);
         return NULL;
     }
     services = given;

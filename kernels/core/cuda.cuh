@@ -2,8 +2,8 @@
  * The CUDA module: its state, and the services for its operations.
  *
  * An operation is one host function that takes a job, launches kernels on the context's stream and returns.  It reads
- * no tensor and waits for nothing.  It allocates memory by plb_cuda_workspace() alone.  The context's device is current
- * while it runs.
+ * no tensor and waits for nothing.  It allocates memory by plb_cuda_workspace() alone.  The primary context of its
+ * device is current while it runs.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -12,6 +12,8 @@
 
 #include "backend.h"
 #include "core/device.cuh"
+
+#include <cuda.h>
 
 /* Values that are not allowed and that only a kernel sees.  poslabel_context_synchronize() reports them. */
 enum plb_finding {
@@ -55,9 +57,14 @@ struct plb_cuda {
     cudaStream_t stream;
     cudaEvent_t event; /* orders two streams */
     int device, multiprocessors;
+    bool has_pools;                              /* of memory: cudaMallocAsync() works */
+    CUcontext primary;                           /* the device's context, in which all work is done */
+    CUresult (*get_context)(CUcontext *current); /* cuCtxGetCurrent() */
+    CUresult (*set_context)(CUcontext next);     /* cuCtxSetCurrent() */
     void *cublas; /* a cublasHandle_t, made by the first operation that needs it */
     void (*close_cublas)(void *handle);
     cudaError_t fault;       /* an error that lasts: every later call fails             */
+    cudaError_t refusal;     /* why the library's own allocator gave no memory          */
     cudaError_t query_error; /* of plb_resident_blocks(); the next launch reports it     */
     plb_device_state *state;
     plb_residency residency[64]; /* open addressing by kernel */

@@ -390,15 +390,134 @@ static void the_current_device_stays(void **state)
     cuda_ok(cuda()->set_device(0));
 }
 
+/* Whether a device has a primary context. */
+static bool has_primary(int device)
+{
+    unsigned flags;
+    int is_active = 0;
+    assert_int_equal(cuda()->primary_state(device, &flags, &is_active), 0);
+    return is_active;
+}
+
+static void *current_context(void)
+{
+    void *context;
+    assert_int_equal(cuda()->current_context(&context), 0);
+    return context;
+}
+
+/* What a host may ask of a context, with some other context, or none, current. */
+static void use_everything(int device)
+{
+    poslabel_context_options options = POSLABEL_CONTEXT_OPTIONS_INIT;
+    poslabel_context *context;
+    void *const current = current_context();
+#define LEAVES(call)                                                                                                   \
+    do {                                                                                                               \
+        assert_int_equal((call), POSLABEL_OK);                                                                         \
+        assert_ptr_equal(current_context(), current);                                                                  \
+    } while (0)
+    options.device = (poslabel_device){POSLABEL_DEVICE_CUDA, device};
+    LEAVES(poslabel_device_supported(POSLABEL_DEVICE_CUDA, NULL, 0));
+    LEAVES(poslabel_context_create(&options, &context));
+    LEAVES(poslabel_context_reserve(context, 100000));
+    LEAVES(poslabel_context_synchronize(context));
+    if (test_on_emulation()) { /* elsewhere the tensors themselves are device 0's */
+        loss_case c = case_of(15, 8);
+        context->device = test_device();
+        LEAVES(loss_call(context, &c));
+        LEAVES(poslabel_context_synchronize(context));
+        loss_case_free(&c);
+    }
+    assert_int_equal(poslabel_context_reserve(context, SIZE_MAX), POSLABEL_ERROR_MEMORY);
+    LEAVES((poslabel_context_trim(context), POSLABEL_OK));
+    LEAVES((poslabel_context_destroy(context), POSLABEL_OK));
+}
+
+/* The library makes no context that it does not need: first of all, none on device 0 for work on device 1. */
+static void other_devices_get_no_context(void **state)
+{
+    (void)state;
+    int devices;
+    if (test_on_emulation())
+        emulation()->devices(2);
+    cuda_ok(cuda()->get_device_count(&devices));
+    if (has_primary(0))
+        skip();
+    assert_int_equal(poslabel_device_supported(POSLABEL_DEVICE_CUDA, NULL, 0), POSLABEL_OK);
+    assert_false(has_primary(0));
+    if (devices < 2)
+        skip();
+    assert_null(current_context());
+    use_everything(1);
+    assert_true(has_primary(1));
+    assert_false(has_primary(0));
+}
+
+/* A context of the host's own is no primary one; it stays current, and the library works in the primary one. */
+static void a_context_of_the_host_stays(void **state)
+{
+    (void)state;
+    void *own;
+    cuda_ok(cuda()->set_device(0));
+    assert_int_equal(cuda()->create_context(&own, 0, 0), 0);
+    assert_ptr_equal(current_context(), own);
+    use_everything(0);
+    assert_ptr_equal(current_context(), own);
+    assert_int_equal(cuda()->destroy_context(own), 0);
+    cuda_ok(cuda()->set_device(0));
+}
+
+/* Some virtual devices have no memory pools. */
+static void a_device_without_pools(void **state)
+{
+    (void)state;
+    const emulation_controls *const device = emulation();
+    void *const stream = cuda_stream_new(CUDA_NON_BLOCKING);
+    device->pools(0);
+    poslabel_context *const context = context_on(stream);
+    loss_case c = case_of(30, 9);
+    device->defer(1);
+    assert_int_equal(loss_call(context, &c), POSLABEL_OK);
+    assert_true(loss_case_outputs_untouched(&c));
+    poslabel_context_trim(context); /* waits for the work that uses the memory */
+    expect_right(&c);
+    device->defer(0);
+    assert_int_equal(poslabel_context_workspace(context), 0);
+
+    cuda_ok(cuda()->begin_capture(stream, CUDA_CAPTURE_GLOBAL));
+    assert_int_equal(loss_call(context, &c), INVALID);
+    assert_non_null(strstr(poslabel_context_message(context), "call poslabel_context_reserve()"));
+    void *graph;
+    cuda_ok(cuda()->end_capture(stream, &graph)); /* the capture is as good as before */
+    cuda_ok(cuda()->destroy_graph(graph));
+
+    /* Memory that cannot be had for another reason than that there is none. */
+    device->fail_at(4, CUDA_ERROR_NOT_SUPPORTED);
+    expect_error(context, poslabel_context_reserve(context, 1 << 20), POSLABEL_ERROR_DEVICE, "allocating a workspace",
+                 "cudaErrorNotSupported");
+    expect_ok(context, loss_call(context, &c));
+    poslabel_context_destroy(context);
+    loss_case_free(&c);
+    cuda_ok(cuda()->stream_destroy(stream));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, emulation_begin, emulation_end)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(options_that_are_wrong),   TEST(what_a_context_is),
-        TEST(the_device_allocator),     TEST(workspace),
-        TEST(calls_do_not_wait),        TEST(changed_streams_keep_order),
-        TEST(synchronizing_tells_once), TEST(the_current_device_stays),
+        TEST(other_devices_get_no_context), /* before the others, which need device 0 */
+        TEST(options_that_are_wrong),
+        TEST(what_a_context_is),
+        TEST(the_device_allocator),
+        TEST(workspace),
+        TEST(calls_do_not_wait),
+        TEST(changed_streams_keep_order),
+        TEST(synchronizing_tells_once),
+        TEST(the_current_device_stays),
+        TEST(a_context_of_the_host_stays),
+        TEST(a_device_without_pools),
     };
     return cmocka_run_group_tests_name("cuda", tests, NULL, NULL);
 }

@@ -114,8 +114,8 @@ static void creation(void **state)
                 break;
             }
             assert_null(context);
-            assert_true(status == MEMORY || status == DEVICE || (n == 1 && status == POSLABEL_ERROR_UNSUPPORTED));
-            if (errors[i] == CUDA_ERROR_MEMORY && n > 1)
+            assert_true(status == MEMORY || status == DEVICE || (n <= 3 && status == POSLABEL_ERROR_UNSUPPORTED));
+            if (errors[i] == CUDA_ERROR_MEMORY && n > 3) /* before, the module asks for devices */
                 assert_int_equal(status, MEMORY);
             assert_non_null(strstr(message, "context_create: "));
             assert_non_null(strstr(message, "CUDA device"));
@@ -249,6 +249,34 @@ static void destruction(void **state)
     test_case_is("%s", "");
 }
 
+/* An error is taken for a lost context only if CUDA will not recover from it. */
+static void which_errors_last(void **state)
+{
+    (void)state;
+    static const int lasting[] = {214, 220, 226, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 721, 806, 810, 911};
+    /* values, memory, busy devices, no code, handles, not ready, resources, too many blocks, support, not ready,
+     * captures, unknown, and one of the future */
+    static const int others[] = {1, 2, 46, 209, 400, 600, 701, 720, 801, 802, 900, 901, 905, 906, 999, 4321};
+    emulation();
+    for (int last = 0; last < 2; last++)
+        for (int i = 0; i < (last ? COUNT(lasting) : COUNT(others)); i++) {
+            poslabel_context *const context = context_default();
+            const int error = last ? lasting[i] : others[i];
+            test_case_is("error %d", error);
+            emulation()->fail_at(3, error);
+            const poslabel_status status = poslabel_context_synchronize(context);
+            emulation()->fail_at(0, 0);
+            expect_failure(context, status, "context_synchronize", error);
+            assert_int_equal(strstr(poslabel_context_message(context), "the context is lost") != NULL, last);
+            if (last)
+                expect_lost(context, poslabel_context_synchronize(context));
+            else
+                expect_works(context);
+            poslabel_context_destroy(context);
+        }
+    test_case_is("%s", "");
+}
+
 /* A device that stays broken: every call says so, and a new context works when it is repaired. */
 static void a_device_that_is_lost(void **state)
 {
@@ -313,6 +341,7 @@ int main(void)
         TEST(operations),
         TEST(requests),
         TEST(destruction),
+        TEST(which_errors_last),
         TEST(a_device_that_is_lost),
         TEST(destroying_on_a_lost_device),
     };

@@ -188,6 +188,33 @@ static void no_device(void **state)
     there_is_cuda(state);
 }
 
+/* A card that is older than all that the module was built for. */
+static void no_code_for_the_device(void **state)
+{
+    const emulation_controls *const device = emulation();
+    device->capability(0, 61);
+    expect_no_cuda("compute capability 6.1", "built for 9.0");
+    expect_no_cuda("no kernel image", "-Dcuda-architectures=61");
+    device->capability(0, 120); /* a newer one compiles the newest */
+    there_is_cuda(state);
+
+    device->devices(2); /* of two, one is too old */
+    device->capability(0, 0);
+    device->capability(1, 75);
+    there_is_cuda(state);
+    poslabel_context_options options = POSLABEL_CONTEXT_OPTIONS_INIT;
+    poslabel_context *context;
+    char message[512] = "";
+    options.device = (poslabel_device){POSLABEL_DEVICE_CUDA, 1};
+    options.message = message;
+    options.message_size = sizeof message;
+    assert_int_equal(poslabel_context_create(&options, &context), UNSUPPORTED);
+    assert_null(context);
+    if (!strstr(message, "CUDA device 1 has compute capability 7.5") || !strstr(message, "built for 9.0"))
+        test_fail("the message is \"%s\"", message);
+    assert_int_equal(cuda()->peek_at_last_error(), 0);
+}
+
 static void no_driver(void **state)
 {
     (void)state;
@@ -215,6 +242,7 @@ int main(void)
         TEST(reasons_are_cut),
         TEST(there_is_cuda),
         TEST(no_device),
+        TEST(no_code_for_the_device),
         TEST(no_driver),
     };
     return cmocka_run_group_tests_name("cuda_module", tests, remember, forget);

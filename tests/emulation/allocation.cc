@@ -174,6 +174,8 @@ cudaError_t cudaFreeHost(void *memory)
 cudaError_t cudaMallocAsync(void **memory, size_t size, cudaStream_t stream)
 {
     EMULATION_CALL(call);
+    if (!device_has_pools())
+        return call.result(cudaErrorNotSupported);
     if (is_capturing(stream)) {
         capture_forbids();
         return call.result(cudaErrorStreamCaptureUnsupported);
@@ -186,6 +188,8 @@ cudaError_t cudaFreeAsync(void *memory, cudaStream_t stream)
     const Call call;
     if (memory == nullptr)
         return call.result();
+    if (!device_has_pools())
+        return call.result(cudaErrorNotSupported);
     if (is_capturing(stream)) {
         capture_forbids();
         return call.result(cudaErrorStreamCaptureUnsupported);

@@ -36,8 +36,10 @@ std::unique_lock<std::recursive_mutex> hold()
     return std::unique_lock<std::recursive_mutex>(lock());
 }
 
-Call::Call() : error(cudaSuccess), lock_(lock())
+Call::Call(Needs needs) : error(cudaSuccess), lock_(lock())
 {
+    if (needs == Needs::context)
+        need_context();
     fault_points++;
     if (fail_at > 0 && --fail_at == 0)
         error = fail_with;

@@ -29,10 +29,17 @@ EMULATION_VISIBLE void emulation_break_device(int error);
 /* Whether queued work waits until something synchronises with it, instead of running at once. */
 EMULATION_VISIBLE void emulation_defer(int on);
 
-/* How many devices there are, 1 at the start; they have everything in common but their streams.  0: none is found. */
+/*
+ * How many devices there are, 1 at the start, at most 8; they have everything in common but their streams.  0: none is
+ * found.  No device has a context afterwards, nor has the calling thread, as when a process begins.
+ */
 EMULATION_VISIBLE void emulation_devices(int count);
 
-/* A function of the emulated runtime, as dlsym() would give it of a real one; NULL: there is none of that name. */
+/* Whether the devices have memory pools (at the start they do), and 10 times the compute capability of one (0: 90). */
+EMULATION_VISIBLE void emulation_pools(int on);
+EMULATION_VISIBLE void emulation_capability(int device, int capability);
+
+/* A function of the emulated runtime or driver, as dlsym() would give it of a real one; NULL: there is none. */
 EMULATION_VISIBLE void *emulation_function(const char *name);
 
 /*

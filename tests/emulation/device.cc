@@ -1,5 +1,5 @@
 /*
- * The device: of compute capability 9.0, with very little of everything.  One, unless a test asks for more.
+ * The device: with very little of everything.  One, unless a test asks for more.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -10,63 +10,44 @@
 
 namespace emulation
 {
-static int devices = 1;
-static thread_local int current;
+static bool has_pools = true;
+static int capabilities[8];
 
-int current_device()
+bool device_has_pools()
 {
-    return current;
+    return has_pools;
 }
 
-static bool is_device(int device)
+int capability_of(int device)
 {
-    return device >= 0 && device < devices;
+    return capabilities[device] != 0 ? capabilities[device] : CAPABILITY;
 }
 } // namespace emulation
 
 using namespace emulation;
 
-void emulation_devices(int count)
+void emulation_pools(int on)
 {
     const auto held = hold();
-    devices = count;
-    if (!is_device(current))
-        current = 0;
+    has_pools = on != 0;
 }
 
-cudaError_t cudaGetDeviceCount(int *count)
+void emulation_capability(int device, int capability)
 {
-    EMULATION_CALL(call);
-    *count = devices;
-    return call.result(devices > 0 ? cudaSuccess : cudaErrorNoDevice);
-}
-
-cudaError_t cudaSetDevice(int device)
-{
-    EMULATION_CALL(call);
-    if (!is_device(device))
-        return call.result(cudaErrorInvalidDevice);
-    current = device;
-    return call.result();
-}
-
-cudaError_t cudaGetDevice(int *device)
-{
-    EMULATION_CALL(call);
-    *device = current;
-    return call.result();
+    const auto held = hold();
+    capabilities[device] = capability;
 }
 
 cudaError_t cudaDriverGetVersion(int *version)
 {
-    EMULATION_CALL(call);
+    EMULATION_QUERY(call);
     *version = CUDART_VERSION;
     return call.result();
 }
 
 cudaError_t cudaRuntimeGetVersion(int *version)
 {
-    EMULATION_CALL(call);
+    EMULATION_QUERY(call);
     *version = CUDART_VERSION;
     return call.result();
 }
@@ -97,32 +78,35 @@ static const struct {
     {cudaDevAttrMultiProcessorCount, MULTIPROCESSORS},
     {cudaDevAttrMaxThreadsPerMultiProcessor, THREADS_OF_MULTIPROCESSOR},
     {cudaDevAttrMaxBlocksPerMultiprocessor, BLOCKS_OF_MULTIPROCESSOR},
-    {cudaDevAttrComputeCapabilityMajor, 9},
-    {cudaDevAttrComputeCapabilityMinor, 0},
     {cudaDevAttrConcurrentKernels, 1},
     {cudaDevAttrUnifiedAddressing, 1},
     {cudaDevAttrManagedMemory, 1},
     {cudaDevAttrCooperativeLaunch, 1},
-    {cudaDevAttrMemoryPoolsSupported, 1},
     {cudaDevAttrStreamPrioritiesSupported, 0},
     {cudaDevAttrComputeMode, cudaComputeModeDefault},
 };
 
 cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int device)
 {
-    EMULATION_CALL(call);
+    EMULATION_QUERY(call);
     if (!is_device(device))
         return call.result(cudaErrorInvalidDevice);
     *value = 0; /* what it does not have */
     for (const auto &known : attributes)
         if (known.attribute == attribute)
             *value = known.value;
+    if (attribute == cudaDevAttrComputeCapabilityMajor)
+        *value = capability_of(device) / 10;
+    if (attribute == cudaDevAttrComputeCapabilityMinor)
+        *value = capability_of(device) % 10;
+    if (attribute == cudaDevAttrMemoryPoolsSupported)
+        *value = has_pools;
     return call.result(attribute <= 0 || attribute >= cudaDevAttrMax ? cudaErrorInvalidValue : cudaSuccess);
 }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device)
 {
-    EMULATION_CALL(call);
+    EMULATION_QUERY(call);
     if (!is_device(device))
         return call.result(cudaErrorInvalidDevice);
     memset(properties, 0, sizeof *properties);
@@ -140,13 +124,15 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device)
     properties->maxGridSize[0] = 2147483647;
     properties->maxGridSize[1] = properties->maxGridSize[2] = 65535;
     properties->totalConstMem = 65536;
-    properties->major = 9;
+    properties->major = capability_of(device) / 10;
+    properties->minor = capability_of(device) % 10;
     properties->multiProcessorCount = MULTIPROCESSORS;
     properties->maxThreadsPerMultiProcessor = THREADS_OF_MULTIPROCESSOR;
     properties->maxBlocksPerMultiProcessor = BLOCKS_OF_MULTIPROCESSOR;
     properties->l2CacheSize = 1 << 20;
     properties->concurrentKernels = properties->unifiedAddressing = properties->managedMemory = 1;
-    properties->memoryPoolsSupported = properties->cooperativeLaunch = 1;
+    properties->memoryPoolsSupported = has_pools;
+    properties->cooperativeLaunch = 1;
     return call.result();
 }
 
@@ -154,20 +140,20 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device)
 cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t *pool, int device)
 {
     static char the_pool;
-    EMULATION_CALL(call);
+    EMULATION_QUERY(call);
     *pool = reinterpret_cast<cudaMemPool_t>(&the_pool);
     return call.result(is_device(device) ? cudaSuccess : cudaErrorInvalidDevice);
 }
 
 cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void *)
 {
-    EMULATION_CALL(call);
+    EMULATION_QUERY(call);
     return call.result();
 }
 
 cudaError_t cudaMemPoolTrimTo(cudaMemPool_t, size_t)
 {
-    EMULATION_CALL(call);
+    EMULATION_QUERY(call);
     return call.result();
 }
 
@@ -185,6 +171,8 @@ static const struct {
     {cudaErrorStubLibrary, "cudaErrorStubLibrary", "CUDA driver is a stub library"},
     {cudaErrorInsufficientDriver, "cudaErrorInsufficientDriver", "CUDA driver version is insufficient"},
     {cudaErrorInvalidDeviceFunction, "cudaErrorInvalidDeviceFunction", "invalid device function"},
+    {cudaErrorNoKernelImageForDevice, "cudaErrorNoKernelImageForDevice",
+     "no kernel image is available for execution on the device"},
     {cudaErrorNoDevice, "cudaErrorNoDevice", "no CUDA-capable device is detected"},
     {cudaErrorInvalidDevice, "cudaErrorInvalidDevice", "invalid device ordinal"},
     {cudaErrorInvalidResourceHandle, "cudaErrorInvalidResourceHandle", "invalid resource handle"},

@@ -21,6 +21,8 @@
 #include <cuda_fp16.h>
 #include <vector_functions.h>
 
+#define __CUDA_ARCH_LIST__ 900
+
 constexpr int warpSize = 32;
 
 #undef __shared__

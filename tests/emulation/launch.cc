@@ -110,10 +110,12 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *attributes, const void *ke
     EMULATION_CALL(call);
     if (kernel == nullptr)
         return call.result(cudaErrorInvalidDeviceFunction);
+    if (capability_of(current_device()) < CAPABILITY)
+        return call.result(cudaErrorNoKernelImageForDevice);
     memset(attributes, 0, sizeof *attributes);
     attributes->maxThreadsPerBlock = 1024;
     attributes->numRegs = 32;
-    attributes->ptxVersion = attributes->binaryVersion = 90;
+    attributes->ptxVersion = attributes->binaryVersion = CAPABILITY;
     attributes->maxDynamicSharedSizeBytes = static_cast<int>(allowed_bytes(kernel));
     return call.result();
 }

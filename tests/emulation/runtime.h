@@ -17,11 +17,13 @@
 
 namespace emulation
 {
-/* Takes the lock, counts a fault point, and knows whether the call has to fail there. */
+/* Takes the lock, counts a fault point, knows whether the call has to fail there, and makes a context for it. */
+enum class Needs { nothing, context };
+
 class Call
 {
   public:
-    Call();
+    explicit Call(Needs needs = Needs::context);
     Call(const Call &) = delete;
     Call &operator=(const Call &) = delete;
 
@@ -42,6 +44,12 @@ std::unique_lock<std::recursive_mutex> hold();
     if ((call).error != cudaSuccess)                                                                                   \
     return (call).result()
 
+/* The same, of a function that needs no context. */
+#define EMULATION_QUERY(call)                                                                                          \
+    const emulation::Call call(emulation::Needs::nothing);                                                             \
+    if ((call).error != cudaSuccess)                                                                                   \
+    return (call).result()
+
 /* Queues work, or records it while the stream captures; runs it unless deferred. */
 cudaError_t submit(cudaStream_t stream, std::function<void()> work);
 
@@ -49,8 +57,19 @@ cudaError_t submit(cudaStream_t stream, std::function<void()> work);
 void finish(cudaStream_t stream);
 void finish_all();
 
-/* The calling thread's. */
+/* The calling thread's; and a context for it, if it has none. */
 int current_device();
+void need_context();
+
+bool is_device(int device);
+bool device_has_pools();
+
+/* 10 times the compute capability of a device, and of the code that there is. */
+int capability_of(int device);
+constexpr int CAPABILITY = 90;
+
+/* A function of the driver; NULL: there is none of that name. */
+void *driver_function(const char *name);
 
 bool is_capturing(cudaStream_t stream);
 bool is_deferred();

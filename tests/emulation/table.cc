@@ -39,5 +39,5 @@ void *emulation_function(const char *name)
     for (const auto &known : table)
         if (!strcmp(known.name, name))
             return known.function;
-    return nullptr;
+    return emulation::driver_function(name);
 }

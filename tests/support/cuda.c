@@ -73,9 +73,14 @@ const cuda_runtime *cuda(void)
         {&runtime.launch, "cudaGraphLaunch"},
         {&runtime.destroy_executable, "cudaGraphExecDestroy"},
         {&runtime.destroy_graph, "cudaGraphDestroy"},
+        {&runtime.create_context, "cuCtxCreate_v2"},
+        {&runtime.destroy_context, "cuCtxDestroy_v2"},
+        {&runtime.current_context, "cuCtxGetCurrent"},
+        {&runtime.primary_state, "cuDevicePrimaryCtxGetState"},
     };
+    void *const driver = emulated_function ? NULL : dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
     for (int i = 0; i < COUNT(table); i++) {
-        void *const function = symbol(library, table[i].name);
+        void *const function = symbol(strncmp(table[i].name, "cuda", 4) ? driver : library, table[i].name);
         memcpy(table[i].place, &function, sizeof function);
     }
     is_open = true;
@@ -106,6 +111,8 @@ static const emulation_controls *controls(void)
     *(void **)&all.break_device = dlsym(module, "emulation_break_device");
     *(void **)&all.defer = dlsym(module, "emulation_defer");
     *(void **)&all.devices = dlsym(module, "emulation_devices");
+    *(void **)&all.pools = dlsym(module, "emulation_pools");
+    *(void **)&all.capability = dlsym(module, "emulation_capability");
     *(void **)&all.launches = dlsym(module, "emulation_launches");
     *(void **)&all.shuffle = dlsym(module, "emulation_shuffle");
     *(void **)&all.live_allocations = dlsym(module, "emulation_live_allocations");
@@ -130,6 +137,9 @@ static const emulation_controls *repaired(void)
     all->break_device(0);
     all->defer(0);
     all->devices(1);
+    all->pools(1);
+    all->capability(0, 0);
+    all->capability(1, 0);
     cuda()->get_last_error();
     return all;
 }

@@ -47,6 +47,11 @@ typedef struct cuda_runtime {
     int (*launch)(void *executable, void *stream);
     int (*destroy_executable)(void *executable);
     int (*destroy_graph)(void *graph);
+    /* of the driver */
+    int (*create_context)(void **context, unsigned flags, int device);
+    int (*destroy_context)(void *context);
+    int (*current_context)(void **context);
+    int (*primary_state)(int device, unsigned *flags, int *is_active);
 } cuda_runtime;
 
 /* Leaves the running test out where it is not on CUDA, or where there is no libcudart. */
@@ -65,6 +70,8 @@ typedef struct emulation_controls {
     __typeof__(emulation_break_device) *break_device;
     __typeof__(emulation_defer) *defer;
     __typeof__(emulation_devices) *devices;
+    __typeof__(emulation_pools) *pools;
+    __typeof__(emulation_capability) *capability;
     __typeof__(emulation_shuffle) *shuffle;
     __typeof__(emulation_launches) *launches;
     __typeof__(emulation_live_allocations) *live_allocations;
