@@ -4,14 +4,11 @@
 #
 #     .ci/races.sh          # compiles in build-races, and runs the suites
 #     .ci/races.sh BUILD    # compiles there
-#
-# CUBLAS_INCLUDE=DIR: where cublas_v2.h is, if not in the CUDA toolkit.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 build=${1:-build-races}
 meson setup "$build" --buildtype=debugoptimized -Db_sanitize=thread -Db_lundef=false -Ddefault_library=shared \
-    -Dcuda=disabled -Demulation=enabled -Dopenmp=disabled -Dcblas=enabled -Dexamples=disabled -Dbench=false \
-    ${CUBLAS_INCLUDE:+"-Dcublas-include=$CUBLAS_INCLUDE"}
+    -Dcuda=disabled -Demulation=enabled -Dopenmp=disabled -Dcblas=enabled -Dexamples=disabled -Dbench=false
 meson compile -C "$build"
 [ $# -eq 0 ] || exit 0
 OMP_NUM_THREADS=1 TSAN_OPTIONS=atexit_sleep_ms=0 meson test -C "$build" --no-rebuild --suite races --print-errorlogs

@@ -85,7 +85,8 @@ extern "C" {
  * cuBLAS keeps its own promise of that.
  *
  * The first call of a context on CUDA opens cuBLAS, which allocates memory.  Make that call before a capture; during a
- * capture it is refused.
+ * capture it is refused.  The library takes the libcublas of CUDA 13 or 12 that the process has loaded, else the one
+ * that the linker finds, else the file that the environment variable POSLABEL_CUBLAS names.
  *
  * Workspace on CUDA in bytes:
  *   - 4 * C for the bias;
@@ -102,8 +103,8 @@ extern "C" {
  * POSLABEL_ERROR_INVALID: context, args, features or weight NULL; no output; accumulate neither 0 nor 1; a
  * workspace_limit too small for chunks of one row (the message says how much is needed); C or D out of range; an
  * overlap; a first call in a capture; and the errors that poslabel/position.h and poslabel/loss.h name.
- * POSLABEL_ERROR_UNSUPPORTED: the library was built without a CBLAS, or the CUDA module without cuBLAS (the message
- * says how to get one); strides that do not fold.  POSLABEL_ERROR_MEMORY.  Since 0.1.
+ * POSLABEL_ERROR_UNSUPPORTED: the library was built without a CBLAS, or finds no cuBLAS for CUDA (the message says how
+ * to get one); strides that do not fold.  POSLABEL_ERROR_MEMORY.  Since 0.1.
  */
 typedef struct poslabel_linear_position_loss_args {
     size_t struct_size;

@@ -208,8 +208,7 @@ static void close_context(poslabel_context *context)
     plb_cuda *const cuda = (plb_cuda *)context->backend_state;
     CUcontext previous;
     ignore(enter_context(cuda, &previous));
-    if (cuda->close_cublas)
-        cuda->close_cublas(cuda->cublas);
+    plb_cublas_close(&cuda->cublas);
     if (cuda->state)
         release(context, cuda->state, sizeof *cuda->state);
     if (cuda->event)

@@ -11,6 +11,7 @@
 #define PLB_CUDA_H
 
 #include "backend.h"
+#include "core/cublas.cuh"
 #include "core/device.cuh"
 
 #include <cuda.h>
@@ -61,8 +62,7 @@ struct plb_cuda {
     CUcontext primary;                           /* the device's context, in which all work is done */
     CUresult (*get_context)(CUcontext *current); /* cuCtxGetCurrent() */
     CUresult (*set_context)(CUcontext next);     /* cuCtxSetCurrent() */
-    void *cublas; /* a cublasHandle_t, made by the first operation that needs it */
-    void (*close_cublas)(void *handle);
+    plb_cublas cublas;
     cudaError_t fault;       /* an error that lasts: every later call fails             */
     cudaError_t refusal;     /* why the library's own allocator gave no memory          */
     cudaError_t query_error; /* of plb_resident_blocks(); the next launch reports it     */
@@ -84,6 +84,14 @@ poslabel_status plb_cuda_workspace(const plb_call *call, size_t size, void **dat
 
 /* POSLABEL_OK, or the status and message of a failed CUDA function.  `what` names its task: "the launch". */
 poslabel_status plb_cuda_check(const plb_call *call, cudaError_t error, const char *what);
+
+/*
+ * Opens cuBLAS for the context, if that has not been done, and gives it the context's stream.  Then the same for its
+ * functions: most failures of cuBLAS come from a CUDA error, which says more, also whether it lasts.
+ */
+poslabel_status plb_cublas_open(const plb_call *call);
+poslabel_status plb_cublas_check(const plb_call *call, cublasStatus_t status, const char *what);
+void plb_cublas_close(plb_cublas *cublas);
 
 /* Whether the context's stream is being captured.  A capture allows no allocation and no waiting. */
 poslabel_status plb_cuda_is_captured(const plb_call *call, bool *captured);

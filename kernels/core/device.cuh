@@ -29,6 +29,9 @@
 #define PLB_SHARED_BYTES(name) extern __shared__ __align__(16) unsigned char name[]
 #define PLB_BARRIER() __syncthreads()
 #define PLB_LOAD_VOLATILE(type, address) (*(const volatile type *)(address))
+
+#define PLB_CUBLAS_13 "libcublas.so.13"
+#define PLB_CUBLAS_12 "libcublas.so.12"
 #endif
 
 #endif

@@ -18,9 +18,6 @@
 #include <poslabel/loss.h>
 #include <string.h>
 
-#ifdef PLB_HAVE_CUBLAS
-#include <cublas_v2.h>
-
 enum {
     DEFAULT_LIMIT = 64 << 20,
     FEWEST_ROWS = 256,
@@ -29,24 +26,6 @@ enum {
     MOST_CUBLAS_WORKSPACE = 32 << 20,
     MOST_WEIGH_BLOCKS = 256
 };
-
-/* Most failures of cuBLAS come from a CUDA error, which says more: also whether it lasts. */
-static poslabel_status check(const plb_call *call, cublasStatus_t status, const char *what)
-{
-    if (status == CUBLAS_STATUS_SUCCESS)
-        return POSLABEL_OK;
-    const cudaError_t error = cudaGetLastError();
-    if (error != cudaSuccess)
-        return plb_cuda_check(call, error, what);
-    return plb_cuda_fail(call, status == CUBLAS_STATUS_ALLOC_FAILED ? POSLABEL_ERROR_MEMORY : POSLABEL_ERROR_DEVICE,
-                         "%s failed: %s", what, cublasGetStatusString(status));
-}
-
-static void close_cublas(void *handle)
-{
-    cublasDestroy((cublasHandle_t)handle);
-    cudaGetLastError();
-}
 
 static bool has_one_level(const plb_rows *rows)
 {
@@ -69,7 +48,7 @@ static bool is_matrix(const plb_rows *rows)
 struct linear_run {
     const plb_call *call;
     const plb_linear_job *job;
-    cublasHandle_t cublas;
+    const plb_cublas *cublas;
     cudaDataType_t type; /* of features and weight */
     cublasComputeType_t compute;
     bool is_double, is_short; /* 64 and 16 bits */
@@ -167,38 +146,10 @@ static poslabel_status prepare(linear_run *run)
     return POSLABEL_OK;
 }
 
-static poslabel_status open_cublas(linear_run *run)
-{
-    plb_cuda *const cuda = plb_cuda_of(run->call);
-    if (!cuda->cublas) {
-        cublasHandle_t handle;
-        bool captured;
-        PLB_TRY(plb_cuda_is_captured(run->call, &captured));
-        if (captured)
-            return plb_cuda_fail(run->call, POSLABEL_ERROR_INVALID,
-                                 "the first call of a context opens cuBLAS, which cannot be done while the stream is "
-                                 "captured; make one before");
-        PLB_TRY(check(run->call, cublasCreate(&handle), "opening cuBLAS"));
-        /* By default cuBLAS may round the parts of a split sum to 16 bits. */
-        const poslabel_status status =
-            check(run->call,
-                  cublasSetMathMode(handle, (cublasMath_t)(CUBLAS_DEFAULT_MATH |
-                                                           CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION)),
-                  "choosing cuBLAS's precision");
-        if (status != POSLABEL_OK) {
-            close_cublas(handle);
-            return status;
-        }
-        cuda->cublas = handle;
-        cuda->close_cublas = close_cublas;
-    }
-    run->cublas = (cublasHandle_t)cuda->cublas;
-    return check(run->call, cublasSetStream(run->cublas, cuda->stream), "giving cuBLAS the stream");
-}
-
 static poslabel_status read_scalars(const linear_run *run, cublasPointerMode_t where)
 {
-    return check(run->call, cublasSetPointerMode(run->cublas, where), "telling cuBLAS where its scalars are");
+    return plb_cublas_check(run->call, run->cublas->set_pointer_mode(run->cublas->handle, where),
+                            "telling cuBLAS where its scalars are");
 }
 
 /*
@@ -224,12 +175,12 @@ static poslabel_status multiply(const linear_run *run, bool a_transposed, bool b
     }
     /* A row-major matrix is cuBLAS's column-major one, transposed: c^T = b^T a^T. */
     if (status == POSLABEL_OK)
-        status = check(run->call,
-                       cublasGemmEx(run->cublas, b_transposed ? CUBLAS_OP_T : CUBLAS_OP_N,
-                                    a_transposed ? CUBLAS_OP_T : CUBLAS_OP_N, (int)n, (int)m, (int)k, alpha, b,
-                                    run->type, (int)b_pitch, a, run->type, (int)a_pitch, beta, c, c_type, (int)c_pitch,
-                                    run->compute, CUBLAS_GEMM_DEFAULT),
-                       "a matrix product");
+        status = plb_cublas_check(run->call,
+                                  run->cublas->gemm(run->cublas->handle, b_transposed ? CUBLAS_OP_T : CUBLAS_OP_N,
+                                                    a_transposed ? CUBLAS_OP_T : CUBLAS_OP_N, (int)n, (int)m, (int)k,
+                                                    alpha, b, run->type, (int)b_pitch, a, run->type, (int)a_pitch, beta,
+                                                    c, c_type, (int)c_pitch, run->compute, CUBLAS_GEMM_DEFAULT),
+                                  "a matrix product");
     if (is_scaled) { /* even after a failure: later calls use the handle */
         const poslabel_status back = read_scalars(run, CUBLAS_POINTER_MODE_HOST);
         status = status == POSLABEL_OK ? back : status;
@@ -332,8 +283,9 @@ static poslabel_status begin(linear_run *run)
     const size_t classes = (size_t)job->targets.classes;
     plb_loss_parameters *const p = &run->parameters;
     const long long blocks = plb_blocks_for(run->call, job->reduction.rows < 1 ? 1 : job->reduction.rows);
-    PLB_TRY(check(run->call, cublasSetWorkspace(run->cublas, run->cublas_workspace, run->cublas_size),
-                  "giving cuBLAS its workspace"));
+    PLB_TRY(plb_cublas_check(run->call,
+                             run->cublas->set_workspace(run->cublas->handle, run->cublas_workspace, run->cublas_size),
+                             "giving cuBLAS its workspace"));
     PLB_TRY(zero(run, run->totals, sizeof *run->totals));
     PLB_TRY(zero(run, run->bias_sums, classes * sizeof(double)));
     PLB_TRY(zero(run, run->weight_sums, classes * (size_t)job->channels * real_size(run)));
@@ -376,6 +328,7 @@ poslabel_status plb_cuda_linear_loss(const plb_call *call, const plb_linear_job 
     const int dtype = job->features.dtype;
     run.call = call;
     run.job = job;
+    run.cublas = &plb_cuda_of(call)->cublas;
     run.is_double = dtype == PLB_F64;
     run.is_short = dtype == PLB_F16 || dtype == PLB_BF16;
     run.type = dtype == PLB_F16    ? CUDA_R_16F
@@ -397,7 +350,7 @@ poslabel_status plb_cuda_linear_loss(const plb_call *call, const plb_linear_job 
     run.copies_weight = !is_matrix(&job->weight);
     PLB_TRY(chunk_losses(&run, true));
     PLB_TRY(prepare(&run));
-    PLB_TRY(open_cublas(&run));
+    PLB_TRY(plb_cublas_open(call));
     PLB_TRY(begin(&run));
     long long first = 0;
     do {
@@ -407,14 +360,3 @@ poslabel_status plb_cuda_linear_loss(const plb_call *call, const plb_linear_job 
     } while (first < reduction->rows);
     return finish(&run);
 }
-
-#else
-
-poslabel_status plb_cuda_linear_loss(const plb_call *call, const plb_linear_job *)
-{
-    return plb_cuda_fail(call, POSLABEL_ERROR_UNSUPPORTED,
-                         "the CUDA module was built without cuBLAS; build it where cublas_v2.h and libcublas are found "
-                         "(-Dcublas=DIR)");
-}
-
-#endif

@@ -1,17 +1,27 @@
 /*
  * The part of cuBLAS that the library calls, in plain loops.
  *
- * Sums run in the order of their index, in the type of the computation; the fast modes are as exact as the others.
+ * Sums run in the order of their index, in the type of the computation.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "cublas.h"
 #include "runtime.h"
 
-#include <cublas_v2.h>
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
+#include <dlfcn.h>
 
 #include <algorithm>
+#include <cstdlib>
+
+/* The file that this is in, unless the user names another. */
+__attribute__((constructor)) static void name_this_file()
+{
+    Dl_info info;
+    if (dladdr(reinterpret_cast<void *>(name_this_file), &info) != 0)
+        setenv("POSLABEL_CUBLAS", info.dli_fname, 0);
+}
 
 struct cublasContext {
     cudaStream_t stream = nullptr;
@@ -20,6 +30,8 @@ struct cublasContext {
 
 using namespace emulation;
 
+static constexpr auto OTHER_FAILURE = static_cast<cublasStatus_t>(7); /* an invalid value */
+
 static cublasStatus_t status_of(cudaError_t error)
 {
     switch (error) {
@@ -27,12 +39,8 @@ static cublasStatus_t status_of(cudaError_t error)
         return CUBLAS_STATUS_SUCCESS;
     case cudaErrorMemoryAllocation:
         return CUBLAS_STATUS_ALLOC_FAILED;
-    case cudaErrorNotSupported:
-        return CUBLAS_STATUS_NOT_SUPPORTED;
-    case cudaErrorInvalidValue:
-        return CUBLAS_STATUS_INVALID_VALUE;
     default:
-        return CUBLAS_STATUS_EXECUTION_FAILED;
+        return OTHER_FAILURE;
     }
 }
 
@@ -73,8 +81,7 @@ cublasStatus_t cublasSetStream_v2(cublasHandle_t handle, cudaStream_t stream)
 cublasStatus_t cublasSetWorkspace_v2(cublasHandle_t handle, void *memory, size_t size)
 {
     CUBLAS_CALL(call, handle);
-    return size != 0 && memory_at(memory, size).type != cudaMemoryTypeDevice ? CUBLAS_STATUS_INVALID_VALUE
-                                                                             : CUBLAS_STATUS_SUCCESS;
+    return size != 0 && memory_at(memory, size).type != cudaMemoryTypeDevice ? OTHER_FAILURE : CUBLAS_STATUS_SUCCESS;
 }
 
 cublasStatus_t cublasSetMathMode(cublasHandle_t handle, cublasMath_t)
@@ -174,16 +181,16 @@ static cublasStatus_t multiply(cublasHandle_t handle, std::int64_t m, std::int64
     if (m < 0 || n < 0 || k < 0 || alpha == nullptr || beta == nullptr ||
         a.leading < std::max<std::int64_t>(1, a.transposed ? k : m) ||
         b.leading < std::max<std::int64_t>(1, b.transposed ? n : k) || c.leading < std::max<std::int64_t>(1, m))
-        return CUBLAS_STATUS_INVALID_VALUE;
+        return OTHER_FAILURE;
     const bool same = a.type == b.type, narrow = a.type == CUDA_R_16F || a.type == CUDA_R_16BF;
     const bool known = sizeof(T) == 8 ? a.type == CUDA_R_64F && c.type == CUDA_R_64F
                                       : (narrow && (c.type == a.type || c.type == CUDA_R_32F)) ||
                                             (a.type == CUDA_R_32F && c.type == CUDA_R_32F);
     if (!same || !known)
-        return CUBLAS_STATUS_NOT_SUPPORTED;
+        return OTHER_FAILURE;
     for (const Matrix &matrix : {a, b, c})
         if (reinterpret_cast<std::uintptr_t>(matrix.data) % static_cast<std::uintptr_t>(size_of(matrix.type)) != 0)
-            return CUBLAS_STATUS_INVALID_VALUE;
+            return OTHER_FAILURE;
     if (m == 0 || n == 0)
         return CUBLAS_STATUS_SUCCESS;
     Product<T> product = {m,
@@ -213,35 +220,10 @@ cublasStatus_t cublasGemmEx(cublasHandle_t handle, cublasOperation_t a_op, cubla
     const Matrix result = {c, c_type, ldc, false};
     switch (compute) {
     case CUBLAS_COMPUTE_32F:
-    case CUBLAS_COMPUTE_32F_PEDANTIC:
-    case CUBLAS_COMPUTE_32F_FAST_16F:
-    case CUBLAS_COMPUTE_32F_FAST_16BF:
-    case CUBLAS_COMPUTE_32F_FAST_TF32:
         return multiply<float>(handle, m, n, k, alpha, left, right, beta, result);
     case CUBLAS_COMPUTE_64F:
-    case CUBLAS_COMPUTE_64F_PEDANTIC:
         return multiply<double>(handle, m, n, k, alpha, left, right, beta, result);
     default:
-        return CUBLAS_STATUS_NOT_SUPPORTED;
+        return OTHER_FAILURE;
     }
-}
-
-cublasStatus_t cublasSgemm_v2(cublasHandle_t handle, cublasOperation_t a_op, cublasOperation_t b_op, int m, int n,
-                              int k, const float *alpha, const float *a, int lda, const float *b, int ldb,
-                              const float *beta, float *c, int ldc)
-{
-    return multiply<float>(handle, m, n, k, alpha, {a, CUDA_R_32F, lda, a_op != CUBLAS_OP_N},
-                           {b, CUDA_R_32F, ldb, b_op != CUBLAS_OP_N}, beta, {c, CUDA_R_32F, ldc, false});
-}
-
-/* A vector with a step is a row of a matrix whose leading dimension is the step. */
-cublasStatus_t cublasSgemv_v2(cublasHandle_t handle, cublasOperation_t op, int m, int n, const float *alpha,
-                              const float *a, int lda, const float *x, int x_step, const float *beta, float *y,
-                              int y_step)
-{
-    if (x_step < 1 || y_step < 1)
-        return CUBLAS_STATUS_INVALID_VALUE; /* cuBLAS has negative ones; the library does not */
-    const bool transposed = op != CUBLAS_OP_N;
-    return multiply<float>(handle, 1, transposed ? n : m, transposed ? m : n, alpha, {x, CUDA_R_32F, x_step, false},
-                           {a, CUDA_R_32F, lda, !transposed}, beta, {y, CUDA_R_32F, y_step, false});
 }

@@ -23,6 +23,10 @@
 
 #define __CUDA_ARCH_LIST__ 900
 
+/* Not cuBLAS's own names: there may be a real one here. */
+#define PLB_CUBLAS_13 "libcublas-emulated.so.13"
+#define PLB_CUBLAS_12 "libcublas-emulated.so.12"
+
 constexpr int warpSize = 32;
 
 #undef __shared__
