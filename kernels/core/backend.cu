@@ -42,7 +42,7 @@ static bool is_lasting(cudaError_t error)
     switch ((int)error) {
     case cudaErrorECCUncorrectable:
     case cudaErrorNvlinkUncorrectable:
-    case 226: /* cudaErrorContained, since CUDA 12.9 */
+    case 226: /* cudaErrorContained, which older headers lack */
     case cudaErrorIllegalAddress:
     case cudaErrorLaunchTimeout:
     case cudaErrorContextIsDestroyed:
@@ -53,7 +53,7 @@ static bool is_lasting(cudaError_t error)
     case cudaErrorInvalidAddressSpace:
     case cudaErrorInvalidPc:
     case cudaErrorLaunchFailure:
-    case 721: /* cudaErrorTensorMemoryLeak, since CUDA 12.9 */
+    case 721: /* cudaErrorTensorMemoryLeak, likewise */
     case cudaErrorMpsRpcFailure:
     case cudaErrorMpsClientTerminated:
     case cudaErrorExternalDevice:

@@ -2,8 +2,8 @@
  * cuBLAS, which the first call that needs it opens: all others work without it.
  *
  * The declarations are those of cublas_v2.h as far as they are used, so that the module builds where there is none.
- * The numbers are part of cuBLAS's ABI, in CUDA 12 and 13 alike; tests/emulation/cublas_header.cc compares all of it with
- * the real header.
+ * The numbers are part of cuBLAS's ABI, in CUDA 12 and 13 alike.  tests/emulation/cublas_header.cc compares all of it
+ * with the real header.
  *
  * SPDX-License-Identifier: Apache-2.0
  */

@@ -3,6 +3,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "runtime.h"
 #include "traffic.h"
 
 #include <cstring>
@@ -76,7 +77,11 @@ static void *allocate(Block &block, const void *key, std::size_t size, std::size
     return memory;
 }
 
-static constexpr std::size_t STATIC_LIMIT = 48 * 1024, LIMIT = 227 * 1024;
+/* Of static and dynamic memory together, without cudaFuncSetAttribute() and with it. */
+static std::size_t most_shared(const Block &block)
+{
+    return block.dynamic_size <= SHARED_DEFAULT ? SHARED_DEFAULT : SHARED_LIMIT;
+}
 
 void *shared_memory(const void *key, std::size_t size, std::size_t alignment, Place place)
 {
@@ -89,16 +94,36 @@ void *shared_memory(const void *key, std::size_t size, std::size_t alignment, Pl
         if (shared.key != nullptr)
             used += shared.size;
     }
-    if (used > STATIC_LIMIT || used + block.dynamic_size > LIMIT)
+    if (used > SHARED_DEFAULT || used + block.dynamic_size > most_shared(block))
         stop(place, "%zu bytes of static and %zu of dynamic shared memory are more than a block can have", used,
              block.dynamic_size);
     return allocate(block, key, size, alignment, place);
 }
 
-void *dynamic_memory(Place place)
+/* What kernels may have, the library's by its own list. */
+static std::size_t most_dynamic(const char *kernel)
+{
+    static const struct {
+        const char *kernel;
+        std::size_t most;
+    } table[] = {
+        {"warp_rows", SHARED_LIMIT}, /* of right.cu */
+#define PLB_DYNAMIC(kernel, most) {#kernel, most},
+#include "shared.def"
+    };
+    for (const auto &known : table)
+        if (!strcmp(known.kernel, kernel))
+            return known.most;
+    return 0;
+}
+
+void *dynamic_memory(const char *kernel, Place place)
 {
     const Unwatched unwatched;
     Block &block = *running().block;
+    if (block.dynamic_size > most_dynamic(kernel))
+        stop(place, "%s has %zu bytes of dynamic shared memory, at most %zu by kernels/shared.def", kernel,
+             block.dynamic_size, most_dynamic(kernel));
     for (const Shared &shared : block.shared)
         if (shared.key == nullptr)
             return shared.memory.get();

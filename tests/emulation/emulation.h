@@ -45,7 +45,7 @@ constexpr int warpSize = 32;
         sizeof(type) * (count), alignof(type), emulation::Place(__FILE__, __LINE__)))
 #define PLB_SHARED_BYTES(name)                                                                                         \
     unsigned char(&name)[] =                                                                                           \
-        *static_cast<unsigned char(*)[]>(emulation::dynamic_memory(emulation::Place(__FILE__, __LINE__)))
+        *static_cast<unsigned char(*)[]>(emulation::dynamic_memory(__func__, emulation::Place(__FILE__, __LINE__)))
 
 #define PLB_LOAD_VOLATILE(type, address) emulation::load_volatile(static_cast<const type *>(address))
 #define PLB_BARRIER() ((void)emulation::barrier(emulation::Place(__FILE__, __LINE__)))

@@ -60,9 +60,9 @@ void interleave(Place place);
 void fence();
 void touched(const void *address);
 
-/* The block's shared memory: that of a declaration, known by `key`; and the dynamic one. */
+/* The block's shared memory: that of a declaration, known by `key`; and the dynamic one, of a kernel by its name. */
 void *shared_memory(const void *key, std::size_t size, std::size_t alignment, Place place);
-void *dynamic_memory(Place place);
+void *dynamic_memory(const char *kernel, Place place);
 
 /* Checks a launch and queues it in its stream. */
 cudaError_t launch(const cudaLaunchConfig_t &config, const void *kernel, std::function<void()> body);

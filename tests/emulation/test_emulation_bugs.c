@@ -95,6 +95,7 @@ static void bugs_stop_the_process(void **state)
     } cases[] = {
         {"shared_overrun", "heap-buffer-overflow", 1},
         {"dynamic_overrun", "heap-buffer-overflow", 1},
+        {"dynamic_unlisted", "at most 0 by kernels/shared.def", 0},
         {"global_overrun", "heap-buffer-overflow", 1},
         {"host_access", "use-after-poison", 1},
         {"misaligned_vector", "misaligned access", 0},

@@ -33,6 +33,12 @@ __global__ void dynamic_overrun(float *x, int count)
     reinterpret_cast<float *>(memory)[threadIdx.x] = x[threadIdx.x] + static_cast<float>(count);
 }
 
+__global__ void dynamic_unlisted(float *x, int count)
+{
+    PLB_SHARED_BYTES(memory); /* of more than kernels/shared.def knows */
+    x[threadIdx.x] = reinterpret_cast<float *>(memory)[0] + static_cast<float>(count);
+}
+
 __global__ void global_overrun(float *x, int count)
 {
     x[threadIdx.x + 1] = static_cast<float>(count);
@@ -228,7 +234,7 @@ __global__ void trap(float *, int count)
 const struct {
     const char *name;
     void (*kernel)(float *, int);
-    unsigned threads, blocks;
+    unsigned threads, blocks, dynamic_bytes;
 } kernels[] = {
 #define KERNEL(name, ...)                                                                                              \
     {                                                                                                                  \
@@ -237,6 +243,7 @@ const struct {
     KERNEL(missing_barrier, 64, 1),
     KERNEL(shared_overrun, 64, 1),
     KERNEL(dynamic_overrun, 64, 1),
+    KERNEL(dynamic_unlisted, 64, 1, 256),
     KERNEL(global_overrun, 64, 1),
     KERNEL(misaligned_vector, 1, 1),
     KERNEL(misaligned_access, 1, 1),
@@ -271,6 +278,7 @@ cudaError_t wrong_run(const char *name, float *x, int count, cudaStream_t stream
         if (strcmp(known.name, name) == 0) {
             cudaLaunchConfig_t config = {};
             config.gridDim = dim3(known.blocks);
+            config.dynamicSmemBytes = known.dynamic_bytes;
             config.blockDim = dim3(known.threads);
             config.stream = stream;
             return cudaLaunchKernelEx(&config, known.kernel, x, count);
