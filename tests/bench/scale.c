@@ -58,4 +58,6 @@ void bench_scale(bench_run *run)
     measure_scale(run, BENCH_F32, 0, 0.75f, false);
     measure_scale(run, BENCH_F32, 0, 0.75f, true);
     measure_scale(run, BENCH_BF16, 0, 0.75f, false);
+    measure_scale(run, BENCH_F16, 64, 0.75f, false);
+    measure_scale(run, BENCH_F16, 0, 0.75f, false);
 }

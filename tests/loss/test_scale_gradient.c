@@ -61,6 +61,37 @@ static void every_dtype(void **state)
     test_case_is("%s", "");
 }
 
+/* All float16 there are: subnormal ones, those that overflow or vanish, every NaN.  All levels give the same bits. */
+static void every_half(void **state)
+{
+    (void)state;
+    static const double scales[] = {0, -1, 0.1, 1.0 / 3, 3000, 1e-4, 1e-30, 1e38};
+    poslabel_isa levels[ISA_LEVELS];
+    const int count = isa_levels(levels);
+    tensor *grad = tensor_new(dtype_f16, SHAPE(65536)), *first = tensor_new(dtype_f16, SHAPE(65536));
+    for (int s = 0; s < COUNT(scales); s++)
+        for (int i = 0; i < count; i++) {
+            poslabel_context *context = context_new(levels[i], 1);
+            tensor *factor = tensor_scalar(dtype_f64, scales[s]);
+            uint16_t *const bits = grad->t.data, *const of_first = first->t.data;
+            for (int h = 0; h < 65536; h++)
+                bits[h] = (uint16_t)h;
+            expect_ok(context, scale(context, &grad->t, &factor->t));
+            if (i == 0)
+                memcpy(of_first, bits, 65536 * sizeof *bits);
+            for (int h = 0; h < 65536; h++) {
+                const double got = from_f16(bits[h]), want = product(dtype_f16, from_f16((uint16_t)h), scales[s]);
+                if (bits[h] != of_first[h] || (got != want && !(isnan(got) && isnan(want))))
+                    test_fail("%s, %#x times %g: got %#x, want %#x, %g", poslabel_isa_name(levels[i]), h, scales[s],
+                              bits[h], of_first[h], want);
+            }
+            tensor_free(factor);
+            poslabel_context_destroy(context);
+        }
+    tensor_free(first);
+    tensor_free(grad);
+}
+
 /* With a scale of 1 not even the same bytes are written: the gradient lies in read-only memory here. */
 static void nothing_is_touched_at_1(void **state)
 {
@@ -198,6 +229,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_dtype),
+        cmocka_unit_test(every_half),
         cmocka_unit_test(nothing_is_touched_at_1),
         cmocka_unit_test(one_scale_for_each_row),
         cmocka_unit_test(shapes),

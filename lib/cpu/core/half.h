@@ -37,30 +37,28 @@ static inline uint16_t plb_to_bf16(float value)
     return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
 }
 
+/* Those of float16 have no branches, so that compilers turn loops over them into vectors. */
 static inline float plb_from_f16(uint16_t half)
 {
-    const uint32_t sign = (uint32_t)(half & 0x8000u) << 16, magnitude = half & 0x7fffu;
-    if (magnitude >= 0x7c00u) /* inf, NaN */
-        return plb_from_bits(sign | 0x7f800000u | (magnitude & 0x3ffu) << 13);
+    /* the sign, three zeros, and the rest */
+    const uint32_t bits = (uint32_t)((int32_t)((uint32_t)half << 16) >> 3) & 0x8fffe000u;
+    const uint32_t special = (bits & 0x0f800000u) == 0x0f800000u ? 0x7f800000u : 0; /* inf, NaN */
     /* 2^112 moves the exponent from bias 15 to bias 127 and normalises subnormals on the way */
-    return plb_from_bits(sign | plb_to_bits(plb_from_bits(magnitude << 13) * 0x1p112f));
+    return plb_from_bits(plb_to_bits(plb_from_bits(bits) * 0x1p112f) | special);
 }
 
-/* Round to nearest, ties to even; above 65504 + half a step: inf. */
+/*
+ * Round to nearest, ties to even; above 65504 + half a step: inf; any NaN: the one NaN of its sign.  A power of two is
+ * added that leaves the 10 bits of the fraction, or the fewer of a subnormal, at the end of the sum, which rounds.
+ */
 static inline uint16_t plb_to_f16(float value)
 {
-    const uint32_t bits = plb_to_bits(value), magnitude = bits & 0x7fffffffu;
-    const uint16_t sign = (uint16_t)(bits >> 16 & 0x8000u);
-    if (magnitude > 0x7f800000u)
-        return sign | 0x7e00u;
-    if (magnitude >= 0x477ff000u)
-        return sign | 0x7c00u;
-    if (magnitude < 0x38800000u) {
-        /* subnormal: adding 0.5 leaves the value, rounded to a multiple of 2^-24, in the low bits */
-        const float shifted = plb_from_bits(magnitude) + 0.5f;
-        return sign | (uint16_t)(plb_to_bits(shifted) - 0x3f000000u);
-    }
-    return sign | (uint16_t)((magnitude - 0x38000000u + 0xfffu + (magnitude >> 13 & 1u)) >> 13);
+    const int32_t bits = (int32_t)plb_to_bits(value), magnitude = bits & 0x7fffffff, exponent = bits & 0x7f800000;
+    const float quadruple = plb_from_bits((uint32_t)magnitude) * 0x1p112f * 0x1p-110f; /* inf from 2^16 on */
+    const uint32_t power = (uint32_t)(exponent > 0x38800000 ? exponent : 0x38800000) + 0x07800000u; /* times 2^15 */
+    const uint32_t sum = plb_to_bits(quadruple + plb_from_bits(power));
+    const uint32_t half = (sum >> 13 & 0x7c00u) + (sum & 0xfffu), nan = magnitude > 0x7f800000 ? 0xffffffffu : 0;
+    return (uint16_t)(((uint32_t)bits >> 16 & 0x8000u) | (nan & 0x7e00u) | (half & ~nan));
 }
 
 /* A double on its way to a half: to float32, to odd if that is not exact, so that the second rounding is right. */

@@ -76,8 +76,12 @@ static inline size_t plb_loss_scratch(int64_t classes)
 
 typedef void plb_loss_kernel(plb_loss_rows *rows);
 
+/* numbers[0 .. count) *= scale. */
+typedef void plb_scale_kernel(void *numbers, plb_dtype dtype, int64_t count, double scale);
+
 typedef struct plb_loss_kernels {
     plb_loss_kernel *rows[PLB_F64 + 1]; /* by dtype: float32, float16, bfloat16, float64 */
+    plb_scale_kernel *scale;
 } plb_loss_kernels;
 
 extern const plb_loss_kernels plb_loss_kernels_reference;

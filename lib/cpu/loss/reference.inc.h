@@ -7,6 +7,7 @@
  */
 #include "cpu/core/numbers.h"
 #include "cpu/loss/kernels.h"
+#include "cpu/loss/scale.inc.h"
 
 #include <float.h>
 #include <math.h>
@@ -125,4 +126,5 @@ void plb_loss_rows_reference_f64(plb_loss_rows *rows)
 
 static const plb_loss_kernels loss_kernels = {
     .rows = {loss_rows_f32, loss_rows_f16, loss_rows_bf16, plb_loss_rows_reference_f64},
+    .scale = scale_numbers,
 };

@@ -15,6 +15,7 @@
 #include "cpu/loss/exponentials.inc.h"
 #include "cpu/loss/gradient.inc.h"
 #include "cpu/loss/kernels.h"
+#include "cpu/loss/scale.inc.h"
 #include "cpu/loss/window.inc.h"
 
 #include <float.h>
@@ -347,4 +348,5 @@ LOSS_ROWS(loss_rows_bf16, PLB_BF16)
 
 static const plb_loss_kernels loss_kernels = {
     .rows = {loss_rows_f32, loss_rows_f16, loss_rows_bf16, plb_loss_rows_reference_f64},
+    .scale = scale_numbers,
 };

@@ -3,52 +3,35 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "cpu/core/kernels.h"
 #include "cpu/core/numbers.h"
 #include "cpu/core/parallel.h"
+#include "cpu/loss/kernels.h"
 #include "cpu/operations.h"
 #include "loss.h"
 
 typedef struct scale_run {
     const plb_scale_job *job;
+    plb_scale_kernel *kernel;
 } scale_run;
-
-static void scale_row(char *p, plb_dtype dtype, int64_t length, double scale)
-{
-    if (dtype == PLB_F32) {
-        float *const a = (float *)p, s = (float)scale;
-        for (int64_t i = 0; i < length; i++)
-            a[i] *= s;
-    } else if (dtype == PLB_F64) {
-        double *const a = (double *)p;
-        for (int64_t i = 0; i < length; i++)
-            a[i] *= scale;
-    } else if (dtype == PLB_F16) {
-        uint16_t *const a = (uint16_t *)p;
-        for (int64_t i = 0; i < length; i++)
-            a[i] = plb_to_f16(plb_from_f16(a[i]) * (float)scale);
-    } else {
-        uint16_t *const a = (uint16_t *)p;
-        for (int64_t i = 0; i < length; i++)
-            a[i] = plb_to_bf16(plb_from_bf16(a[i]) * (float)scale);
-    }
-}
 
 static void scale_rows(void *argument, int thread, int threads)
 {
-    const plb_scale_job *job = ((const scale_run *)argument)->job;
+    const scale_run *const run = argument;
+    const plb_scale_job *const job = run->job;
     int64_t begin, end;
     plb_share(job->grad.count, thread, threads, &begin, &end);
     for (int64_t r = begin; r < end; r++) {
         const char *p = job->scale.count == job->grad.count ? plb_row(&job->scale, r) : job->scale.data;
         const double scale = plb_load_number(p, job->scale.dtype);
         if (scale != 1)
-            scale_row(plb_row(&job->grad, r), job->grad.dtype, job->grad.length, scale);
+            run->kernel(plb_row(&job->grad, r), job->grad.dtype, job->grad.length, scale);
     }
 }
 
 poslabel_status plb_cpu_scale_gradient(const plb_call *call, const plb_scale_job *job)
 {
-    scale_run run = {job};
+    scale_run run = {job, plb_kernels_of(call->context)->loss->scale};
     void *none;
     PLB_TRY(plb_workspace(call, 0, &none));
     if (job->grad.count == 0 || job->grad.length == 0)

@@ -69,9 +69,12 @@ static inline vf vf_select_n(vf a, vf b, int n)
     return a;
 }
 
+/* As plb_from_f16() and plb_to_f16() do it. */
 static inline vf vf_load_f16(const uint16_t *p)
 {
-    return (vf){plb_from_f16(p[0]), plb_from_f16(p[1]), plb_from_f16(p[2]), plb_from_f16(p[3])};
+    const vu bits = (vu)((vi)((vu){p[0], p[1], p[2], p[3]} << 16) >> 3) & 0x8fffe000u;
+    const vu special = (vu)((bits & 0x0f800000u) == 0x0f800000u) & 0x7f800000u;
+    return (vf)((vu)((vf)bits * 0x1p112f) | special);
 }
 
 static inline vf vf_load_f16_n(const uint16_t *p, int n)
@@ -90,7 +93,13 @@ static inline void vf_store_f16_n(uint16_t *p, vf a, int n)
 
 static inline void vf_store_f16(uint16_t *p, vf a)
 {
-    vf_store_f16_n(p, a, VF_LANES);
+    const vi magnitude = (vi)a & 0x7fffffff, exponent = (vi)a & 0x7f800000, is_larger = exponent > 0x38800000;
+    const vf quadruple = (vf)magnitude * 0x1p112f * 0x1p-110f;
+    const vu power = (vu)((exponent & is_larger) | (0x38800000 & ~is_larger)) + 0x07800000u;
+    const vu sum = (vu)(quadruple + (vf)power), nan = (vu)(magnitude > 0x7f800000);
+    const vu half = (((sum >> 13 & 0x7c00u) + (sum & 0xfffu)) & ~nan) | (0x7e00u & nan) | ((vu)a >> 16 & 0x8000u);
+    for (int i = 0; i < VF_LANES; i++)
+        p[i] = (uint16_t)half[i];
 }
 
 static inline vf vf_load_bf16(const uint16_t *p)
