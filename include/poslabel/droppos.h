@@ -23,8 +23,8 @@ extern "C" {
  *     dl_r/dz_j = p_j * sum_k t_ik - t_ij
  *
  * A row of targets is the product of two factors, one for each axis.  Targets are never stored for the whole batch.
- * In float32 arithmetic, a grid row or column whose factor is less than 2^-32 times that of the true position is
- * treated as 0; CUDA keeps it.
+ * In float32 arithmetic, a grid row or column whose distance d from the true position makes exp(-d^2 / sigma^2) less
+ * than 2^-32 is treated as 0; CUDA keeps it.
  *
  *   grid               h x w patches, N = h * w.
  *   logits             [B, V, N], or any [..., N].
@@ -45,11 +45,12 @@ extern "C" {
  * poslabel/loss.h describes all other arguments, the reductions, corner cases, precision, workspace and statuses.
  *
  * Additional workspace on the CPU:
- *   - 3 KiB and 16 * (h * h + w * w + 16 * w) bytes;
+ *   - 3 KiB and 32 * (h + w) bytes; per thread 128 bytes and, for each side s of the grid, 4 * s * (s + 15) bytes if
+ *     s is at most 64, else 4 * (s + 15) bytes;
  *   - with the filter, one byte per row;
- *   - on grids of at most 400 patches, unless logits are float64, the targets: 8 * N * (w + 2) bytes with
- *     POSLABEL_NORMALIZATION_ROW, or 4 * N * (N + 32) bytes per thread with POSLABEL_NORMALIZATION_REFERENCE.  Of the
- *     latter a thread touches only the part that its positions need.
+ *   - on grids of at most 400 patches, unless logits are float64, the targets: at most 8 * N * (w + 2) bytes, and at
+ *     most 140 KiB, with POSLABEL_NORMALIZATION_ROW, or 4 * N * (N + 32) bytes per thread with
+ *     POSLABEL_NORMALIZATION_REFERENCE.  Of the latter a thread touches only the part that its positions need.
  *
  * Additional workspace on CUDA:
  *   - with the filter, one byte per row;

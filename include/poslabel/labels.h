@@ -90,8 +90,8 @@ typedef enum poslabel_normalization {
  *   normalization   a poslabel_normalization.
  *   map             out, [N, N], float16, bfloat16, float32 or float64; rows may be strided.
  *
- * The map is computed in double precision and rounded once.  Workspace: at most 16 * (h * h + w * w + 16 * w) bytes on
- * the CPU, 16 * (h + w) bytes on CUDA.
+ * The map is computed in double precision and rounded once.  Workspace: 32 * (h + w + 16) bytes on the CPU,
+ * 16 * (h + w) bytes on CUDA.
  *
  * POSLABEL_ERROR_INVALID: context, args or map NULL; a bad grid; sigma or sigma_scalar negative, NaN or
  * infinite; an unknown normalization; another dtype, shape or device.  POSLABEL_ERROR_UNSUPPORTED: strides that do not fold.

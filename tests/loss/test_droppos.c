@@ -155,7 +155,8 @@ static void no_sigma_is_one_hot(void **state)
 static void grids_that_are_not_square(void **state)
 {
     (void)state;
-    static const poslabel_grid grids[] = {{2, 9}, {9, 2}, {5, 13}, {1, 31}, {31, 1}, {3, 65}};
+    static const poslabel_grid grids[] = {{2, 9},  {9, 2},   {5, 13},  {1, 31},  {31, 1},
+                                          {3, 65}, {1, 300}, {1, 450}, {450, 1}, {3, 150}};
     const poslabel_dtype dtypes[] = {dtype_f32, dtype_bf16, dtype_f16, dtype_f64};
     poslabel_isa levels[ISA_LEVELS];
     const int count = isa_levels(levels);
@@ -179,6 +180,40 @@ static void grids_that_are_not_square(void **state)
                 poslabel_context_destroy(context);
             }
     test_case_is("%s", "");
+}
+
+/* The workspace is as documented: it grows with the sides of the grid, not with their squares. */
+static void long_grids_need_little_workspace(void **state)
+{
+    (void)state;
+    if (test_on_cuda())
+        skip();
+    static const poslabel_grid grids[] = {{1, 4096}, {4096, 1}, {1, 400}, {400, 1},
+                                          {2, 128},  {20, 20},  {64, 64}, {1, 1}};
+    poslabel_context *context = context_default();
+    const size_t threads = (size_t)poslabel_context_threads(context), rows = 70;
+    for (int g = 0; g < COUNT(grids); g++)
+        for (int normalization = 0; normalization < 2; normalization++) {
+            const size_t h = (size_t)grids[g].height, w = (size_t)grids[g].width, n = h * w;
+            const size_t windows = (h <= 64 ? h : 1) * (h + 15) + (w <= 64 ? w : 1) * (w + 15);
+            size_t most = 3072 + 32 * (h + w) + threads * (8 * n + 8192 + 128 + 4 * windows) + 48 * ((rows + 63) / 64);
+            if (n <= 400)
+                most += normalization                 ? threads * 4 * n * (n + 32)
+                        : 8 * n * (w + 2) < 140 << 10 ? 8 * n * (w + 2)
+                                                      : 140 << 10;
+            loss_case c = loss_case_new(LOSS_DROPPOS, grids[g], dtype_f32, SHAPE((int64_t)rows), (layout){0},
+                                        POSLABEL_REDUCTION_MEAN, 1);
+            poslabel_workspace asked = {NULL, 0};
+            c.sigma = 1;
+            c.normalization = normalization;
+            poslabel_droppos_loss_args args = droppos_args(&c);
+            args.workspace = &asked;
+            expect_ok(context, poslabel_droppos_loss(context, &args));
+            if (asked.size > most)
+                test_fail("%zu x %zu: %zu bytes, documented: %zu", h, w, asked.size, most);
+            loss_case_free(&c);
+        }
+    poslabel_context_destroy(context);
 }
 
 /* The filter takes rows out of the loss, the gradient, the accuracy and the weight sum alike. */
@@ -368,6 +403,7 @@ int main(void)
         cmocka_unit_test(targets_are_the_smoothing_map),
         cmocka_unit_test(no_sigma_is_one_hot),
         cmocka_unit_test(grids_that_are_not_square),
+        cmocka_unit_test(long_grids_need_little_workspace),
         cmocka_unit_test(the_filter_takes_rows_out),
         cmocka_unit_test(the_filter_with_one_hot_targets),
         cmocka_unit_test(the_filter_takes_infinite_losses_out),

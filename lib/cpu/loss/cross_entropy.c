@@ -34,7 +34,8 @@ static bool has_rows(const plb_cross_entropy_plan *plan, int normalization)
 {
     const plb_targets *const targets = plan->targets;
     return targets->kind == PLB_TARGET_GAUSSIAN && plan->dtype != PLB_F64 &&
-           targets->classes <= PLB_MOST_TABLE_CLASSES && targets->normalization == normalization;
+           targets->classes <= PLB_MOST_TABLE_CLASSES && targets->normalization == normalization &&
+           (normalization == POSLABEL_NORMALIZATION_REFERENCE || plb_gaussian_has_rows(targets->grid));
 }
 
 static bool has_table(const plb_cross_entropy_plan *plan)
@@ -48,24 +49,48 @@ static size_t batch_size(void)
     return (sizeof(plb_loss_rows) + 63) / 64 * 64;
 }
 
-/*
- * A thread's scratch: its batch, exponentials, table, and which rows the table has.  The batch is not on the stack, for
- * there are processors that find a line in the L1 cache by a hash of its address: of two lines far apart, each may put
- * the other out.
- */
-static plb_loss_rows *cut_scratch(const plb_cross_entropy *run, int thread)
+/* Whether threads keep windows of Gaussian targets. */
+static bool has_windows(const plb_cross_entropy_plan *plan)
 {
-    const int64_t classes = run->plan.targets->classes;
-    char *const scratch = run->scratch + (size_t)thread * run->scratch_size;
-    char *const table = scratch + batch_size() + plb_loss_scratch(classes);
-    plb_loss_rows *const batch = (plb_loss_rows *)(void *)scratch;
-    batch->scratch = (float *)(void *)(scratch + batch_size());
-    batch->table = NULL;
-    if (has_table(&run->plan)) {
-        batch->table = (float *)(void *)table;
-        batch->has_row = (uint8_t *)(batch->table + plb_loss_table_floats(classes));
+    return plan->targets->kind == PLB_TARGET_GAUSSIAN && !has_rows(plan, POSLABEL_NORMALIZATION_ROW);
+}
+
+/* The bytes that say which windows and which rows of the table are there. */
+static size_t flags_size(const plb_cross_entropy_plan *plan)
+{
+    const size_t rows = has_table(plan) ? (size_t)plan->targets->classes : 0;
+    return has_windows(plan) ? 2 * PLB_MOST_WINDOWS + rows : 0;
+}
+
+/*
+ * Cuts up a thread's scratch, unless `batch` is NULL, and gives its size: the batch itself, exponentials, windows,
+ * table, flags.  The batch is not on the stack, for there are processors that find a line in the L1 cache by a hash of
+ * its address: of two lines far apart, each may put the other out.
+ */
+static size_t cut_scratch(const plb_cross_entropy_plan *plan, plb_loss_rows *batch)
+{
+    const int64_t classes = plan->targets->classes;
+    const poslabel_grid grid = plan->targets->grid;
+    const size_t exponentials = plb_loss_scratch(classes), table = has_table(plan) ? plb_loss_table_floats(classes) : 0;
+    const size_t y = has_windows(plan) ? plb_loss_window_floats(grid.height) : 0;
+    const size_t x = has_windows(plan) ? plb_loss_window_floats(grid.width) : 0;
+    if (batch) {
+        char *const scratch = (char *)batch + batch_size();
+        batch->scratch = (float *)(void *)scratch;
+        batch->y.factors = (float *)(void *)(scratch + exponentials);
+        batch->x.factors = batch->y.factors + y;
+        batch->table = table ? batch->x.factors + x : NULL;
+        batch->y.has = (uint8_t *)(batch->x.factors + x + table);
+        batch->x.has = batch->y.has + PLB_MOST_WINDOWS;
+        batch->has_row = batch->x.has + PLB_MOST_WINDOWS;
     }
-    return batch;
+    const size_t floats = plb_size_mul(plb_size_add(plb_size_add(y, x), table), sizeof(float));
+    return plb_size_add(plb_size_add(batch_size(), exponentials), plb_size_add(floats, flags_size(plan)));
+}
+
+static plb_loss_rows *batch_of(const plb_cross_entropy *run, int thread)
+{
+    return (plb_loss_rows *)(void *)(run->scratch + (size_t)thread * run->scratch_size);
 }
 
 /* Weighs the rows that the model is already sure of with 0, and adds up the weights of the others. */
@@ -124,7 +149,8 @@ static void loss_batch(void *argument, int thread, const plb_row_list *list, int
 {
     const plb_cross_entropy *const run = argument;
     double weight[PLB_ROW_BATCH];
-    plb_loss_rows *const batch = cut_scratch(run, thread);
+    plb_loss_rows *const batch = batch_of(run, thread);
+    cut_scratch(&run->plan, batch);
     fill_batch(run, batch, weight, list, count);
     run->kernel(batch);
     if (run->filter)
@@ -144,10 +170,7 @@ static size_t cut_memory(plb_cross_entropy *run, int threads, char *memory, char
     const plb_cross_entropy_plan *const plan = &run->plan;
     const plb_targets *const targets = plan->targets;
     const bool is_soft = targets->kind == PLB_TARGET_GAUSSIAN;
-    run->scratch_size = plb_size_add(batch_size(), plb_loss_scratch(targets->classes));
-    if (has_table(plan))
-        run->scratch_size += plb_loss_table_floats(targets->classes) * sizeof(float) + (size_t)targets->classes;
-    run->scratch_size = plb_size_add(run->scratch_size, 63 + GAP) / 64 * 64;
+    run->scratch_size = plb_size_add(cut_scratch(plan, NULL), 63 + GAP) / 64 * 64;
     const size_t scratch = plb_size_mul((size_t)threads, run->scratch_size);
     run->threads = threads;
     const size_t blocks = plb_reduction_memory(plan->reduction);
@@ -189,8 +212,10 @@ poslabel_status plb_cross_entropy_begin(plb_cross_entropy *run, const plb_call *
     };
     char *sums;
     cut_memory(run, threads, memory, &sums);
-    for (int t = 0; has_table(plan) && t < threads; t++)
-        memset(cut_scratch(run, t)->has_row, 0, (size_t)plan->targets->classes);
+    for (int t = 0; has_windows(plan) && t < threads; t++) {
+        cut_scratch(plan, batch_of(run, t));
+        memset(batch_of(run, t)->y.has, 0, flags_size(plan));
+    }
     return plb_reduction_begin(&run->reduction, call, plan->reduction, plan->targets->ids.data ? &run->check : NULL,
                                sums);
 }

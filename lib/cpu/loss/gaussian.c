@@ -8,126 +8,90 @@
 #include "size.h"
 
 #include <math.h>
-#include <poslabel/labels.h>
 #include <string.h>
 
-/*
- * One axis: factor[i][j] = g(i - j) / norm, where norm is the sum over the axis of g around i (the paper's rows) or
- * around j (the published code).  The product of both axes is then the whole target with its normalisation.
- */
-static void fill_axis(double *factor, double *row_sum, int32_t side, double sigma, int normalization)
+/* A window that is rounded up to whole vectors reads past the end of an axis. */
+enum { PAST = 16 };
+
+/* Numbers of an axis: g to both sides, norms, sums. */
+static size_t axis_numbers(int32_t side)
 {
-    for (int32_t j = 0; j < side; j++) /* g depends on the distance alone, and is slow */
-        factor[j] = sigma > 0 ? exp(-(double)j * j / (sigma * sigma)) : j == 0;
-    for (int32_t i = 1; i < side; i++)
-        for (int32_t j = 0; j < side; j++)
-            factor[(int64_t)i * side + j] = factor[i > j ? i - j : j - i];
-    for (int32_t i = 0; i < side; i++) {
-        row_sum[i] = 0;
-        for (int32_t j = 0; j < side; j++)
-            row_sum[i] += factor[(int64_t)i * side + j];
+    return 4 * (size_t)side + 2 * PAST;
+}
+
+/* Gives how many distances have a g above 0; all others are not touched. */
+static int32_t fill_g(double *g, int32_t side, double sigma)
+{
+    g[0] = 1;
+    for (int32_t d = 1; d < side; d++) {
+        g[d] = g[-d] = sigma > 0 ? exp(-(double)d * d / (sigma * sigma)) : 0;
+        if (g[d] == 0)
+            return d;
     }
-    /* g is symmetric: the sum around j is row_sum[j] */
+    return side;
+}
+
+static void fill_axis(plb_gaussian_axis *axis, int32_t side, double sigma, int normalization, double *memory)
+{
+    double *const g = memory + side - 1, *const norm = g + side + PAST, *const sum = norm + side + PAST;
+    memset(memory, 0, axis_numbers(side) * sizeof(double));
+    const int32_t distances = fill_g(g, side, sigma);
+    int32_t reach = 0;
+    while (reach + 1 < distances && g[reach + 1] >= PLB_LEAST_FACTOR)
+        reach++;
+    *axis = (plb_gaussian_axis){
+        .side = side,
+        .reach = reach,
+        .window = reach < side / 2 ? 2 * reach + 1 : side,
+        .normalization = normalization,
+        .g = g,
+        .norm = norm,
+        .sum = sum,
+    };
+    for (int32_t d = 0; d < side; d++) /* the sums to one side */
+        sum[d] = g[d] + (d ? sum[d - 1] : 0);
     for (int32_t i = 0; i < side; i++)
-        for (int32_t j = 0; j < side; j++)
-            factor[(int64_t)i * side + j] /= row_sum[normalization == POSLABEL_NORMALIZATION_ROW ? i : j];
-    for (int32_t i = 0; i < side; i++) {
-        row_sum[i] = 0;
-        for (int32_t j = 0; j < side; j++)
-            row_sum[i] += factor[(int64_t)i * side + j];
-    }
-}
-
-/* What float32 arithmetic cannot tell from 0 beside the factor of position i itself. */
-static double least_factor(const double *factor, int32_t side, int64_t i)
-{
-    return factor[i * side + i] * 0x1p-32;
-}
-
-/* The places of an axis that count around each: as many for all, moved inwards at the border.  Returns how many. */
-static int32_t find_window(const double *factor, int32_t side, int32_t *first)
-{
-    int32_t count = 1;
-    for (int32_t i = 0; i < side; i++) {
-        const double *const row = factor + (int64_t)i * side, least = least_factor(factor, side, i);
-        int32_t last = i;
-        for (first[i] = i; first[i] > 0 && row[first[i] - 1] >= least;)
-            first[i]--;
-        while (last + 1 < side && row[last + 1] >= least)
-            last++;
-        count = last - first[i] + 1 > count ? last - first[i] + 1 : count;
-    }
-    for (int32_t i = 0; i < side; i++)
-        first[i] = first[i] + count <= side ? first[i] : side - count;
-    return count;
-}
-
-/* Products of factors that do not count would be subnormal, and slow. */
-static void fill_window(float *window, int64_t pitch, const double *factor, int32_t side, const int32_t *first,
-                        int32_t count)
-{
-    for (int64_t i = 0; i < side; i++)
-        for (int64_t k = 0; k < pitch; k++) {
-            const double f = k < count ? factor[i * side + first[i] + k] : 0;
-            window[i * pitch + k] = f >= least_factor(factor, side, i) ? (float)f : 0;
-        }
-}
-
-static size_t round_up(size_t columns)
-{
-    return (columns + 15) / 16 * 16;
+        norm[i] = 1 / (sum[i] + sum[side - 1 - i] - 1);
+    memset(sum, 0, (size_t)side * sizeof *sum);
+    for (int32_t d = -reach; d <= reach && normalization == POSLABEL_NORMALIZATION_REFERENCE; d++)
+        for (int32_t i = d < 0 ? -d : 0; i < side && i + d < side; i++)
+            sum[i] += g[d] * norm[i + d];
 }
 
 size_t plb_gaussian_size(poslabel_grid grid)
 {
-    const size_t h = (size_t)grid.height, w = (size_t)grid.width;
-    const size_t doubles =
-        plb_size_add(plb_size_mul(h, w), plb_size_add(plb_size_mul(h, h + 1), plb_size_mul(w, w + 1)));
-    const size_t floats = plb_size_add(plb_size_mul(h, h + 1), plb_size_mul(w, round_up(w) + 1));
-    return plb_size_add(plb_size_mul(doubles, sizeof(double)), plb_size_mul(floats, sizeof(float)));
+    return plb_size_mul(plb_size_add(axis_numbers(grid.height), axis_numbers(grid.width)), sizeof(double));
 }
 
 void plb_gaussian_fill(plb_gaussian *gaussian, poslabel_grid grid, double sigma, int normalization, void *memory)
 {
-    const int64_t h = grid.height, w = grid.width;
-    double *const y = memory, *const y_sum = y + h * h, *const x = y_sum + h, *const x_sum = x + w * w;
-    double *const total = x_sum + w;
-    int32_t *const first_row = (int32_t *)(total + h * w), *const first_column = first_row + h;
-    float *const y_window = (float *)(first_column + w);
-    fill_axis(y, y_sum, grid.height, sigma, normalization);
-    fill_axis(x, x_sum, grid.width, sigma, normalization);
-    for (int64_t i = 0; i < h; i++)
-        for (int64_t j = 0; j < w; j++)
-            total[i * w + j] = y_sum[i] * x_sum[j];
-
-    const int32_t rows = find_window(y, grid.height, first_row), columns = find_window(x, grid.width, first_column);
-    float *const x_window = y_window + h * rows;
-    const int64_t pitch = (int64_t)round_up((size_t)columns);
-    fill_window(y_window, rows, y, grid.height, first_row, rows);
-    fill_window(x_window, pitch, x, grid.width, first_column, columns);
-    *gaussian = (plb_gaussian){
-        .height = grid.height,
-        .width = grid.width,
-        .y = y,
-        .x = x,
-        .total = total,
-        .window_rows = rows,
-        .window_columns = columns,
-        .first_row = first_row,
-        .first_column = first_column,
-        .y_window = y_window,
-        .x_window = x_window,
-        .x_pitch = pitch,
-    };
+    double *const y = memory;
+    fill_axis(&gaussian->y, grid.height, sigma, normalization, y);
+    fill_axis(&gaussian->x, grid.width, sigma, normalization, y + axis_numbers(grid.height));
+    gaussian->rows = NULL;
 }
 
 /* Floats past the end of a row that a vector may read. */
 enum { SLACK = 32 };
 
+/* Long rows of more numbers would not stay in the L2 cache, and would take a call of few rows too long. */
+enum { MOST_NUMBERS = 32768 };
+
+/* What all long rows have, if they reach as far as the grid. */
+static int64_t row_numbers(poslabel_grid grid)
+{
+    return (2 * (int64_t)grid.height - 1) * grid.width * grid.width;
+}
+
+bool plb_gaussian_has_rows(poslabel_grid grid)
+{
+    return (int64_t)grid.height * grid.width <= PLB_MOST_TABLE_CLASSES && row_numbers(grid) <= MOST_NUMBERS;
+}
+
 size_t plb_gaussian_rows_size(poslabel_grid grid)
 {
-    const size_t h = (size_t)grid.height, w = (size_t)grid.width;
-    return ((2 * h - 1) * w * w + SLACK) * sizeof(float) + h * w * sizeof(plb_gaussian_row);
+    const size_t positions = (size_t)grid.height * (size_t)grid.width;
+    return ((size_t)row_numbers(grid) + SLACK) * sizeof(float) + positions * sizeof(plb_gaussian_row);
 }
 
 /*
@@ -137,25 +101,21 @@ size_t plb_gaussian_rows_size(poslabel_grid grid)
  */
 void plb_gaussian_fill_rows(plb_gaussian *gaussian, void *memory)
 {
-    const int64_t h = gaussian->height, w = gaussian->width;
-    const double *const y = gaussian->y;
-    int64_t reach = 0;
-    while (reach + 1 < h && y[reach + 1] >= least_factor(y, gaussian->height, 0))
-        reach++;
+    const plb_gaussian_axis *const y = &gaussian->y, *const x = &gaussian->x;
+    const int64_t h = y->side, w = x->side, reach = y->reach;
     plb_gaussian_row *const rows = memory;
     float *const targets = (float *)(void *)(rows + h * w);
+    float window[PLB_MOST_TABLE_CLASSES + PAST];
     const int64_t pitch = (h + reach) * w;
     memset(targets, 0, (size_t)(w * pitch + (h - 1 - reach) * w + SLACK) * sizeof(float));
-    for (int64_t i = 0; i < w; i++) {
-        const float *const x = gaussian->x_window + i * gaussian->x_pitch;
+    for (int32_t i = 0; i < w; i++) {
         float *const own = targets + i * pitch + (h - 1) * w;
-        for (int64_t d = -reach; d <= reach; d++) {
-            const float g = (float)(y[d < 0 ? -d : d] / y[0]);
-            for (int32_t k = 0; k < gaussian->window_columns; k++)
-                own[d * w + gaussian->first_column[i] + k] = g * x[k];
-        }
+        plb_window_fill(window, x, i);
+        for (int64_t d = -reach; d <= reach; d++)
+            for (int32_t k = 0; k < x->window; k++)
+                own[d * w + plb_window_first(x, i) + k] = (float)y->g[d] * window[k];
         for (int64_t j = 0; j < h; j++)
-            rows[j * w + i] = (plb_gaussian_row){own - j * w, y[j * h + j]};
+            rows[j * w + i] = (plb_gaussian_row){own - j * w, y->norm[j]};
     }
     gaussian->rows = rows;
 }

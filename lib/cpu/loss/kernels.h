@@ -23,6 +23,12 @@ typedef struct plb_loss_sums {
     double target_logits[PLB_ROW_BATCH];    /* the sum of t (z - pivot), if they are Gaussian; of z - pivot if base */
 } plb_loss_sums;
 
+/* The windows of an axis, made when they are first asked for. */
+typedef struct plb_loss_windows {
+    float *factors; /* plb_loss_window_floats()                                            */
+    uint8_t *has;   /* PLB_MOST_WINDOWS of them: whether the window of a place is there yet */
+} plb_loss_windows;
+
 /* Up to PLB_ROW_BATCH rows of a loss. */
 typedef struct plb_loss_rows {
     int64_t classes;
@@ -32,6 +38,7 @@ typedef struct plb_loss_rows {
     int32_t label[PLB_ROW_BATCH];   /* class, or position of the Gaussian; -1: weight 0, row not read, grad 0   */
     double scale[PLB_ROW_BATCH];    /* of the gradient                                                          */
     const plb_gaussian *gaussian;   /* NULL: one peak over a constant                                           */
+    plb_loss_windows y, x;          /* of a Gaussian that has no rows, of this thread                           */
     float *table;                   /* if it has no rows, and not NULL: plb_loss_table_floats(), of this thread */
     uint8_t *has_row;               /* `classes` of them: whether a row of targets is in the table yet          */
     double base, peak;              /* then t = base + peak * [c = label]                                       */
@@ -51,9 +58,6 @@ static inline int64_t plb_loss_pitch(int64_t classes)
     return (classes + 64) / 16 * 16;
 }
 
-/* Grids whose Gaussian targets are kept as rows of numbers. */
-enum { PLB_MOST_TABLE_CLASSES = 400 };
-
 /*
  * Where rows of targets differ by more than a shift and a factor, a thread works out those of a position when it first
  * meets it.  A table for all threads would have to be made by one, and the others would wait for it line by line.
@@ -66,6 +70,14 @@ static inline int64_t plb_loss_table_pitch(int64_t classes)
 static inline size_t plb_loss_table_floats(int64_t classes)
 {
     return (size_t)(classes * plb_loss_table_pitch(classes));
+}
+
+/* Sides of the grid of which a thread keeps all windows; of a longer one it keeps the last. */
+enum { PLB_MOST_WINDOWS = 64 };
+
+static inline size_t plb_loss_window_floats(int32_t side)
+{
+    return (side <= PLB_MOST_WINDOWS ? (size_t)side : 1) * (size_t)plb_window_pitch(side);
 }
 
 /* Exponentials of two rows: while those of one become gradients, those of the next are made. */

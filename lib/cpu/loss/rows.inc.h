@@ -126,7 +126,7 @@ INLINE void finish_window(plb_loss_rows *rows, const logit_row *row, int r, bool
                           row_output output)
 {
     plb_loss_sums *const sums = &rows->sums;
-    const window w = window_of(rows->gaussian, rows->label[r]);
+    const window w = window_of(rows, rows->label[r]);
     float *const exponentials = HAS_GRAD(output) ? row->exponentials : NULL;
     const float scale = (float)sums->exponentials[r] / (float)sums->targets[r]; /* p T - t = (e - t sum / T) T / sum */
     const float targets = vf_sum(window_apply(&w, row, exponentials, scale, dtype));
@@ -157,7 +157,7 @@ INLINE void first_pass(const loss_pass *pass, int r, const grad_row *grad, plb_d
     sums->pivot_exponential[r] = overflows ? 0 : row.exponentials[row.label];
     sums->label_less_pivot[r] = 0;
     if (kind == SOFT || kind == WINDOWED)
-        sums->targets[r] = rows->gaussian->total[row.label];
+        sums->targets[r] = plb_gaussian_sum(rows->gaussian, row.label);
     if (rows->accuracy)
         rows->correct[r] = is_top(&row, dtype);
     const bool is_careful = finish_sums(rows, &row, r, &sums_of_row, dtype, kind);
@@ -260,11 +260,7 @@ INLINE double log_of_ratio(double sum, double part)
 /* The label's own target. */
 INLINE double target_of_label(const plb_loss_rows *rows, int32_t label)
 {
-    const plb_gaussian *const g = rows->gaussian;
-    if (!g)
-        return rows->base + rows->peak;
-    const int64_t y = label / g->width, x = label % g->width;
-    return g->y[y * g->height + y] * g->x[x * g->width + x];
+    return rows->gaussian ? plb_gaussian_target(rows->gaussian, label, label) : rows->base + rows->peak;
 }
 
 /* Whether p >= t for the label of row r.  Where float32 cannot tell, double precision does. */

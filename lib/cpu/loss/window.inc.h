@@ -22,16 +22,29 @@ typedef struct window {
     const float *x, *y; /* the factors of its columns and rows */
 } window;
 
-INLINE window window_of(const plb_gaussian *g, int32_t label)
+/* The factors of the window around place i. */
+INLINE const float *axis_window(const plb_loss_windows *windows, const plb_gaussian_axis *axis, int32_t i)
 {
-    const int32_t y = label / g->width, x = label % g->width;
+    const bool keep = axis->side <= PLB_MOST_WINDOWS;
+    float *const factors = windows->factors + (keep ? (int64_t)i * plb_window_pitch(axis->window) : 0);
+    if (!keep || !windows->has[i])
+        plb_window_fill(factors, axis, i);
+    if (keep)
+        windows->has[i] = 1;
+    return factors;
+}
+
+INLINE window window_of(const plb_loss_rows *rows, int32_t label)
+{
+    const plb_gaussian_axis *const y = &rows->gaussian->y, *const x = &rows->gaussian->x;
+    const int32_t row = label / x->side, column = label % x->side;
     return (window){
-        .begin = (int64_t)g->first_row[y] * g->width + g->first_column[x],
-        .width = g->width,
-        .rows = g->window_rows,
-        .columns = g->window_columns,
-        .x = g->x_window + x * g->x_pitch,
-        .y = g->y_window + (int64_t)y * g->window_rows,
+        .begin = (int64_t)plb_window_first(y, row) * x->side + plb_window_first(x, column),
+        .width = x->side,
+        .rows = y->window,
+        .columns = x->window,
+        .x = axis_window(&rows->x, x, column),
+        .y = axis_window(&rows->y, y, row),
     };
 }
 
@@ -90,7 +103,7 @@ INLINE const float *table_row(const plb_loss_rows *rows, int32_t label)
     float *const row = rows->table + label * pitch;
     if (rows->has_row[label])
         return row;
-    const window w = window_of(rows->gaussian, label);
+    const window w = window_of(rows, label);
     memset(row, 0, (size_t)pitch * sizeof(float));
     for (int32_t r = 0; r < w.rows; r++)
         for (int32_t c = 0; c < w.columns; c += VF_LANES)
