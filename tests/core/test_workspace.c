@@ -146,11 +146,111 @@ static void bad_arguments(void **state)
     poslabel_context_destroy(context);
 }
 
+/* Whose outputs are empty needs no workspace, however large other sizes are: it has nothing to do. */
+#define EXPECT_NOTHING(operation, given)                                                                               \
+    do {                                                                                                               \
+        poslabel_workspace asked = {NULL, 7};                                                                          \
+        (given).workspace = &asked;                                                                                    \
+        expect_ok(context, operation(context, &(given)));                                                              \
+        assert_int_equal(asked.size, 0);                                                                               \
+        (given).workspace = NULL;                                                                                      \
+        expect_ok(context, operation(context, &(given)));                                                              \
+        assert_int_equal(poslabel_context_workspace(context), 0);                                                      \
+    } while (0)
+
+static void nothing_to_do(void **state)
+{
+    (void)state;
+    if (test_on_cuda())
+        skip();
+    poslabel_context *const context = context_new(POSLABEL_ISA_AUTO, 2);
+    tensor *const logits = tensor_new(dtype_f32, SHAPE(0, 1000000)), *const ids = tensor_new(dtype_i64, SHAPE(0));
+    tensor *const loss = tensor_scalar(dtype_f32, 1), *const none = tensor_new(dtype_i32, SHAPE(64, 0));
+    poslabel_position_cross_entropy_args hard = POSLABEL_POSITION_CROSS_ENTROPY_ARGS_INIT;
+    hard.labels = POSLABEL_LABELS_EXPLICIT;
+    hard.logits = &logits->t;
+    hard.positions = &ids->t;
+    hard.loss = &loss->t;
+    EXPECT_NOTHING(poslabel_position_cross_entropy, hard);
+    poslabel_droppos_loss_args soft = POSLABEL_DROPPOS_LOSS_ARGS_INIT;
+    soft.grid = (poslabel_grid){1, 1000000};
+    soft.logits = &logits->t;
+    soft.positions = &ids->t;
+    soft.sigma = 1;
+    soft.loss = &loss->t;
+    EXPECT_NOTHING(poslabel_droppos_loss, soft);
+    assert_true(tensor_get(loss, 0) == 0);
+
+    poslabel_random_mask_args mask = POSLABEL_RANDOM_MASK_ARGS_INIT;
+    mask.tokens = INT32_MAX;
+    mask.mask_ratio = 1;
+    mask.ids_keep = &none->t;
+    EXPECT_NOTHING(poslabel_random_mask, mask);
+    poslabel_droppos_masks_args masks = POSLABEL_DROPPOS_MASKS_ARGS_INIT;
+    masks.grid = (poslabel_grid){40000, 40000};
+    masks.mask_ratio = 1;
+    masks.positions = &none->t;
+    EXPECT_NOTHING(poslabel_droppos_masks, masks);
+
+    tensor *const tokens = tensor_new(dtype_f32, SHAPE(64, 5, 3)), *const cls = tensor_new(dtype_f32, SHAPE(3));
+    poslabel_attentive_weights_args weights = POSLABEL_ATTENTIVE_WEIGHTS_ARGS_INIT;
+    tensor *const no_weights = tensor_new(dtype_f32, SHAPE(64, 0));
+    weights.tokens = &tokens->t;
+    weights.cls = &cls->t;
+    weights.ids_keep = &none->t;
+    weights.weights = &no_weights->t;
+    EXPECT_NOTHING(poslabel_attentive_weights, weights);
+    tensor *const all[] = {logits, ids, loss, none, tokens, cls, no_weights};
+    for (int i = 0; i < COUNT(all); i++)
+        tensor_free(all[i]);
+    poslabel_context_destroy(context);
+}
+
+/* A head without rows does not widen its weight; its gradients are sums over nothing. */
+static void a_head_without_rows(void **state)
+{
+    (void)state;
+    if (test_on_cuda())
+        skip();
+    poslabel_context *const context = context_new(POSLABEL_ISA_AUTO, 2);
+    tensor *const features = tensor_new(dtype_bf16, SHAPE(0, 30)), *const weight =
+                                                                       tensor_new(dtype_bf16, SHAPE(20, 30));
+    tensor *const ids = tensor_new(dtype_i64, SHAPE(0)), *const bias = tensor_new(dtype_bf16, SHAPE(20));
+    tensor *const grad_weight = tensor_new(dtype_f32, SHAPE(20, 30)), *const grad_bias =
+                                                                          tensor_new(dtype_f32, SHAPE(20));
+    poslabel_linear_position_loss_args args = POSLABEL_LINEAR_POSITION_LOSS_ARGS_INIT;
+    args.labels = POSLABEL_LABELS_EXPLICIT;
+    args.features = &features->t;
+    args.weight = &weight->t;
+    args.bias = &bias->t;
+    args.positions = &ids->t;
+    args.grad_weight = &grad_weight->t;
+    args.grad_bias = &grad_bias->t;
+    if (poslabel_linear_position_loss(context, &args) == POSLABEL_ERROR_UNSUPPORTED)
+        skip();
+    for (int accumulate = 0; accumulate < 2; accumulate++) {
+        tensor_fill(grad_weight, 3);
+        tensor_fill(grad_bias, 3);
+        args.accumulate = accumulate;
+        EXPECT_NOTHING(poslabel_linear_position_loss, args);
+        for (int64_t i = 0; i < grad_weight->count; i++)
+            assert_true(tensor_get(grad_weight, i) == 3 * accumulate);
+        for (int64_t i = 0; i < grad_bias->count; i++)
+            assert_true(tensor_get(grad_bias, i) == 3 * accumulate);
+    }
+    tensor *const all[] = {features, weight, ids, bias, grad_weight, grad_bias};
+    for (int i = 0; i < COUNT(all); i++)
+        tensor_free(all[i]);
+    poslabel_context_destroy(context);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_operation),
         cmocka_unit_test(bad_arguments),
+        cmocka_unit_test(nothing_to_do),
+        cmocka_unit_test(a_head_without_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -112,7 +112,8 @@ poslabel_status plb_cpu_attentive_weights(const plb_call *call, const plb_attent
     const size_t bytes =
         (size_t)(job->images * job->tokens) * (size_t)job->channels * plb_dtype_size[job->features.dtype];
     const size_t traffic = bytes + plb_ids_bytes(job->images, job->tokens + job->visible);
-    const size_t threads = (size_t)plb_parallel_threads(call->context, traffic);
+    const bool is_empty = job->images == 0 || (!job->attention.data && job->visible == 0);
+    const size_t threads = is_empty ? 0 : (size_t)plb_parallel_threads(call->context, traffic);
     const size_t numbers = plb_size_add((size_t)job->tokens, (size_t)job->channels);
     attention_run run = {
         .job = job,
@@ -129,6 +130,8 @@ poslabel_status plb_cpu_attentive_weights(const plb_call *call, const plb_attent
     void *workspace;
     PLB_TRY(plb_workspace(call, plb_size_mul(threads, run.scratch_size), &workspace));
     PLB_TRY(plb_check_ids(call, &job->ids_keep, 0, job->tokens));
+    if (is_empty)
+        return POSLABEL_OK;
     run.scratch = workspace;
     plb_parallel(call->context, traffic, weigh_images, &run);
     return POSLABEL_OK;

@@ -83,7 +83,7 @@ static int64_t id_at(const plb_rows *ids, int64_t image, int64_t r)
 poslabel_status plb_check_ids(const plb_call *call, const plb_rows *ids, int64_t low, int64_t high)
 {
     id_check check = {.ids = ids, .low = low, .high = high};
-    if (!ids->data)
+    if (!ids->data || ids->length == 0)
         return POSLABEL_OK;
     const int64_t image = first_bad_image(call, &check);
     if (image == INT64_MAX)
@@ -97,7 +97,7 @@ poslabel_status plb_check_ids(const plb_call *call, const plb_rows *ids, int64_t
 poslabel_status plb_check_places(const plb_call *call, const plb_rows *places, int32_t *inverse, size_t pitch)
 {
     id_check check = {.ids = places, .inverse = inverse, .pitch = pitch};
-    if (!places->data)
+    if (!places->data || places->length == 0)
         return POSLABEL_OK;
     const int64_t image = first_bad_image(call, &check);
     if (image == INT64_MAX)

@@ -130,9 +130,10 @@ static poslabel_status choose_chunk(linear_run *run)
         const int64_t whole = (even + PLB_ROW_BATCH - 1) / PLB_ROW_BATCH * PLB_ROW_BATCH;
         run->chunk = whole <= most ? whole : even;
     }
-    const int useful = plb_cross_entropy_threads(run->call, &run->plan, run->chunk);
+    const int useful = plb_cross_entropy_threads(run->call, &run->plan, rows ? run->chunk : 0);
     run->threads = useful < run->threads ? useful : run->threads;
-    run->at = lay_out(run, run->chunk);
+    if (rows)
+        run->at = lay_out(run, run->chunk);
     return POSLABEL_OK;
 }
 
@@ -378,12 +379,16 @@ static void do_chunk(linear_run *run, int64_t done)
     }
 }
 
-/* Without any row that counts, the gradients are zeros, or what they were. */
-static void zero_grad_weight(const linear_run *run)
+/* Without any row that counts, the gradients of weight and bias are zeros, or what they were. */
+static void zero_gradients(const linear_run *run)
 {
-    const plb_rows *const grad = &run->job->grad_weight;
-    for (int64_t c = 0; grad->data && !run->job->accumulate && c < run->classes; c++)
-        memset(plb_row(grad, c), 0, (size_t)run->channels * plb_dtype_size[grad->dtype]);
+    const plb_rows *const weight = &run->job->grad_weight, *const bias = &run->job->grad_bias;
+    if (run->job->accumulate)
+        return;
+    for (int64_t c = 0; weight->data && c < run->classes; c++)
+        memset(plb_row(weight, c), 0, (size_t)run->channels * plb_dtype_size[weight->dtype]);
+    if (bias->data)
+        memset(bias->data, 0, (size_t)run->classes * plb_dtype_size[bias->dtype]);
 }
 
 static void do_chunks(linear_run *run)
@@ -392,11 +397,11 @@ static void do_chunks(linear_run *run)
     poslabel_context *const context = run->call->context;
     const int64_t rows = run->job->reduction.rows;
     const size_t matrix_bytes = 2 * (size_t)run->classes * (size_t)run->channels * run->element;
-    if (!run->weight_stride)
+    if (rows && !run->weight_stride)
         plb_parallel(context, matrix_bytes, widen_weight, run);
-    if (job->bias.data)
+    if (rows && job->bias.data)
         widen(run, run->memory + run->at.bias, job->bias.data, job->bias.dtype, run->classes);
-    if (job->grad_bias.data)
+    if (rows && job->grad_bias.data)
         memset(run->memory + run->at.grad_bias, 0, (size_t)run->classes * sizeof(double));
 
     int64_t done = 0;
@@ -415,9 +420,11 @@ static void do_chunks(linear_run *run)
             plb_parallel(context, (size_t)(run->end - run->begin) * (size_t)run->channels * run->element,
                          store_grad_features, run);
     }
-    if (done == 0)
-        zero_grad_weight(run);
-    else if (job->grad_weight.data && !run->grad_weight_stride)
+    if (done == 0) {
+        zero_gradients(run);
+        return;
+    }
+    if (job->grad_weight.data && !run->grad_weight_stride)
         plb_parallel(context, matrix_bytes, narrow_grad_weight, run);
     if (job->grad_bias.data)
         store_grad_bias(run);

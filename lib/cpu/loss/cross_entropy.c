@@ -169,13 +169,13 @@ static size_t cut_memory(plb_cross_entropy *run, int threads, char *memory, char
 {
     const plb_cross_entropy_plan *const plan = &run->plan;
     const plb_targets *const targets = plan->targets;
-    const bool is_soft = targets->kind == PLB_TARGET_GAUSSIAN;
+    const bool is_soft = targets->kind == PLB_TARGET_GAUSSIAN && plan->reduction->rows > 0;
     run->scratch_size = plb_size_add(cut_scratch(plan, NULL), 63 + GAP) / 64 * 64;
     const size_t scratch = plb_size_mul((size_t)threads, run->scratch_size);
     run->threads = threads;
     const size_t blocks = plb_reduction_memory(plan->reduction);
     const size_t ready =
-        has_rows(plan, POSLABEL_NORMALIZATION_ROW) ? (plb_gaussian_rows_size(targets->grid) + 63) / 64 * 64 : 0;
+        is_soft && has_rows(plan, POSLABEL_NORMALIZATION_ROW) ? (plb_gaussian_rows_size(targets->grid) + 63) / 64 * 64 : 0;
     const size_t factors = is_soft ? ready + plb_size_add(plb_gaussian_size(targets->grid), 63 + GAP) / 64 * 64 : 0;
     const size_t counts = plan->confidence_filter ? (size_t)plan->reduction->rows : 0;
     if (memory) {
@@ -198,7 +198,7 @@ size_t plb_cross_entropy_memory(const plb_cross_entropy_plan *plan, int threads)
 
 int plb_cross_entropy_threads(const plb_call *call, const plb_cross_entropy_plan *plan, int64_t rows)
 {
-    return plb_parallel_threads(call->context, pass_traffic(plan, rows));
+    return rows ? plb_parallel_threads(call->context, pass_traffic(plan, rows)) : 0;
 }
 
 poslabel_status plb_cross_entropy_begin(plb_cross_entropy *run, const plb_call *call,
@@ -210,7 +210,7 @@ poslabel_status plb_cross_entropy_begin(plb_cross_entropy *run, const plb_call *
         .check = plb_targets_check(plan->targets),
         .kernel = plb_kernels_of(call->context)->loss->rows[plan->dtype],
     };
-    char *sums;
+    char *sums = NULL;
     cut_memory(run, threads, memory, &sums);
     for (int t = 0; has_windows(plan) && t < threads; t++) {
         cut_scratch(plan, batch_of(run, t));

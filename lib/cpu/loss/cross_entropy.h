@@ -44,7 +44,7 @@ typedef struct plb_cross_entropy {
 /* The bytes of memory, aligned to 64, that a run on up to `threads` threads needs. */
 size_t plb_cross_entropy_memory(const plb_cross_entropy_plan *plan, int threads);
 
-/* The most threads that are of use to a pass over `rows` rows. */
+/* The most threads that are of use to a pass over `rows` rows; 0 if there are none. */
 int plb_cross_entropy_threads(const plb_call *call, const plb_cross_entropy_plan *plan, int64_t rows);
 
 /* Checks ids and weights and settles the normaliser.  Writes no output.  `run` must stay where it is. */

@@ -221,14 +221,29 @@ static void shuffle(desk *d, int64_t image, int count)
         store_ids(d, &job->places, image + r, d->rows[r].rank);
 }
 
+/* An output with something in it. */
+static bool is_wanted(const plb_rows *output)
+{
+    return output->data && output->length > 0;
+}
+
+static bool wants_patches(const plb_masks_job *job)
+{
+    return is_wanted(&job->ids_keep) || is_wanted(&job->ids_remove) || is_wanted(&job->ids_restore) ||
+           is_wanted(&job->mask) || is_wanted(&job->positions);
+}
+
+static bool wants_positions(const plb_masks_job *job)
+{
+    return is_wanted(&job->ids_keep_pos) || is_wanted(&job->ids_restore_pos) || is_wanted(&job->mask_pos) ||
+           is_wanted(&job->positions);
+}
+
 static void make_masks(void *argument, int thread, int threads)
 {
     const mask_run *const run = argument;
     const plb_masks_job *const job = run->job;
-    const bool patches = job->ids_keep.data || job->ids_remove.data || job->ids_restore.data || job->mask.data ||
-                         job->positions.data;
-    const bool positions =
-        job->ids_keep_pos.data || job->ids_restore_pos.data || job->mask_pos.data || job->positions.data;
+    const bool patches = wants_patches(job), positions = wants_positions(job), places = is_wanted(&job->places);
     const int most = images_at_a_time(run->kernels, job);
     desk d = desk_at(run, thread);
     int64_t image, end;
@@ -239,7 +254,7 @@ static void make_masks(void *argument, int thread, int threads)
             mask_patches(&d, image, count);
         if (positions)
             mask_positions(&d, image, count);
-        if (job->places.data)
+        if (places)
             shuffle(&d, image, count);
     }
 }
@@ -300,14 +315,15 @@ poslabel_status plb_cpu_masks(const plb_call *call, const plb_masks_job *job)
     const plb_mask_kernels *const kernels = plb_kernels_of(call->context)->masks;
     mask_run run = {.job = job, .kernels = kernels, .step = job->step, .desk_size = desk_size(kernels, job)};
     void *workspace;
-    const size_t threads = job->images ? (size_t)plb_parallel_threads(call->context, work) : 0;
+    const bool is_empty = job->images == 0 || !(wants_patches(job) || wants_positions(job) || is_wanted(&job->places));
+    const size_t threads = is_empty ? 0 : (size_t)plb_parallel_threads(call->context, work);
     PLB_TRY(plb_workspace(call, plb_size_mul(threads, run.desk_size), &workspace));
     PLB_TRY(check_noise(call, kernels, &job->patch_noise));
     PLB_TRY(check_noise(call, kernels, &job->pos_noise));
     PLB_TRY(check_noise(call, kernels, &job->shuffle_noise));
     PLB_TRY(plb_check_ids(call, &job->samples, 0, PLB_SAMPLES));
     PLB_TRY(plb_read_step(call, &job->step_scalar, &run.step));
-    if (job->images == 0)
+    if (is_empty)
         return POSLABEL_OK;
     run.workspace = workspace;
     plb_parallel(call->context, work, make_masks, &run);
