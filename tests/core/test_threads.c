@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { THREADS = 4, TOO_MANY = 32, MOST_IDS = 512, CALLS = 200, CLASSES = 196, MOST_IMAGES = 300 };
+enum { THREADS = 4, TOO_MANY = 32, MOST_IDS = 512, CALLS = 200, CLASSES = 196, MOST_IMAGES = 350 };
 
 /* The ids of the threads that this process has now; gives how many there are, or -1 without /proc. */
 static int list_threads(long ids[MOST_IDS])
@@ -122,6 +122,32 @@ static void only_the_first_call_starts_threads(void **state)
     }
 }
 
+/* The loss of one batch of rows, and the masks of one image, which are not cut up among threads however large they are.
+ */
+static poslabel_status make_one_piece(poslabel_context *context)
+{
+    enum { ROWS = 60, MANY = 6000 };
+    static float logits[ROWS * MANY], grad[ROWS * MANY], value;
+    static int32_t positions[ROWS], restore[ROWS * MANY];
+    int64_t shape[] = {ROWS, MANY}, image[] = {1, ROWS * MANY};
+    poslabel_tensor z = POSLABEL_CPU_TENSOR(logits, POSLABEL_FLOAT32, 2, shape);
+    poslabel_tensor g = POSLABEL_CPU_TENSOR(grad, POSLABEL_FLOAT32, 2, shape);
+    poslabel_tensor p = POSLABEL_CPU_TENSOR(positions, POSLABEL_INT32, 1, shape);
+    poslabel_tensor loss = POSLABEL_CPU_TENSOR(&value, POSLABEL_FLOAT32, 0, NULL);
+    poslabel_tensor ids_restore = POSLABEL_CPU_TENSOR(restore, POSLABEL_INT32, 2, image);
+    poslabel_position_cross_entropy_args args = POSLABEL_POSITION_CROSS_ENTROPY_ARGS_INIT;
+    args.labels = POSLABEL_LABELS_EXPLICIT;
+    args.logits = &z;
+    args.grad_logits = &g;
+    args.positions = &p;
+    args.loss = &loss;
+    poslabel_random_mask_args mask = POSLABEL_RANDOM_MASK_ARGS_INIT;
+    mask.tokens = ROWS * MANY;
+    mask.ids_restore = &ids_restore;
+    const poslabel_status status = poslabel_position_cross_entropy(context, &args);
+    return status ? status : poslabel_random_mask(context, &mask);
+}
+
 /* A call of under 100 rows, such as the visible patches of two images, has no use for a second thread. */
 static void small_calls_start_no_thread(void **state)
 {
@@ -136,6 +162,7 @@ static void small_calls_start_no_thread(void **state)
         expect_ok(context, make_loss(context, rows, true));
         expect_ok(context, make_masks(context, rows / 3));
     }
+    expect_ok(context, make_one_piece(context));
     assert_int_equal(count_new_threads(ids, &count), 0);
     poslabel_context_destroy(context);
 }

@@ -111,7 +111,8 @@ poslabel_status plb_cpu_attentive_weights(const plb_call *call, const plb_attent
 {
     const size_t bytes =
         (size_t)(job->images * job->tokens) * (size_t)job->channels * plb_dtype_size[job->features.dtype];
-    const size_t traffic = bytes + plb_ids_bytes(job->images, job->tokens + job->visible);
+    const size_t traffic =
+        plb_shared_bytes(job->images, bytes + plb_ids_bytes(job->images, job->tokens + job->visible));
     const bool is_empty = job->images == 0 || (!job->attention.data && job->visible == 0);
     const size_t threads = is_empty ? 0 : (size_t)plb_parallel_threads(call->context, traffic);
     const size_t numbers = plb_size_add((size_t)job->tokens, (size_t)job->channels);

@@ -71,7 +71,8 @@ static void check_images(void *argument, int thread, int threads)
 static int64_t first_bad_image(const plb_call *call, id_check *check)
 {
     atomic_init(&check->first_bad, INT64_MAX);
-    plb_parallel(call->context, plb_ids_bytes(check->ids->count, check->ids->length), check_images, check);
+    const size_t bytes = plb_ids_bytes(check->ids->count, check->ids->length);
+    plb_parallel(call->context, plb_shared_bytes(check->ids->count, bytes), check_images, check);
     return atomic_load(&check->first_bad);
 }
 

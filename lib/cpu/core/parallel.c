@@ -25,7 +25,7 @@
 #include <stdlib.h>
 
 /* A team costs more than it saves if the work moves fewer bytes than the first, or a thread's share than the second. */
-enum { LEAST_BYTES = 256 * 1024, LEAST_SHARE = 32 * 1024 };
+enum { LEAST_BYTES = 512 * 1024, LEAST_SHARE = 32 * 1024 };
 
 static atomic_bool pool_is_lost; /* by fork() */
 static size_t stack_size;        /* of OpenMP's threads; 0: the default */

@@ -36,6 +36,12 @@ int plb_parallel_default(void);
 int plb_parallel_alone(void);
 void plb_parallel_restore(int before);
 
+/* What plb_parallel() is told of work that is cut into `items`: a team has no use for one item, however large. */
+static inline size_t plb_shared_bytes(int64_t items, size_t bytes)
+{
+    return items > 1 ? bytes : 0;
+}
+
 /* The share of one thread of `items`: [*begin, *end). */
 static inline void plb_share(int64_t items, int thread, int threads, int64_t *begin, int64_t *end)
 {

@@ -62,7 +62,8 @@ static void relative_rows(void *argument, int thread, int threads)
 
 static size_t label_bytes(const plb_labels_job *job)
 {
-    return (size_t)(job->labels.count * job->labels.length) * plb_dtype_size[job->labels.dtype];
+    const size_t bytes = (size_t)(job->labels.count * job->labels.length) * plb_dtype_size[job->labels.dtype];
+    return plb_shared_bytes(job->labels.count, bytes);
 }
 
 poslabel_status plb_cpu_absolute_labels(const plb_call *call, const plb_labels_job *job)

@@ -174,8 +174,8 @@ static size_t cut_memory(plb_cross_entropy *run, int threads, char *memory, char
     const size_t scratch = plb_size_mul((size_t)threads, run->scratch_size);
     run->threads = threads;
     const size_t blocks = plb_reduction_memory(plan->reduction);
-    const size_t ready =
-        is_soft && has_rows(plan, POSLABEL_NORMALIZATION_ROW) ? (plb_gaussian_rows_size(targets->grid) + 63) / 64 * 64 : 0;
+    const bool is_ready = is_soft && has_rows(plan, POSLABEL_NORMALIZATION_ROW);
+    const size_t ready = is_ready ? (plb_gaussian_rows_size(targets->grid) + 63) / 64 * 64 : 0;
     const size_t factors = is_soft ? ready + plb_size_add(plb_gaussian_size(targets->grid), 63 + GAP) / 64 * 64 : 0;
     const size_t counts = plan->confidence_filter ? (size_t)plan->reduction->rows : 0;
     if (memory) {
@@ -198,7 +198,8 @@ size_t plb_cross_entropy_memory(const plb_cross_entropy_plan *plan, int threads)
 
 int plb_cross_entropy_threads(const plb_call *call, const plb_cross_entropy_plan *plan, int64_t rows)
 {
-    return rows ? plb_parallel_threads(call->context, pass_traffic(plan, rows)) : 0;
+    const int64_t batches = (rows + PLB_ROW_BATCH - 1) / PLB_ROW_BATCH; /* as many as blocks, or more */
+    return rows ? plb_parallel_threads(call->context, plb_shared_bytes(batches, pass_traffic(plan, rows))) : 0;
 }
 
 poslabel_status plb_cross_entropy_begin(plb_cross_entropy *run, const plb_call *call,

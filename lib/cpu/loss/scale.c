@@ -38,8 +38,7 @@ poslabel_status plb_cpu_scale_gradient(const plb_call *call, const plb_scale_job
         return POSLABEL_OK;
     if (job->scale.count == 1 && plb_load_number(job->scale.data, job->scale.dtype) == 1)
         return POSLABEL_OK;
-    plb_parallel(call->context,
-                 2 * (size_t)job->grad.count * (size_t)job->grad.length * plb_dtype_size[job->grad.dtype], scale_rows,
-                 &run);
+    const size_t bytes = 2 * (size_t)job->grad.count * (size_t)job->grad.length * plb_dtype_size[job->grad.dtype];
+    plb_parallel(call->context, plb_shared_bytes(job->grad.count, bytes), scale_rows, &run);
     return POSLABEL_OK;
 }

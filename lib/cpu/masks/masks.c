@@ -297,7 +297,8 @@ static poslabel_status check_noise(const plb_call *call, const plb_mask_kernels 
         return POSLABEL_OK;
     const int size = plb_dtype_size[noise->dtype];
     atomic_init(&check.first_bad, INT64_MAX);
-    plb_parallel(call->context, (size_t)(noise->count * noise->length * size), check_images, &check);
+    const size_t bytes = (size_t)(noise->count * noise->length * size);
+    plb_parallel(call->context, plb_shared_bytes(noise->count, bytes), check_images, &check);
     const int64_t image = atomic_load(&check.first_bad);
     if (image == INT64_MAX)
         return POSLABEL_OK;
@@ -311,7 +312,8 @@ static poslabel_status check_noise(const plb_call *call, const plb_mask_kernels 
 poslabel_status plb_cpu_masks(const plb_call *call, const plb_masks_job *job)
 {
     /* one number is ranked in the time in which some 32 bytes are copied */
-    const size_t work = plb_size_mul(plb_size_mul((size_t)job->images, (size_t)job->tokens), 32);
+    const size_t numbers = plb_size_mul((size_t)job->images, (size_t)job->tokens);
+    const size_t work = plb_shared_bytes(job->images, plb_size_mul(numbers, 32));
     const plb_mask_kernels *const kernels = plb_kernels_of(call->context)->masks;
     mask_run run = {.job = job, .kernels = kernels, .step = job->step, .desk_size = desk_size(kernels, job)};
     void *workspace;
