@@ -26,6 +26,7 @@
 
 #include <poslabel/attention.h>
 #include <poslabel/context.h>
+#include <poslabel/decoder.h>
 #include <poslabel/droppos.h>
 #include <poslabel/labels.h>
 #include <poslabel/linear.h>

@@ -84,6 +84,23 @@ FIELD(poslabel_block_mask_args, ids_restore, 56) FIELD(poslabel_block_mask_args,
 FIELD(poslabel_block_mask_args, samples, 72) FIELD(poslabel_block_mask_args, step_scalar, 80)
 FIELD(poslabel_block_mask_args, workspace, 88)
 
+SIZE(poslabel_decoder_tokens_args, 64)
+FIELD(poslabel_decoder_tokens_args, struct_size, 0) FIELD(poslabel_decoder_tokens_args, x, 8)
+FIELD(poslabel_decoder_tokens_args, prefix_count, 16) FIELD(poslabel_decoder_tokens_args, ids_restore, 24)
+FIELD(poslabel_decoder_tokens_args, mask_token, 32) FIELD(poslabel_decoder_tokens_args, pos_embed, 40)
+FIELD(poslabel_decoder_tokens_args, out, 48)
+FIELD(poslabel_decoder_tokens_args, workspace, 56)
+
+SIZE(poslabel_decoder_tokens_backward_args, 72)
+FIELD(poslabel_decoder_tokens_backward_args, struct_size, 0)
+FIELD(poslabel_decoder_tokens_backward_args, grad_out, 8)
+FIELD(poslabel_decoder_tokens_backward_args, prefix_count, 16)
+FIELD(poslabel_decoder_tokens_backward_args, visible_count, 24)
+FIELD(poslabel_decoder_tokens_backward_args, ids_restore, 32) FIELD(poslabel_decoder_tokens_backward_args, grad_x, 40)
+FIELD(poslabel_decoder_tokens_backward_args, grad_mask_token, 48)
+FIELD(poslabel_decoder_tokens_backward_args, grad_pos_embed, 56)
+FIELD(poslabel_decoder_tokens_backward_args, workspace, 64)
+
 SIZE(poslabel_droppos_loss_args, 152)
 FIELD(poslabel_droppos_loss_args, struct_size, 0) FIELD(poslabel_droppos_loss_args, grid, 8)
 FIELD(poslabel_droppos_loss_args, normalization, 16) FIELD(poslabel_droppos_loss_args, confidence_filter, 20)

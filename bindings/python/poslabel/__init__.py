@@ -22,6 +22,7 @@ from ._declarations import (
 )
 from .attention import AttentiveWeights, attentive_weights
 from .context import Context, Support, default_context, device_supported, isa_supported
+from .decoder import DecoderTokensGradients, decoder_tokens, decoder_tokens_backward
 from .droppos import droppos_loss, sigma_schedule
 from .labels import absolute_labels, relative_labels, smoothing_map
 from .linear import LinearLossResult, linear_position_loss
@@ -58,6 +59,7 @@ __all__ = [
     "AssembleTokensGradients",
     "AttentiveWeights",
     "Context",
+    "DecoderTokensGradients",
     "DeviceError",
     "DeviceType",
     "DropposMasks",
@@ -86,6 +88,8 @@ __all__ = [
     "attentive_weights",
     "block_mask",
     "block_mask_keep",
+    "decoder_tokens",
+    "decoder_tokens_backward",
     "default_context",
     "device_supported",
     "droppos_loss",

@@ -231,6 +231,37 @@ class AttentiveWeightsArgs(ctypes.Structure):
     ]
 
 
+class DecoderTokensArgs(ctypes.Structure):
+    """poslabel_decoder_tokens_args."""
+
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t),
+        ("x", POINTER),
+        ("prefix_count", ctypes.c_int64),
+        ("ids_restore", POINTER),
+        ("mask_token", POINTER),
+        ("pos_embed", POINTER),
+        ("out", POINTER),
+        ("workspace", POINTER),
+    ]
+
+
+class DecoderTokensBackwardArgs(ctypes.Structure):
+    """poslabel_decoder_tokens_backward_args."""
+
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t),
+        ("grad_out", POINTER),
+        ("prefix_count", ctypes.c_int64),
+        ("visible_count", ctypes.c_int64),
+        ("ids_restore", POINTER),
+        ("grad_x", POINTER),
+        ("grad_mask_token", POINTER),
+        ("grad_pos_embed", POINTER),
+        ("workspace", POINTER),
+    ]
+
+
 class DropposLossArgs(ctypes.Structure):
     """poslabel_droppos_loss_args."""
 
@@ -509,6 +540,8 @@ class AssembleTokensBackwardArgs(ctypes.Structure):
 # The args struct of each operation.
 ARGS: Dict[str, Type[ctypes.Structure]] = {
     "attentive_weights": AttentiveWeightsArgs,
+    "decoder_tokens": DecoderTokensArgs,
+    "decoder_tokens_backward": DecoderTokensBackwardArgs,
     "droppos_loss": DropposLossArgs,
     "sigma_schedule": SigmaScheduleArgs,
     "absolute_labels": AbsoluteLabelsArgs,

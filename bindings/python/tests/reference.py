@@ -169,6 +169,40 @@ def assemble_tokens_backward(grad_x, count, prefix, ids, lost, places=None):
     return tokens, mask_token, head, pos
 
 
+def decoder_tokens(x, restore, prefix=0, mask_token=None, pos=None):
+    """float64, as are x and the parameters; the first rows of `pos` are those of the prefix."""
+    batch, rows, channels = x.shape
+    out = np.zeros((batch, prefix + restore.shape[1], channels))
+    out[:, :prefix] = x[:, :prefix]
+    for b in range(batch):
+        for n, i in enumerate(restore[b]):
+            if prefix + i < rows:
+                out[b, prefix + n] = x[b, prefix + i]
+            elif mask_token is not None:
+                out[b, prefix + n] = mask_token
+    if pos is not None:
+        embedded = len(pos) - restore.shape[1]
+        out[:, :embedded] += pos[:embedded]
+        out[:, prefix:] += pos[embedded:]
+    return out
+
+
+def decoder_tokens_backward(grad_out, restore, prefix, visible, embedded):
+    grad_out = grad_out.astype(np.float64)
+    batch, _, channels = grad_out.shape
+    x = np.zeros((batch, prefix + visible, channels))
+    mask_token = np.zeros(channels)
+    x[:, :prefix] = grad_out[:, :prefix]
+    for b in range(batch):
+        for n, i in enumerate(restore[b]):
+            if i < visible:
+                x[b, prefix + i] += grad_out[b, prefix + n]
+            else:
+                mask_token += grad_out[b, prefix + n]
+    sums = grad_out.sum(0)
+    return x, mask_token, np.concatenate((sums[:embedded], sums[prefix:]))
+
+
 def attentive_weights(tokens, cls, pos=None, ids=None, temperature=0.1):
     t, c = tokens.astype(np.float64), np.broadcast_to(cls.astype(np.float64), (len(tokens), tokens.shape[-1]))
     if pos is not None:

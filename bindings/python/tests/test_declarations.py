@@ -38,6 +38,7 @@ POSITION_LOSS = [
 ]
 TOKENS = {"B": 2, "N": 12, "V": 4, "P": 1, "D": 5, "R": 0}
 ALL_TOKENS = {**TOKENS, "V": 12}
+DECODER = {"B": 2, "N": 12, "K": 3, "P": 2, "D": 5}
 MASK = {"B": 2, "N": 12, "K": 3}
 
 CALLS = {
@@ -53,6 +54,14 @@ CALLS = {
     ],
     "attentive_weights": [Right({}, TOKENS), Right({}, ALL_TOKENS)],
     "block_mask": [Right(GRID, {**MASK, "K": 1})],
+    "decoder_tokens": [
+        Right({"prefix_count": 2}, {**DECODER, "E": 1}),
+        Right({}, {**DECODER, "P": 0, "E": 0}, without=("mask_token",)),
+    ],
+    "decoder_tokens_backward": [
+        Right({"prefix_count": 2, "visible_count": 3}, {**DECODER, "E": 2}),
+        Right({}, {**DECODER, "P": 0, "E": 0}, without=("grad_pos_embed",)),
+    ],
     "droppos_loss": [Right(GRID, LOSS), Right({**GRID, **NONE}, LOSS, shapes={"loss": 1})],
     "droppos_masks": [
         Right({**GRID, "mask_ratio": 0.25, "pos_mask_ratio": 0.5}, {"B": 2, "N": 12, "V": 9, "K_pos": 4})

@@ -209,6 +209,56 @@ class Differential(TestCase):
                 self.within(actual, value, 1e-9, str(actual.dtype))
         self.assertEqual(result.grad_mask_token.dtype, beside)
 
+    def decoder_case(self, draw):
+        batch, tokens, channels, prefix = draw.size(0, 6), draw.size(1, 40), draw.size(1, 200), draw.size(0, 3)
+        visible, embedded = int(draw.rng.integers(0, tokens + 1)), int(draw.rng.integers(0, prefix + 1))
+        restore = draw.orders(batch, tokens, tokens)
+        if draw.maybe(0.3):
+            restore[...] = draw.rng.integers(0, tokens, restore.shape)  # no permutation
+        return batch, tokens, channels, prefix, visible, embedded, restore
+
+    def case_decoder_tokens(self, draw):
+        batch, tokens, channels, prefix, visible, embedded, restore = self.decoder_case(draw)
+        dtype = draw.one_of(("float16", "float32"))
+        x = draw.numbers((batch, prefix + visible, channels), dtype)
+        mask_token = draw.numbers(channels, dtype) if draw.maybe(0.8) else None
+        pos = draw.numbers((embedded + tokens, channels), dtype) if draw.maybe(0.8) else None
+        out = draw.output((batch, prefix + tokens, channels), dtype)
+        poslabel.decoder_tokens(
+            draw.lay(x),
+            draw.lay(restore),
+            prefix_count=prefix,
+            mask_token=None if mask_token is None else draw.lay(mask_token),
+            pos_embed=None if pos is None else draw.lay(pos),
+            out=out,
+            context=draw.context(),
+        )
+        wide = [None if array is None else array.astype(np.float64) for array in (mask_token, pos)]
+        expected = reference.decoder_tokens(x.astype(np.float64), restore, prefix, *wide)
+        self.within(out, expected, 1e-6 * np.abs(expected).max(initial=0), dtype)
+
+    def case_decoder_tokens_backward(self, draw):
+        batch, tokens, channels, prefix, visible, embedded, restore = self.decoder_case(draw)
+        dtype = draw.one_of(("float16", "float32"))
+        grad_out = draw.numbers((batch, prefix + tokens, channels), dtype)
+        has_x, has_mask_token, has_pos = draw.one_of([(i & 1, i & 2, i & 4) for i in range(1, 8)])
+        result = poslabel.decoder_tokens_backward(
+            draw.lay(grad_out),
+            draw.lay(restore),
+            prefix_count=prefix,
+            visible_count=-1 if has_x and draw.maybe() else visible,
+            grad_x=draw.output((batch, prefix + visible, channels), dtype) if has_x else False,
+            grad_mask_token=bool(has_mask_token),
+            grad_pos_embed=draw.output((embedded + tokens, channels), dtype) if has_pos else False,
+            context=draw.context(),
+        )
+        expected = reference.decoder_tokens_backward(grad_out, restore, prefix, visible, embedded)
+        for has, actual, value in zip((has_x, has_mask_token, has_pos), result, expected):
+            if has:
+                self.within(actual, value, 1e-9, dtype)
+            else:
+                self.assertIsNone(actual)
+
     def case_attentive_weights(self, draw):
         batch, tokens, channels = draw.size(0, 6), draw.size(1, 60), draw.size(1, 200)
         dtype, temperature = draw.one_of(FLOATS), draw.one_of((0.05, 0.1, 1.0))

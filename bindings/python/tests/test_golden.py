@@ -111,6 +111,23 @@ class Golden(TestCase):
                 self.close(result.attention, case["attn_full"], dtype)
                 self.close(result.weights, case["attn"], dtype)
 
+    def test_mae_decoder(self):
+        for name, case in golden("mae_decoder_*"):
+            with self.subTest(name):
+                x, restore = case["x"], case["ids_restore"]
+                parameters = dict(mask_token=case["mask_token"], pos_embed=case["pos_embed"])
+                self.close(poslabel.decoder_tokens(x, restore, prefix_count=1, **parameters), case["out"])
+                result = poslabel.decoder_tokens_backward(
+                    case["grad_out"],
+                    restore,
+                    prefix_count=1,
+                    grad_x=x.shape,
+                    grad_mask_token=case["mask_token"].shape,
+                    grad_pos_embed=case["pos_embed"].shape,
+                )
+                for field, value in result._asdict().items():
+                    self.close(value, case[field])
+
     def test_apl_loss(self):
         for name, case in golden("apl_loss_*"):
             side = int(round(case["logits"].shape[-1] ** 0.5))

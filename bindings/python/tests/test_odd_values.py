@@ -22,6 +22,8 @@ CALLS = {
     "attentive_weights": dict(tokens=TOKENS, cls=TOKENS[0, 0]),
     "block_mask": dict(grid=GRID, **MASKS),
     "block_mask_keep": dict(grid=GRID, mask_ratio=0.5),
+    "decoder_tokens": dict(x=TOKENS, ids_restore=np.zeros((2, 4), int)),
+    "decoder_tokens_backward": dict(grad_out=TOKENS, ids_restore=np.zeros((2, 4), int), visible_count=2),
     "device_supported": dict(device="cpu"),
     "droppos_loss": dict(logits=LOGITS, positions=IDS, grid=GRID),
     "droppos_masks": dict(grid=GRID, **MASKS),
