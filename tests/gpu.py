@@ -28,10 +28,11 @@ module = build / "kernels" / "libposlabel-cuda.so"
 
 # Values on the device are what memcheck and initcheck watch, shared memory what racecheck does.
 SANITIZED = {
-    "memcheck": ["loss", "position", "droppos", "scale_gradient", "labels", "masks", "mask_noise", "tokens", "attention",
-                 "linear", "linear_chunks", "linear_errors", "masks_cuda", "tokens_cuda"],
-    "racecheck": ["loss", "droppos", "masks", "tokens", "attention", "masks_cuda"],
-    "initcheck": ["loss", "position", "droppos", "masks", "tokens", "attention", "masks_cuda", "tokens_cuda"],
+    "memcheck": ["loss", "position", "droppos", "scale_gradient", "labels", "masks", "mask_noise", "tokens", "decoder",
+                 "attention", "linear", "linear_chunks", "linear_errors", "masks_cuda", "tokens_cuda", "decoder_cuda"],
+    "racecheck": ["loss", "droppos", "masks", "tokens", "decoder", "attention", "masks_cuda"],
+    "initcheck": ["loss", "position", "droppos", "masks", "tokens", "decoder", "attention", "masks_cuda",
+                  "tokens_cuda", "decoder_cuda"],
 }
 SANITIZER_ARGUMENTS = {"memcheck": ["--report-api-errors", "no"]}  # the driver's library asks for what it may not get
 CLEAN = {"memcheck": "ERROR SUMMARY: 0 errors", "racecheck": "RACECHECK SUMMARY: 0 hazards",

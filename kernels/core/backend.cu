@@ -372,6 +372,7 @@ static poslabel_status report(const plb_call *call, const plb_findings *found)
         "sigma_scalar negative, NaN or infinite",
         "samples of masks out of range",
         "step_scalar out of range",
+        "ids_restore out of range",
     };
     char text[400] = "";
     size_t length = 0;

@@ -29,6 +29,7 @@ enum plb_finding {
     PLB_FOUND_SIGMA,         /* sigma_scalar: negative or not finite                 */
     PLB_FOUND_SAMPLES,       /* of masks: out of range                               */
     PLB_FOUND_STEP,          /* step_scalar: out of range                            */
+    PLB_FOUND_IDS_RESTORE,   /* of the decoder: out of range                         */
     PLB_FINDINGS
 };
 

@@ -24,8 +24,10 @@ MINUTES = 10
 LOSSES = ["droppos", "loss_cuda", "linear"]
 MASKS = ["masks_cuda", "masks"]
 TOKENS = ["tokens"]
+DECODER = ["decoder"]
 SUITES = {"attention.cu": ["attention"], "round.cu": ["linear"], "rows.cu": ["linear"],
-          "masks.cu": MASKS, "ranks.cuh": MASKS, "lists.cuh": TOKENS, "tokens.cuh": TOKENS, "tokens_backward.cu": TOKENS}
+          "masks.cu": MASKS, "ranks.cuh": MASKS, "decoder_backward.cu": DECODER, "sums.cuh": DECODER,
+          "lists.cuh": TOKENS, "tokens.cuh": TOKENS, "tokens_backward.cu": TOKENS}
 
 
 def verdict(build, module, suites):
