@@ -82,15 +82,16 @@ POSLABEL_API poslabel_status poslabel_decoder_tokens(poslabel_context *context,
  *
  * The call overwrites outputs and does not add to them.  At least one must be given.  Rows may be strided.
  *
- * A row of grad_x that has one source is its copy.  Sums are formed in double precision and rounded once: those of
- * grad_x in the order of n, those of grad_pos_embed in the order of b; grad_mask_token is summed in tiles of positions.
- * The result is deterministic, with the same bits for every number of threads and at every instruction set, except for
- * the sign and payload of a NaN.  It does not depend on which outputs are given.  On CUDA sums of grad_mask_token and
- * grad_pos_embed are formed in slices of the images, whose number depends on sizes alone.  They may differ from the
- * CPU's by one rounding.
+ * A row of grad_x that has one source is its copy.  Sums are formed in double precision and rounded once.  Those of
+ * grad_x are in the order of n.  Each place of grad_pos_embed has a sum of the images where it is visible and one of
+ * those where it is masked, in the order of b; these are then added.  The masked sums of all places make up
+ * grad_mask_token, in tiles of places.  The result is deterministic, with the same bits for every number of threads,
+ * at every instruction set and whichever outputs are given, except for the sign and payload of a NaN.  On CUDA sums of
+ * grad_mask_token and grad_pos_embed are formed in slices of the images, whose number depends on sizes alone.  They
+ * may differ from the CPU's by one rounding.
  *
- * Workspace on the CPU: at most 8 * (D + 15) * (P + N + 64) + B bytes, plus 8 * (D + 15) + 4 * (N + K + 15) bytes
- * per thread.  On CUDA: at most 4 * B * (N + K) bytes, plus 16,384 * D bytes.
+ * Workspace on the CPU: at most 16 * (D + 15) * (P + N) + B bytes, plus 8 * (D + 15) + 4 * (N + K + 15) bytes per
+ * thread.  On CUDA: at most 4 * B * (N + K) bytes, plus 16,384 * D bytes.
  *
  * Statuses as above.  Also POSLABEL_ERROR_INVALID: no output; K cannot be known or disagrees; an output overlaps
  * another or an input.

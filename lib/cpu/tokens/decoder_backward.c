@@ -2,10 +2,12 @@
  * The gradient of the tokens of the decoder.
  *
  * The work is cut by rows of an image of grad_out: a tile is a few neighbouring ones, and whoever has the tile walks it
- * through all images.  So each row of grad_pos_embed has one owner and is summed in the order of the images, and each
- * row of grad_out is read once, for its copy into grad_x and its sums.  grad_mask_token collects from everywhere: each
- * tile leaves a partial sum, and those are added in the order of the tiles.  Tiles depend on P + N alone, so the bits
- * do not depend on the threads.
+ * through all images.  So each row of grad_out is read once, for its copy into grad_x and its sum, and each sum has one
+ * owner and is formed in the order of the images.
+ *
+ * A place has two sums: of the images where it is visible, and of those where it is masked.  Together they are its row
+ * of grad_pos_embed.  The masked ones of all places are grad_mask_token: added up within each tile, then in the order
+ * of the tiles.  Tiles depend on P + N alone, so the bits do not depend on the threads.
  *
  * A row of grad_x mostly has one source, for ids_restore is a permutation.  A pass over the ids before that finds the
  * images where some visible token has none or several, and makes their grad_x.
@@ -25,9 +27,9 @@ typedef struct backward_run {
     plb_token_grad_kernel *kernel;
     plb_round_kernel *round;
     int64_t tile_rows, tiles;
-    size_t pitch;                     /* of the sums */
-    double *sums, *mask_sums, *spare; /* by row of grad_out, by tile, by thread */
-    int32_t *lists;                   /* of one image, for each thread */
+    size_t pitch;                  /* of the sums */
+    double *kept, *masked, *spare; /* by row of grad_out; by row of grad_out; by thread */
+    int32_t *lists;                /* of one image, for each thread */
     size_t list_pitch;
     char *is_made; /* by image: grad_x of its visible tokens is written before the walk */
     bool stream;
@@ -136,69 +138,85 @@ static void gather_images(void *argument, int thread, int threads)
 
 /* ---- the walk ---- */
 
+static double *sum_at(const backward_run *run, double *sums, int64_t k)
+{
+    return sums ? sums + (size_t)k * run->pitch : NULL;
+}
+
 /* Row k of the image. */
-static void walk_row(backward_walk *walk, int64_t k, double *mask_sum)
+static void walk_row(backward_walk *walk, int64_t k)
 {
     const backward_run *const run = walk->run;
     const plb_decoder_layout *const layout = &run->job->layout;
-    const char *const grad = walk->grad_out + k * walk->out_step;
     const int64_t source = plb_decoder_source(layout, walk->image, k);
-    double *const sum = run->sums && plb_decoder_embedding(layout, k) >= 0 ? run->sums + (size_t)k * run->pitch : NULL;
-    if (source < 0)
-        push(walk, grad, NULL, mask_sum);
     const bool is_copied = walk->grad_x && source >= 0 && (k < layout->prefix || !run->is_made[walk->image]);
-    push(walk, grad, is_copied ? walk->grad_x + source * walk->x_step : NULL, sum);
+    double *const sum = sum_at(run, source < 0 ? run->masked : run->kept, k);
+    push(walk, walk->grad_out + k * walk->out_step, is_copied ? walk->grad_x + source * walk->x_step : NULL,
+         plb_decoder_embedding(layout, k) < 0 ? NULL : sum);
 }
 
-/* The sums of the rows first .. last - 1 are complete: into grad_pos_embed. */
+static void add_sum(const backward_run *run, double *to, const double *from)
+{
+    for (size_t i = 0; i < run->pitch; i++)
+        to[i] += from[i];
+}
+
+/* The sums of a tile are complete: into grad_pos_embed, and into the masked sum of its first row. */
 static void store_sums(const backward_run *run, int64_t first, int64_t last)
 {
-    const plb_decoder_layout *const layout = &run->job->layout;
+    const plb_decoder_backward_job *const job = run->job;
     for (int64_t k = first; k < last; k++) {
-        const int64_t row = plb_decoder_embedding(layout, k);
-        if (row >= 0)
-            run->round(plb_row(&run->job->grad_pos_embed, row), run->sums + (size_t)k * run->pitch, layout->channels);
+        const int64_t row = plb_decoder_embedding(&job->layout, k);
+        if (run->kept && row >= 0) {
+            add_sum(run, sum_at(run, run->kept, k), sum_at(run, run->masked, k));
+            run->round(plb_row(&job->grad_pos_embed, row), sum_at(run, run->kept, k), job->layout.channels);
+        }
+        if (job->grad_mask_token.data && k > first)
+            add_sum(run, sum_at(run, run->masked, first), sum_at(run, run->masked, k));
     }
 }
 
-/* A few images at a time through all tiles of a thread: what is read and written lies near together. */
+static void clear_sums(const backward_run *run, double *sums, int64_t first, int64_t last)
+{
+    if (sums && first < last)
+        memset(sum_at(run, sums, first), 0, (size_t)(last - first) * run->pitch * sizeof(double));
+}
+
+static int64_t end_of_tile(const backward_run *run, int64_t tile)
+{
+    const int64_t rows = run->job->layout.prefix + run->job->layout.tokens, end = (tile + 1) * run->tile_rows;
+    return end < rows ? end : rows;
+}
+
+/*
+ * A thread takes a few images at a time through all its rows: enough of them that a sum stays in the L1 cache for a
+ * while, and so few that what is read and written lies near together.
+ */
 static void walk_images(void *argument, int thread, int threads)
 {
     const backward_run *const run = argument;
-    const plb_decoder_layout *const layout = &run->job->layout;
-    const int64_t rows = layout->prefix + layout->tokens, row_bytes = (int64_t)(run->pitch * sizeof(double));
+    const int64_t images = run->job->layout.images;
     backward_walk walk = new_walk(run);
     int64_t begin, end;
     plb_share(run->tiles, thread, threads, &begin, &end);
-    const int64_t first_row = begin * run->tile_rows;
-    const int64_t last_row = end * run->tile_rows < rows ? end * run->tile_rows : rows;
-    if (run->sums && first_row < last_row)
-        memset(run->sums + (size_t)first_row * run->pitch, 0, (size_t)((last_row - first_row) * row_bytes));
-    if (run->mask_sums && begin < end)
-        memset(run->mask_sums + (size_t)begin * run->pitch, 0, (size_t)((end - begin) * row_bytes));
-    for (int64_t image = 0; image < layout->images; image += IMAGES_AT_A_TIME)
-        for (int64_t tile = begin; tile < end; tile++) {
-            const int64_t first = tile * run->tile_rows;
-            const int64_t last = first + run->tile_rows < rows ? first + run->tile_rows : rows;
-            double *const mask_sum = run->mask_sums ? run->mask_sums + (size_t)tile * run->pitch : NULL;
-            for (int64_t b = image; b < layout->images && b < image + IMAGES_AT_A_TIME; b++) {
+    clear_sums(run, run->kept, begin * run->tile_rows, end_of_tile(run, end - 1));
+    clear_sums(run, run->masked, begin * run->tile_rows, end_of_tile(run, end - 1));
+    for (int64_t image = 0; image < images; image += IMAGES_AT_A_TIME)
+        for (int64_t k = begin * run->tile_rows; k < end_of_tile(run, end - 1); k++)
+            for (int64_t b = image; b < images && b < image + IMAGES_AT_A_TIME; b++) {
                 go_to_image(&walk, b);
-                for (int64_t k = first; k < last; k++)
-                    walk_row(&walk, k, mask_sum);
+                walk_row(&walk, k);
             }
-        }
     flush(&walk);
-    if (run->sums)
-        store_sums(run, first_row, last_row);
+    for (int64_t tile = begin; tile < end && run->masked; tile++)
+        store_sums(run, tile * run->tile_rows, end_of_tile(run, tile));
 }
 
 static void store_mask_sum(const backward_run *run)
 {
-    double *const sum = run->mask_sums;
     for (int64_t tile = 1; tile < run->tiles; tile++)
-        for (size_t i = 0; i < run->pitch; i++)
-            sum[i] += run->mask_sums[(size_t)tile * run->pitch + i];
-    run->round(run->job->grad_mask_token.data, sum, run->job->layout.channels);
+        add_sum(run, run->masked, sum_at(run, run->masked, tile * run->tile_rows));
+    run->round(run->job->grad_mask_token.data, run->masked, run->job->layout.channels);
 }
 
 /* Takes the workspace and cuts it up. */
@@ -206,19 +224,19 @@ static poslabel_status prepare(const plb_call *call, backward_run *run, size_t t
 {
     const plb_decoder_backward_job *const job = run->job;
     const plb_decoder_layout *const layout = &job->layout;
-    const size_t sum_rows = job->grad_pos_embed.data ? (size_t)(layout->prefix + layout->tokens) : 0;
-    const size_t mask_rows = job->grad_mask_token.data ? (size_t)run->tiles : 0;
-    const size_t spare_rows = job->grad_x.data ? threads : 0;
-    const size_t sums = plb_size_mul(sum_rows + mask_rows + spare_rows, run->pitch * sizeof(double));
+    const size_t rows = (size_t)(layout->prefix + layout->tokens), spare_rows = job->grad_x.data ? threads : 0;
+    const size_t kept_rows = job->grad_pos_embed.data ? rows : 0;
+    const size_t masked_rows = job->grad_pos_embed.data || job->grad_mask_token.data ? rows : 0;
+    const size_t sums = plb_size_mul(kept_rows + masked_rows + spare_rows, run->pitch * sizeof(double));
     run->list_pitch = ((size_t)layout->visible + (size_t)layout->tokens + 15) / 16 * 16; /* whole lines */
     const size_t lists = plb_size_mul(spare_rows, run->list_pitch * sizeof(int32_t));
     const size_t flags = job->grad_x.data ? (size_t)layout->images : 0;
 
     void *workspace;
     PLB_TRY(plb_workspace(call, plb_size_add(plb_size_add(sums, lists), flags), &workspace));
-    run->sums = sum_rows ? workspace : NULL;
-    run->mask_sums = mask_rows ? (double *)workspace + sum_rows * run->pitch : NULL;
-    run->spare = (double *)workspace + (sum_rows + mask_rows) * run->pitch;
+    run->kept = kept_rows ? workspace : NULL;
+    run->masked = masked_rows ? (double *)workspace + kept_rows * run->pitch : NULL;
+    run->spare = (double *)workspace + (kept_rows + masked_rows) * run->pitch;
     run->lists = (int32_t *)((char *)workspace + sums);
     run->is_made = (char *)workspace + sums + lists;
     return plb_check_ids(call, &layout->ids_restore, 0, layout->tokens);
@@ -249,9 +267,9 @@ poslabel_status plb_cpu_decoder_tokens_backward(const plb_call *call, const plb_
     if (job->grad_x.data)
         plb_parallel(context, index_bytes, gather_images, &run);
     plb_parallel(context, bytes, walk_images, &run);
-    if (run.mask_sums)
+    if (job->grad_mask_token.data && run.tiles)
         store_mask_sum(&run);
     else if (job->grad_mask_token.data)
-        memset(job->grad_mask_token.data, 0, row_bytes); /* no tiles: N = P = 0 */
+        memset(job->grad_mask_token.data, 0, row_bytes); /* N = P = 0 */
     return POSLABEL_OK;
 }
