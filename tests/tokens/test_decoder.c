@@ -157,7 +157,7 @@ static void sizes_at_the_edges(void **state)
     for (int i = 0; i < COUNT(sizes); i++)
         for (unsigned o = 0; o < DECODER_OPTIONS; o++) {
             char text[40];
-            if (sizes[i].images * sizes[i].tokens > 500 && (o % 5 || test_leaves_out(2)))
+            if (sizes[i].images * sizes[i].tokens > 500 && (o % 5 || test_leaves_out(4)))
                 continue;
             snprintf(text, sizeof text, "sizes %d, options %u", i, o);
             decoder_case c = decoder_case_new(sizes[i], dtype_f32, o, (layout){0}, (uint64_t)i);
@@ -251,7 +251,7 @@ static void same_bits(void **state)
     poslabel_isa all[ISA_LEVELS];
     const poslabel_dtype dtypes[] = {dtype_f32, dtype_f16, dtype_bf16};
     /* bytes, and in the last case ids, enough that each of seven threads gets work */
-    const decoder_sizes few = {test_is_quick() ? 60 : 90, 41, 13, 2, 1, 97},
+    const decoder_sizes few = {test_on_cuda() ? 20 : test_is_quick() ? 60 : 90, 41, 13, 2, 1, 97},
                         many = {test_on_cuda() ? 9 : 3000, 41, 13, 1, 1, 33};
     for (int d = 0; d < COUNT(dtypes); d++) {
         decoder_case c = decoder_case_new(d == 2 ? many : few, dtypes[d],
