@@ -8,10 +8,6 @@
 
 #include "read.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 typedef struct plb_attention_job {
     int64_t images, tokens, visible, channels;
     double temperature;
@@ -23,7 +19,4 @@ typedef struct plb_attention_job {
     plb_rows weights;   /* B rows of V */
 } plb_attention_job;
 
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -9,10 +9,6 @@
 #include "context.h"
 #include "size.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 /* One call of one operation: what a check needs to report a failure. */
 typedef struct plb_call {
     poslabel_context *context;
@@ -54,7 +50,4 @@ poslabel_status plb_begin(plb_call *call, poslabel_context *context, const char 
  */
 poslabel_status plb_workspace(const plb_call *call, size_t size, void **data);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -9,10 +9,6 @@
 #include <poslabel/context.h>
 #include <stdbool.h>
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 struct plb_backend;
 
 struct poslabel_context {
@@ -32,7 +28,4 @@ struct poslabel_context {
     char message[512];
 };
 
-#ifdef __cplusplus
-}
-#endif
 #endif

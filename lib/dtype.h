@@ -8,10 +8,6 @@
 
 #include <stdint.h>
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 typedef enum plb_dtype {
     PLB_F32,
     PLB_F16,
@@ -27,7 +23,4 @@ typedef enum plb_dtype {
 /* Bytes of an element. */
 extern const uint8_t plb_dtype_size[PLB_DTYPES];
 
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -8,10 +8,6 @@
 
 #include "read.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 typedef struct plb_labels_job {
     poslabel_grid grid;
     plb_rows labels; /* rows of N labels; for relative labels N rows belong together */
@@ -32,7 +28,4 @@ poslabel_status plb_check_sigma(const plb_call *call, double sigma, int normaliz
 /* Whether a Gaussian of this width has neighbours: their share rounds to nothing where sigma is 0 or so small. */
 bool plb_has_neighbours(double sigma);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

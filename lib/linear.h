@@ -8,10 +8,6 @@
 
 #include "loss.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 typedef struct plb_linear_job {
     plb_targets targets;
     plb_reduction reduction;
@@ -26,7 +22,4 @@ typedef struct plb_linear_job {
     uint64_t workspace_limit; /* bytes; 0: the default of the header */
 } plb_linear_job;
 
-#ifdef __cplusplus
-}
-#endif
 #endif

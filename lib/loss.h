@@ -10,10 +10,6 @@
 
 #include <poslabel/loss.h>
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 /*
  * How the losses of rows become one loss, and how much of its gradient each row gets: what all losses of rows share.
  * The fields have the names of the arguments.
@@ -117,7 +113,4 @@ typedef struct plb_position_labels {
 poslabel_status plb_check_position_labels(const plb_call *call, const plb_position_labels *given, int64_t rows,
                                           const char *rows_of, const char *classes_of, plb_targets *targets);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

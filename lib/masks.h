@@ -8,10 +8,6 @@
 
 #include "read.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 /* poslabel_droppos_masks() is the general case, the others leave its second half out. */
 typedef struct plb_masks_job {
     int64_t images, tokens, keep, keep_pos; /* B, N, V, K_pos */
@@ -28,7 +24,4 @@ typedef struct plb_masks_job {
     plb_rows ids_keep_pos, ids_restore_pos, mask_pos, positions, places;
 } plb_masks_job;
 
-#ifdef __cplusplus
-}
-#endif
 #endif

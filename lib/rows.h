@@ -14,10 +14,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 /* Row r is at data + ((r / inner) * outer_stride + (r % inner) * inner_stride) * plb_dtype_size[dtype]. */
 typedef struct plb_rows {
     char *data;       /* NULL: the tensor was not given */
@@ -60,7 +56,4 @@ typedef struct plb_text {
 
 plb_text plb_index_text(const plb_rows *rows, int64_t row, int64_t element);
 
-#ifdef __cplusplus
-}
-#endif
 #endif
