@@ -61,7 +61,7 @@ static void every_dtype(void **state)
     test_case_is("%s", "");
 }
 
-/* All float16 there are: subnormal ones, those that overflow or vanish, every NaN.  All levels give the same bits. */
+/* All float16 there are: subnormal ones, those that overflow or vanish, every NaN.  All levels give the same bits, but for a NaN's. */
 static void every_half(void **state)
 {
     (void)state;
@@ -81,7 +81,9 @@ static void every_half(void **state)
                 memcpy(of_first, bits, 65536 * sizeof *bits);
             for (int h = 0; h < 65536; h++) {
                 const double got = from_f16(bits[h]), want = product(dtype_f16, from_f16((uint16_t)h), scales[s]);
-                if (bits[h] != of_first[h] || (got != want && !(isnan(got) && isnan(want))))
+                if (isnan(got) && isnan(want))
+                    continue; /* any NaN */
+                if (bits[h] != of_first[h] || got != want)
                     test_fail("%s, %#x times %g: got %#x, want %#x, %g", poslabel_isa_name(levels[i]), h, scales[s],
                               bits[h], of_first[h], want);
             }

@@ -258,9 +258,10 @@ void plb_reduction_pass(plb_reduction_run *run, int64_t first, int64_t count, co
                         size_t bytes, plb_reduction_body *body, void *argument)
 {
     row_pass pass = {run, first, count, rows, threads, body, argument};
+    if (!count)
+        return; /* there may be no blocks to divide by */
     const int64_t blocks = (first + count - 1) / run->block_rows - first / run->block_rows + 1;
-    if (count)
-        plb_parallel(run->call->context, plb_shared_bytes(blocks, bytes), pass_blocks, &pass);
+    plb_parallel(run->call->context, plb_shared_bytes(blocks, bytes), pass_blocks, &pass);
 }
 
 void plb_reduction_weigh(const plb_reduction_run *run, const plb_row_list *list, int count, double *weight)
