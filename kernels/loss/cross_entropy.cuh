@@ -22,7 +22,7 @@
 #include "loss/pass.cuh"
 
 enum { PLB_MOST_OF_A_WARP = 1408 }; /* the most classes of a row for a team within a warp */
-enum { PLB_DYNAMIC_SHARED = 46 << 10 }; /* of the 48 KiB without opt-in; a kernel has some static shared memory too */
+enum { PLB_DYNAMIC_SHARED = 45 << 10 }; /* of the 48 KiB without opt-in; a kernel has some static shared memory too */
 
 /* Whether the kernel's tables are always in shared memory: loads from shared memory are other instructions. */
 template <int LANES, int SLOTS> static __host__ __device__ constexpr bool plb_table_is_shared()
