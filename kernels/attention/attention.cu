@@ -33,7 +33,8 @@ struct attention_run {
     long long tokens, visible; /* of an image */
     long long embedding_row;   /* of the first token in pos_embed */
     long long channels, pieces;
-    long long column; /* bytes from channel to channel of tokens, if they lie apart; else 0 */
+    bool has_columns; /* the channels of tokens lie apart, */
+    long long column; /* by so many bytes                  */
     double temperature;
     int phases, parts;   /* blocks to an image */
     long long cls_bytes; /* of the class token in shared memory; 0: it is in the workspace */
@@ -266,10 +267,11 @@ __global__ void __launch_bounds__(ATTENTION_THREADS) weigh_images(const attentio
         read_cls<DTYPE, ALIGNED>(run, image, c);
         PLB_BARRIER(); /* the class token is complete */
         const double length = cls_length<DTYPE>(run, c);
-        if (run.column)
+        if (run.has_columns)
             weigh_columns<DTYPE>(run, image, first, last, c, length, similarity);
-        for (long long n = first + warp * TOKENS_AT_ONCE; n < last && !run.column; n += WARPS * TOKENS_AT_ONCE)
-            weigh_tokens<DTYPE, ALIGNED>(run, image, n, last, c, length, similarity);
+        else
+            for (long long n = first + warp * TOKENS_AT_ONCE; n < last; n += WARPS * TOKENS_AT_ONCE)
+                weigh_tokens<DTYPE, ALIGNED>(run, image, n, last, c, length, similarity);
     }
     if (!(run.phases & SOFTMAX))
         return;
@@ -312,7 +314,8 @@ poslabel_status plb_cuda_attentive_weights(const plb_call *call, const plb_atten
     run.embedding_row = job->pos_embed.count - job->tokens;
     run.channels = job->channels;
     run.pieces = plb_pieces_in(job->channels, size);
-    run.column = job->features.element_stride != 1 ? job->features.element_stride * size : 0;
+    run.has_columns = job->features.element_stride != 1;
+    run.column = job->features.element_stride * size;
     run.temperature = job->temperature;
     run.state = plb_cuda_of(call)->state;
 

@@ -560,18 +560,23 @@ static void errors(void **state)
     poslabel_context_destroy(context);
 }
 
-/* Tokens whose channels lie apart give what rows give: on the CPU the same bits, at every level. */
+/* Tokens whose channels lie apart, or are one value, give what rows give: on the CPU the same bits, at every level. */
 static void columns(void **state)
 {
     (void)state;
     const poslabel_dtype dtypes[] = {dtype_f32, dtype_f16, dtype_bf16, dtype_f64};
     const attention_sizes sizes[] = {{3, 70, 0, 37, 1, true}, {5, 130, 20, 64, 2, false}, {2, 9, 4, 3, 0, true}};
-    for (int k = 0; k < COUNT(sizes) * COUNT(dtypes); k++) {
-        attention_case c = case_new(sizes[k / COUNT(dtypes)], dtypes[k % COUNT(dtypes)], dtype_i64, dtype_f64,
+    for (int k = 0; k < COUNT(sizes) * COUNT(dtypes) * 2; k++) {
+        const bool shared = k % 2;
+        const attention_sizes size = sizes[k / 2 / COUNT(dtypes)];
+        attention_case c = case_new(size, dtypes[k / 2 % COUNT(dtypes)], dtype_i64, dtype_f64,
                                     (layout){.row_padding = k % 3}, (uint64_t)k);
+        for (int64_t j = 0; shared && j < c.tokens->count; j++)
+            tensor_set(c.tokens, j, tensor_get(c.tokens, j - j % size.channels));
         tensor *const attention = tensor_copy(c.attention, dtype_f64, (layout){0});
         tensor *const weights = tensor_copy(c.weights, dtype_f64, (layout){0}), *const rows = c.tokens;
-        tensor *const apart = tensor_copy(rows, rows->t.dtype, (layout){.columns = true, .row_padding = k % 2});
+        tensor *const apart = tensor_copy(
+            rows, rows->t.dtype, (layout){.columns = !shared, .shared = shared, .row_padding = shared ? 0 : k / 2 % 2});
         for (int i = 0; i < level_count; i++) {
             test_case_is("case %d, %s", k, name_of(levels[i]));
             c.tokens = rows;

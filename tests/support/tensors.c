@@ -17,6 +17,10 @@ tensor *tensor_laid_out(poslabel_dtype dtype, int ndim, const int64_t *shape, la
         t->shape[i] = shape[i];
         t->strides[i] = stride;
         t->count *= shape[i];
+        if (how.shared && i == ndim - 1) {
+            t->strides[i] = 0;
+            continue;
+        }
         last += (shape[i] - 1) * stride;
         stride *= shape[i];
         if (k == ndim - 1)
@@ -24,8 +28,13 @@ tensor *tensor_laid_out(poslabel_dtype dtype, int ndim, const int64_t *shape, la
     }
     const size_t size = t->count ? (size_t)(last + 1) * dtype_size(dtype) : 0;
     t->memory = guard_new(size, how.side, how.gap);
-    t->t = (poslabel_tensor){(char *)t->memory.data - how.byte_offset,           test_device(),  ndim, dtype, t->shape,
-                             how.row_padding || how.columns ? t->strides : NULL, how.byte_offset};
+    t->t = (poslabel_tensor){(char *)t->memory.data - how.byte_offset,
+                             test_device(),
+                             ndim,
+                             dtype,
+                             t->shape,
+                             how.row_padding || how.columns || how.shared ? t->strides : NULL,
+                             how.byte_offset};
     return t;
 }
 
@@ -146,9 +155,9 @@ bool tensor_is_untouched(const tensor *t)
 void tensor_check_at(const char *file, int line, const tensor *t)
 {
     guard_check_at(file, line, &t->memory);
-    if (!t->t.strides || t->count == 0)
-        return;
     const int rank = t->t.ndim;
+    if (!t->t.strides || t->count == 0 || !t->strides[rank - 1])
+        return;
     const bool columns = rank > 1 && t->strides[rank - 2] == 1 && t->shape[rank - 1] > 1;
     const int64_t length = t->shape[columns ? rank - 2 : rank - 1],
                   block = columns ? length * t->shape[rank - 1] : length;

@@ -36,6 +36,7 @@ typedef struct layout {
     guard_side side;     /* which end lies at the guard page                                                        */
     size_t byte_offset;  /* passed on in the descriptor: the data begins that many bytes after t.data               */
     bool columns;        /* the last dimension but one is what is contiguous: [B, D, N] seen as [B, N, D]           */
+    bool shared;         /* the last dimension has stride 0: one value for all of it.  For inputs only              */
 } layout;
 
 /*

@@ -79,7 +79,9 @@ token_case token_case_new(token_sizes size, poslabel_dtype dtype, unsigned optio
     layout apart = how, of_parameters = how;
     of_parameters.gap *= dtype_size(parameters) / dtype_size(dtype);
     apart.columns = options & TOKENS_COLUMNS;
-    c.tokens = new_values(dtype, 3, tokens, apart, seed + 5);
+    layout of_tokens = apart;
+    of_tokens.shared = options & TOKENS_SHARED;
+    c.tokens = new_values(dtype, 3, tokens, of_tokens, seed + 5);
     c.x = tensor_laid_out(dtype, 3, x, how);
     c.grad_x = new_values(dtype, 3, x, how, seed + 6);
     c.grad_tokens = tensor_laid_out(dtype, 3, tokens, apart);

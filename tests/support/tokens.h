@@ -27,7 +27,8 @@ enum {
     TOKENS_COLUMNS = 512,   /* channels of tokens lie apart                                         */
     TOKENS_F32 = 1024,      /* parameters in float32 beside 16 bits                                 */
     TOKENS_REGISTER = 2048, /* the last prefix token has no embedding                              */
-    TOKENS_16 = 4096        /* but the mask token                                                   */
+    TOKENS_16 = 4096,       /* but the mask token                                                   */
+    TOKENS_SHARED = 8192    /* each token has one value for all its channels                        */
 };
 
 /* Combinations of these that between them have everything. */

@@ -153,13 +153,18 @@ static void check_dtype(poslabel_dtype dtype)
         }
 }
 
-/* What the other tests leave alone: channels that lie apart, float32 parameters beside 16 bits, registers, float64. */
+/* What the other tests leave alone: channels that lie apart or are one value, float32 parameters beside 16 bits,
+ * registers, float64. */
 static void columns_and_parameters(void **state)
 {
     (void)state;
     const poslabel_dtype dtypes[] = {dtype_f32, dtype_f16, dtype_bf16, dtype_f64};
-    const unsigned more[] = {TOKENS_COLUMNS, TOKENS_F32, TOKENS_REGISTER, TOKENS_F32 | TOKENS_16,
-                             TOKENS_COLUMNS | TOKENS_F32 | TOKENS_REGISTER};
+    const unsigned more[] = {TOKENS_COLUMNS,
+                             TOKENS_F32,
+                             TOKENS_REGISTER,
+                             TOKENS_F32 | TOKENS_16,
+                             TOKENS_COLUMNS | TOKENS_F32 | TOKENS_REGISTER,
+                             TOKENS_SHARED};
     const int64_t channels[] = {1, 2, 17, 64, 100, 197, 300}, tokens[] = {9, 16, 35};
     int number = 0;
     for (int d = 0; d < COUNT(dtypes); d++)
