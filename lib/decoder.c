@@ -6,21 +6,12 @@
 #include "decoder.h"
 
 #include "backend.h"
+#include "tokens.h"
 
 #include <poslabel/decoder.h>
 
 /* Images, tokens, prefix tokens, channels, the rows of an image in x and in out. */
 enum { B = 1, N, P, D, X_ROWS, OUT_ROWS };
-
-/* P, of `rows` rows that an image has in the first argument. */
-static poslabel_status check_prefix(const plb_call *call, int64_t prefix, const char *name, int64_t rows)
-{
-    if (prefix < 0 || prefix > rows)
-        return plb_fail(call, POSLABEL_ERROR_INVALID,
-                        "prefix_count = %lld, must be in [0, %lld], of which %s has rows an image", (long long)prefix,
-                        (long long)rows, name);
-    return POSLABEL_OK;
-}
 
 /* What the sizes say together; `pos_embed` is that or its gradient. */
 static poslabel_status settle(const plb_call *call, const plb_reader *reader, const plb_rows *pos_embed,
@@ -63,7 +54,7 @@ poslabel_status poslabel_decoder_tokens(poslabel_context *context, const poslabe
     plb_reader_begin(&reader, &call);
     const plb_argument x = {"x", args.x, &job.x, PLB_FEATURES, PLB_IN | PLB_REQUIRED, {B, X_ROWS, D}};
     PLB_TRY(plb_read(&reader, &x, 1));
-    PLB_TRY(check_prefix(&call, args.prefix_count, "x", reader.size[X_ROWS]));
+    PLB_TRY(plb_check_prefix(&call, args.prefix_count, "x", reader.size[X_ROWS]));
     reader.size[P] = args.prefix_count;
     const plb_argument arguments[] = {
         {"ids_restore", args.ids_restore, &job.layout.ids_restore, PLB_IDS, PLB_IN | PLB_REQUIRED, {B, N}},
@@ -110,7 +101,7 @@ poslabel_status poslabel_decoder_tokens_backward(poslabel_context *context,
     const plb_argument grad_out = {"grad_out",   args.grad_out,         &job.grad_out,
                                    PLB_FEATURES, PLB_IN | PLB_REQUIRED, {B, OUT_ROWS, D}};
     PLB_TRY(plb_read(&reader, &grad_out, 1));
-    PLB_TRY(check_prefix(&call, args.prefix_count, "grad_out", reader.size[OUT_ROWS]));
+    PLB_TRY(plb_check_prefix(&call, args.prefix_count, "grad_out", reader.size[OUT_ROWS]));
     reader.size[P] = args.prefix_count;
     reader.size[N] = reader.size[OUT_ROWS] - args.prefix_count;
     PLB_TRY(settle_visible(&call, &args, &reader));

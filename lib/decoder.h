@@ -8,10 +8,6 @@
 
 #include "read.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 /* Which token stands where: common to the forward and the backward pass. */
 typedef struct plb_decoder_layout {
     int64_t images, tokens, visible, prefix, channels; /* B, N, K, P, D */
@@ -32,7 +28,4 @@ typedef struct plb_decoder_backward_job {
     plb_rows grad_x, grad_mask_token, grad_pos_embed;
 } plb_decoder_backward_job;
 
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -96,6 +96,15 @@ poslabel_status poslabel_assemble_tokens(poslabel_context *context, const poslab
     return PLB_RUN(&call, assemble_tokens, &job);
 }
 
+poslabel_status plb_check_prefix(const plb_call *call, int64_t prefix, const char *name, int64_t rows)
+{
+    if (prefix < 0 || prefix > rows)
+        return plb_fail(call, POSLABEL_ERROR_INVALID,
+                        "prefix_count = %lld, must be in [0, %lld], of which %s has rows an image", (long long)prefix,
+                        (long long)rows, name);
+    return POSLABEL_OK;
+}
+
 /* N: the argument, or what grad_tokens or the missing ids_keep say about it. */
 static poslabel_status settle_tokens(const plb_call *call, const poslabel_assemble_tokens_backward_args *args,
                                      int64_t visible, int64_t *tokens)
@@ -136,10 +145,7 @@ poslabel_status poslabel_assemble_tokens_backward(poslabel_context *context,
     PLB_TRY(plb_read(&reader, &grad_x, 1));
     if (!args.grad_tokens && !args.grad_mask_token && !args.grad_prefix_tokens && !args.grad_pos_embed)
         return plb_fail(&call, POSLABEL_ERROR_INVALID, "no output is given, at least one must be");
-    if (args.prefix_count < 0 || args.prefix_count > reader.size[ROWS])
-        return plb_fail(&call, POSLABEL_ERROR_INVALID,
-                        "prefix_count = %lld, must be in [0, %lld], of which grad_x has rows an image",
-                        (long long)args.prefix_count, (long long)reader.size[ROWS]);
+    PLB_TRY(plb_check_prefix(&call, args.prefix_count, "grad_x", reader.size[ROWS]));
     reader.size[P] = args.prefix_count;
     reader.size[V] = reader.size[ROWS] - args.prefix_count;
     PLB_TRY(settle_tokens(&call, &args, reader.size[V], &reader.size[N]));

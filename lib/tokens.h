@@ -8,10 +8,6 @@
 
 #include "read.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 /* Which token and which embedding stands where: common to the forward and the backward pass. */
 typedef struct plb_token_layout {
     int64_t images, tokens, visible, prefix, channels; /* B, N, V, P, D */
@@ -33,7 +29,7 @@ typedef struct plb_assemble_backward_job {
     plb_rows grad_mask_token, grad_prefix_tokens, grad_pos_embed;
 } plb_assemble_backward_job;
 
-#ifdef __cplusplus
-}
-#endif
+/* prefix_count, of the rows that an image has in the argument `name`. */
+poslabel_status plb_check_prefix(const plb_call *call, int64_t prefix, const char *name, int64_t rows);
+
 #endif

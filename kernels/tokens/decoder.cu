@@ -37,17 +37,6 @@ PLB_DEVICE decoder_row find_decoder_row(const decoder_run &run, long long image,
     return row;
 }
 
-/* The sum is formed in float32 and rounded once. */
-template <int DTYPE> PLB_DEVICE plb_piece decoder_sum(const plb_piece &a, const plb_piece &b)
-{
-    constexpr int size = plb_kind<DTYPE>::size;
-    plb_piece sum = {{0, 0, 0, 0}};
-#pragma unroll
-    for (int i = 0; i < PLB_PIECE / size; i++)
-        plb_put<size>(&sum, i, plb_to_bits<DTYPE>(plb_number_at<DTYPE>(a, i) + plb_number_at<DTYPE>(b, i)));
-    return sum;
-}
-
 template <int DTYPE, bool ALIGNED> __global__ void __launch_bounds__(256) decoder_rows(const decoder_run run)
 {
     constexpr int size = plb_kind<DTYPE>::size;
@@ -63,7 +52,8 @@ template <int DTYPE, bool ALIGNED> __global__ void __launch_bounds__(256) decode
         (long long)(blockIdx.x / (unsigned)sharing.chunks) * DECODER_ROWS_AT_ONCE * sharing.groups + group;
 
     decoder_row row[DECODER_ROWS_AT_ONCE];
-    plb_piece token[DECODER_ROWS_AT_ONCE] = {}, embedding[DECODER_ROWS_AT_ONCE] = {};
+    plb_piece token[DECODER_ROWS_AT_ONCE] = {};
+    plb_addend<DTYPE, DTYPE> embedding[DECODER_ROWS_AT_ONCE] = {};
     const long long left = run.channels - piece * (PLB_PIECE / size);
     const int count = left < PLB_PIECE / size ? (int)left : PLB_PIECE / size;
 #pragma unroll
@@ -81,14 +71,13 @@ template <int DTYPE, bool ALIGNED> __global__ void __launch_bounds__(256) decode
         if (row[i].token)
             token[i] = ALIGNED ? plb_load_whole(row[i].token + at) : plb_load_part<size>(row[i].token + at, 0, count);
         if (row[i].embedding)
-            embedding[i] =
-                ALIGNED ? plb_load_whole(row[i].embedding + at) : plb_load_part<size>(row[i].embedding + at, 0, count);
+            plb_load_addend<DTYPE, DTYPE, ALIGNED>(&embedding[i], row[i].embedding, piece, count);
     }
 #pragma unroll
     for (int i = 0; i < DECODER_ROWS_AT_ONCE; i++) {
         if (!row[i].out)
             continue;
-        const plb_piece sum = row[i].embedding ? decoder_sum<DTYPE>(token[i], embedding[i]) : token[i];
+        const plb_piece sum = row[i].embedding ? plb_sum_of<DTYPE, DTYPE>(token[i], embedding[i]) : token[i];
         if (ALIGNED)
             plb_store_whole(row[i].out + at, sum);
         else

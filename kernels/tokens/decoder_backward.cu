@@ -116,28 +116,12 @@ __global__ void __launch_bounds__(DECODER_LIST_THREADS) list_decoder_places(cons
     }
 }
 
-/* The state of a thread that walks over its rows. */
-template <int DTYPE> struct decoder_walker {
-    static constexpr int size = plb_kind<DTYPE>::size, count = PLB_PIECE / size;
-    long long piece;
-    int present;  /* elements of the piece that the row has */
-    bool has_sum; /* the row has one */
-    double sum[count], mask_sum[count];
-};
-
-template <int DTYPE> PLB_DEVICE void add_decoder_piece(double *sum, const plb_piece &grad)
-{
-#pragma unroll
-    for (int i = 0; i < decoder_walker<DTYPE>::count; i++)
-        sum[i] += (double)plb_number_at<DTYPE>(grad, i);
-}
-
 /* One row of every step-th of images [begin, end). */
 template <int DTYPE, bool ALIGNED>
-PLB_DEVICE void walk_decoder_row(const decoder_backward_run &run, decoder_walker<DTYPE> *walk, int row, long long begin,
+PLB_DEVICE void walk_decoder_row(const decoder_backward_run &run, plb_walker<DTYPE> *walk, int row, long long begin,
                                  long long end, int step)
 {
-    constexpr int size = decoder_walker<DTYPE>::size;
+    constexpr int size = plb_walker<DTYPE>::size;
     const plb_decoder_view &view = run.view;
     const long long at = walk->piece * PLB_PIECE;
     for (long long base = begin; base < end; base += DECODER_IMAGES_AT_ONCE * step) {
@@ -176,9 +160,9 @@ PLB_DEVICE void walk_decoder_row(const decoder_backward_run &run, decoder_walker
                     plb_store_part<size>(grad_x, grad[i], 0, walk->present);
             }
             if (to[i] == DECODER_MASKED && run.mask_sums)
-                add_decoder_piece<DTYPE>(walk->mask_sum, grad[i]);
+                plb_add_piece<DTYPE>(walk->mask_sum, grad[i]);
             if (walk->has_sum)
-                add_decoder_piece<DTYPE>(walk->sum, grad[i]);
+                plb_add_piece<DTYPE>(walk->sum, grad[i]);
         }
     }
 }
@@ -195,7 +179,7 @@ PLB_DEVICE void store_decoder_sum(const decoder_backward_run &run, int row, long
 template <int DTYPE, bool ALIGNED>
 __global__ void __launch_bounds__(256) walk_decoder_tiles(const decoder_backward_run run)
 {
-    constexpr int count = decoder_walker<DTYPE>::count;
+    constexpr int count = plb_walker<DTYPE>::count;
     PLB_SHARED(double, memory, 128 * count);
     const plb_sharing &sharing = run.sharing;
     const unsigned group = threadIdx.x / (unsigned)sharing.lanes, lane = threadIdx.x - group * (unsigned)sharing.lanes;
@@ -204,7 +188,7 @@ __global__ void __launch_bounds__(256) walk_decoder_tiles(const decoder_backward
     const int first = tile * run.tile, last = run.tile < run.rows - first ? first + run.tile : run.rows;
     const long long begin = run.view.images * slice / run.slices, end = run.view.images * (slice + 1) / run.slices;
 
-    decoder_walker<DTYPE> walk;
+    plb_walker<DTYPE> walk;
     walk.piece = (long long)chunk * sharing.lanes + lane;
     const bool works = group < (unsigned)sharing.groups && walk.piece < sharing.pieces;
     const long long channel = walk.piece * count, left = works ? run.channels - channel : 0;

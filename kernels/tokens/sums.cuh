@@ -8,6 +8,22 @@
 
 #include "core/pieces.cuh"
 
+/* The state of a thread that walks over the rows of a gradient, with one piece of each. */
+template <int DTYPE> struct plb_walker {
+    static constexpr int size = plb_kind<DTYPE>::size, count = PLB_PIECE / size;
+    long long piece;
+    int present;  /* elements of the piece that the row has */
+    bool has_sum; /* the row has one */
+    double sum[count], mask_sum[count];
+};
+
+template <int DTYPE> PLB_DEVICE void plb_add_piece(double *sum, const plb_piece &piece)
+{
+#pragma unroll
+    for (int i = 0; i < plb_walker<DTYPE>::count; i++)
+        sum[i] += (double)plb_number_at<DTYPE>(piece, i);
+}
+
 /*
  * Adds up COUNT sums of each group pairwise; the first group gets the result.  `memory` has 128 * COUNT numbers.  All
  * threads of a block call this.

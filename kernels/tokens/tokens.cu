@@ -61,36 +61,6 @@ PLB_DEVICE assemble_row find_row(const assemble_run &run, long long image, int k
                         source.position < 0 ? run.mask_dtype : run.pos_embed.dtype};
 }
 
-/* A piece of a row, and what is added to it: as many elements, of another size perhaps. */
-template <int DTYPE, int WITH> struct addend {
-    static constexpr int size = plb_kind<WITH>::size, count = size / plb_kind<DTYPE>::size;
-    plb_piece part[count];
-};
-
-template <int DTYPE, int WITH, bool ALIGNED>
-PLB_DEVICE void load_addend(addend<DTYPE, WITH> *to, const char *row, long long piece, int elements)
-{
-    constexpr int each = PLB_PIECE / addend<DTYPE, WITH>::size;
-#pragma unroll
-    for (int k = 0; k < addend<DTYPE, WITH>::count; k++) {
-        const char *const at = row + (piece * addend<DTYPE, WITH>::count + k) * PLB_PIECE;
-        to->part[k] =
-            ALIGNED ? plb_load_whole(at) : plb_load_part<addend<DTYPE, WITH>::size>(at, 0, elements - k * each);
-    }
-}
-
-/* The sum is formed in float32, or in float64 for that, and rounded once. */
-template <int DTYPE, int WITH> PLB_DEVICE plb_piece sum_of(const plb_piece &a, const addend<DTYPE, WITH> &b)
-{
-    constexpr int size = plb_kind<DTYPE>::size, each = PLB_PIECE / addend<DTYPE, WITH>::size;
-    plb_piece sum = {{0, 0, 0, 0}};
-#pragma unroll
-    for (int i = 0; i < PLB_PIECE / size; i++)
-        plb_put<size>(&sum, i,
-                      plb_to_bits<DTYPE>(plb_number_at<DTYPE>(a, i) + plb_number_at<WITH>(b.part[i / each], i % each)));
-    return sum;
-}
-
 template <int DTYPE, int WITH, bool ALIGNED>
 __global__ void __launch_bounds__(256) assemble_rows(const assemble_run run)
 {
@@ -113,7 +83,7 @@ __global__ void __launch_bounds__(256) assemble_rows(const assemble_run run)
 
     assemble_row row[ROWS_AT_ONCE];
     plb_piece token[ROWS_AT_ONCE] = {};
-    addend<DTYPE, WITH> embedding[ROWS_AT_ONCE] = {};
+    plb_addend<DTYPE, WITH> embedding[ROWS_AT_ONCE] = {};
     const long long left = run.channels - piece * (PLB_PIECE / size);
     const int count = left < PLB_PIECE / size ? (int)left : PLB_PIECE / size;
 #pragma unroll
@@ -132,13 +102,13 @@ __global__ void __launch_bounds__(256) assemble_rows(const assemble_run run)
         if (row[i].x)
             token[i] = ALIGNED ? plb_load_whole(row[i].token + at) : plb_load_part<size>(row[i].token + at, 0, count);
         if (row[i].x && row[i].embedding)
-            load_addend<DTYPE, WITH, ALIGNED>(&embedding[i], row[i].embedding, piece, count);
+            plb_load_addend<DTYPE, WITH, ALIGNED>(&embedding[i], row[i].embedding, piece, count);
     }
 #pragma unroll
     for (int i = 0; i < ROWS_AT_ONCE; i++) {
         if (!row[i].x)
             continue;
-        const plb_piece sum = row[i].embedding ? sum_of<DTYPE, WITH>(token[i], embedding[i]) : token[i];
+        const plb_piece sum = row[i].embedding ? plb_sum_of<DTYPE, WITH>(token[i], embedding[i]) : token[i];
         if (ALIGNED)
             plb_store_whole(row[i].x + piece * PLB_PIECE, sum);
         else

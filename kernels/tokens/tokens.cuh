@@ -47,6 +47,38 @@ PLB_DEVICE int plb_index_in(const plb_images &indices, long long image, int r, i
     return (int)inside;
 }
 
+/* ---- rows that are sums ---- */
+
+/* A piece of a row, and what is added to it: as many elements, of another size perhaps. */
+template <int DTYPE, int WITH> struct plb_addend {
+    static constexpr int size = plb_kind<WITH>::size, count = size / plb_kind<DTYPE>::size;
+    plb_piece part[count];
+};
+
+template <int DTYPE, int WITH, bool ALIGNED>
+PLB_DEVICE void plb_load_addend(plb_addend<DTYPE, WITH> *to, const char *row, long long piece, int elements)
+{
+    constexpr int each = PLB_PIECE / plb_addend<DTYPE, WITH>::size;
+#pragma unroll
+    for (int k = 0; k < plb_addend<DTYPE, WITH>::count; k++) {
+        const char *const at = row + (piece * plb_addend<DTYPE, WITH>::count + k) * PLB_PIECE;
+        to->part[k] =
+            ALIGNED ? plb_load_whole(at) : plb_load_part<plb_addend<DTYPE, WITH>::size>(at, 0, elements - k * each);
+    }
+}
+
+/* The sum is formed in float32, or in float64 for that, and rounded once. */
+template <int DTYPE, int WITH> PLB_DEVICE plb_piece plb_sum_of(const plb_piece &a, const plb_addend<DTYPE, WITH> &b)
+{
+    constexpr int size = plb_kind<DTYPE>::size, each = PLB_PIECE / plb_addend<DTYPE, WITH>::size;
+    plb_piece sum = {{0, 0, 0, 0}};
+#pragma unroll
+    for (int i = 0; i < PLB_PIECE / size; i++)
+        plb_put<size>(&sum, i,
+                      plb_to_bits<DTYPE>(plb_number_at<DTYPE>(a, i) + plb_number_at<WITH>(b.part[i / each], i % each)));
+    return sum;
+}
+
 /* ---- tokens whose channels lie apart ---- */
 
 /* Blocks turn tiles of so many tokens by so many channels in shared memory, eight lines of a tile at a time. */

@@ -17,6 +17,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "tokens/lists.cuh"
+#include "tokens/sums.cuh"
 
 enum { IMAGES_AT_ONCE = 4, MOST_PARTS = 1024, FINISH_THREADS = 1024, LIST_THREADS = 256 };
 
@@ -68,38 +69,23 @@ PLB_DEVICE bool has_sum(const backward_run &run, int row)
     return row < run.view.prefix ? run.prefix_sums : run.grad_pos_embed.data != NULL;
 }
 
-/* The state of a thread that walks over its rows. */
-template <int DTYPE> struct walker {
-    static constexpr int size = plb_kind<DTYPE>::size, count = PLB_PIECE / size;
-    long long piece;
-    int present;  /* elements of the piece that the row has */
-    bool has_sum; /* the row has one */
-    double sum[count], mask_sum[count];
-};
-
 template <int DTYPE, bool ALIGNED>
-PLB_DEVICE plb_piece load_grad(const backward_run &run, const walker<DTYPE> &walk, long long image, unsigned row)
+PLB_DEVICE plb_piece load_grad(const backward_run &run, const plb_walker<DTYPE> &walk, long long image, unsigned row)
 {
     const char *const at = plb_image_row(run.grad_x, image, row & ~PLB_KEPT_FLAG) + walk.piece * PLB_PIECE;
-    return ALIGNED ? plb_load_whole(at) : plb_load_part<walker<DTYPE>::size>(at, 0, walk.present);
-}
-
-template <int DTYPE> PLB_DEVICE void add(double *sum, const plb_piece &grad)
-{
-#pragma unroll
-    for (int i = 0; i < walker<DTYPE>::count; i++)
-        sum[i] += (double)plb_number_at<DTYPE>(grad, i);
+    return ALIGNED ? plb_load_whole(at) : plb_load_part<plb_walker<DTYPE>::size>(at, 0, walk.present);
 }
 
 /* Adds a row to the sum of its position or of the mask token, if there is one. */
 template <int DTYPE>
-PLB_DEVICE void add_to_sums(const backward_run &run, walker<DTYPE> *walk, const plb_kept &kept, const plb_piece &grad)
+PLB_DEVICE void add_to_sums(const backward_run &run, plb_walker<DTYPE> *walk, const plb_kept &kept,
+                            const plb_piece &grad)
 {
     if (kept.row & PLB_KEPT_FLAG) {
         if (run.mask_sums)
-            add<DTYPE>(walk->mask_sum, grad);
+            plb_add_piece<DTYPE>(walk->mask_sum, grad);
     } else if (walk->has_sum && !(kept.next & PLB_KEPT_FLAG)) {
-        add<DTYPE>(walk->sum, grad);
+        plb_add_piece<DTYPE>(walk->sum, grad);
     }
 }
 
@@ -114,44 +100,44 @@ PLB_DEVICE bool follow(const backward_run &run, const plb_token_lists &lists, lo
 
 /* The gradient of a token that is visible several times: a sum. */
 template <int DTYPE, bool ALIGNED>
-PLB_DEVICE void add_duplicates(const backward_run &run, walker<DTYPE> *walk, long long image, int n)
+PLB_DEVICE void add_duplicates(const backward_run &run, plb_walker<DTYPE> *walk, long long image, int n)
 {
-    constexpr int size = walker<DTYPE>::size;
+    constexpr int size = plb_walker<DTYPE>::size;
     plb_kept kept = run.by_token.first[image * run.view.tokens + n];
     if (kept.row == PLB_KEPT_NONE || !(kept.next & ~PLB_KEPT_FLAG))
         return;
-    double sum[walker<DTYPE>::count] = {};
+    double sum[plb_walker<DTYPE>::count] = {};
     do {
         const plb_piece grad = load_grad<DTYPE, ALIGNED>(run, *walk, image, kept.row);
-        add<DTYPE>(sum, grad);
+        plb_add_piece<DTYPE>(sum, grad);
         add_to_sums(run, walk, kept, grad);
     } while (follow(run, run.by_token, image, &kept));
     if (!run.grad_tokens.data)
         return;
     plb_piece bits = {{0, 0, 0, 0}};
 #pragma unroll
-    for (int i = 0; i < walker<DTYPE>::count; i++)
+    for (int i = 0; i < plb_walker<DTYPE>::count; i++)
         plb_put<size>(&bits, i, plb_to_bits<DTYPE>(sum[i]));
     plb_store_part<size>(plb_image_row(run.grad_tokens, image, n) + walk->piece * PLB_PIECE, bits, 0, walk->present);
 }
 
 template <int DTYPE, bool ALIGNED>
-PLB_DEVICE void add_strays(const backward_run &run, walker<DTYPE> *walk, long long image, int n)
+PLB_DEVICE void add_strays(const backward_run &run, plb_walker<DTYPE> *walk, long long image, int n)
 {
     plb_kept kept = run.strays.first[image * run.view.tokens + n];
     if (kept.row == PLB_KEPT_NONE)
         return;
     do
-        add<DTYPE>(walk->sum, load_grad<DTYPE, ALIGNED>(run, *walk, image, kept.row));
+        plb_add_piece<DTYPE>(walk->sum, load_grad<DTYPE, ALIGNED>(run, *walk, image, kept.row));
     while (follow(run, run.strays, image, &kept));
 }
 
 /* One row of [prefix; tokens] for every step-th of images [begin, end).  Duplicates and strays are rare and last. */
 template <int DTYPE, bool ALIGNED>
-PLB_DEVICE void walk_row(const backward_run &run, walker<DTYPE> *walk, int row, long long begin, long long end,
+PLB_DEVICE void walk_row(const backward_run &run, plb_walker<DTYPE> *walk, int row, long long begin, long long end,
                          int step)
 {
-    constexpr int size = walker<DTYPE>::size;
+    constexpr int size = plb_walker<DTYPE>::size;
     const int n = row - run.view.prefix;
     bool has_duplicates = false;
     for (long long first = begin; first < end; first += IMAGES_AT_ONCE * step) {
@@ -201,26 +187,9 @@ PLB_DEVICE void walk_row(const backward_run &run, walker<DTYPE> *walk, int row, 
         add_strays<DTYPE, ALIGNED>(run, walk, image, n);
 }
 
-/* Adds up the sums of the groups pairwise; the first group gets the result.  All threads of a block call this. */
-template <int COUNT>
-PLB_DEVICE void add_groups(double *sum, double *memory, const plb_sharing &sharing, unsigned group, unsigned lane)
-{
-    for (unsigned below = (unsigned)sharing.groups / 2; below > 0; below /= 2) {
-        double *const place = memory + (long long)(group % below) * COUNT * sharing.lanes + lane;
-        if (group >= below && group < 2 * below)
-            for (int i = 0; i < COUNT; i++)
-                place[i * sharing.lanes] = sum[i];
-        PLB_BARRIER(); /* the upper half has written before the lower reads */
-        if (group < below)
-            for (int i = 0; i < COUNT; i++)
-                sum[i] += place[i * sharing.lanes];
-        PLB_BARRIER(); /* the lower half has read before the next writes */
-    }
-}
-
 template <int DTYPE, bool ALIGNED> __global__ void __launch_bounds__(256) walk_tiles(const backward_run run)
 {
-    constexpr int count = walker<DTYPE>::count;
+    constexpr int count = plb_walker<DTYPE>::count;
     PLB_SHARED(double, memory, 128 * count);
     const plb_sharing &sharing = run.sharing;
     const unsigned group = threadIdx.x / (unsigned)sharing.lanes, lane = threadIdx.x - group * (unsigned)sharing.lanes;
@@ -230,7 +199,7 @@ template <int DTYPE, bool ALIGNED> __global__ void __launch_bounds__(256) walk_t
     const int last = first + run.tile < run.first_row + run.rows ? first + run.tile : run.first_row + run.rows;
     const long long begin = run.view.images * slice / run.slices, end = run.view.images * (slice + 1) / run.slices;
 
-    walker<DTYPE> walk;
+    plb_walker<DTYPE> walk;
     walk.piece = (long long)chunk * sharing.lanes + lane;
     const bool works = group < (unsigned)sharing.groups && walk.piece < sharing.pieces;
     const long long channel = walk.piece * count, left = works ? run.channels - channel : 0;
@@ -245,7 +214,7 @@ template <int DTYPE, bool ALIGNED> __global__ void __launch_bounds__(256) walk_t
             walk_row<DTYPE, ALIGNED>(run, &walk, row, begin + group, end, sharing.groups);
         if (!walk.has_sum)
             continue;
-        add_groups<count>(walk.sum, memory, sharing, group, lane);
+        plb_add_groups<count>(walk.sum, memory, sharing, group, lane);
         double *const sums =
             run.sums + ((long long)slice * run.sum_rows + row - run.first_row) * run.channels + channel;
 #pragma unroll
@@ -259,7 +228,7 @@ template <int DTYPE, bool ALIGNED> __global__ void __launch_bounds__(256) walk_t
     }
     if (!run.mask_sums)
         return;
-    add_groups<count>(walk.mask_sum, memory, sharing, group, lane);
+    plb_add_groups<count>(walk.mask_sum, memory, sharing, group, lane);
 #pragma unroll
     for (int i = 0; i < count; i++)
         if (group == 0 && i < walk.present)
@@ -300,32 +269,15 @@ __global__ void __launch_bounds__(PLB_TILE_THREADS) store_columns(const backward
 
 /* ---- adding up the parts ---- */
 
-/* A warp adds up 32 channels of every 32nd part.  Then the first warp adds up the sums of all warps. */
-PLB_DEVICE void finish_mask_token(const backward_run &run, long long parts, double *partial)
-{
-    const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, warps = FINISH_THREADS / 32;
-    const long long channel = (long long)blockIdx.x * 32 + lane;
-    double sum = 0;
-    if (channel < run.channels) {
-#pragma unroll 8
-        for (long long part = warp; part < parts; part += warps)
-            sum += run.mask_sums[part * run.channels + channel];
-    }
-    partial[threadIdx.x] = sum;
-    PLB_BARRIER(); /* all warps have written theirs */
-    if (warp > 0 || channel >= run.channels)
-        return;
-#pragma unroll
-    for (int i = 1; i < warps; i++)
-        sum += partial[i * 32 + lane];
-    plb_store_number(run.grad_mask_token + channel * plb_element_size(run.mask_dtype), run.mask_dtype, sum);
-}
-
 __global__ void __launch_bounds__(FINISH_THREADS) finish_sums(const backward_run run, int mask_blocks)
 {
     PLB_SHARED(double, partial, FINISH_THREADS);
     if ((int)blockIdx.x < mask_blocks) {
-        finish_mask_token(run, (long long)run.tiles * run.slices, partial);
+        const long long channel = (long long)blockIdx.x * 32 + threadIdx.x % 32;
+        const double sum =
+            plb_add_parts(run.mask_sums, (long long)run.tiles * run.slices, run.channels, channel, partial);
+        if (threadIdx.x < 32 && channel < run.channels)
+            plb_store_number(run.grad_mask_token + channel * plb_element_size(run.mask_dtype), run.mask_dtype, sum);
         return;
     }
     const long long element = (long long)(blockIdx.x - (unsigned)mask_blocks) * FINISH_THREADS + threadIdx.x;

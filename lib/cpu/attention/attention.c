@@ -9,10 +9,10 @@
  */
 #include "attention.h"
 #include "cpu/attention/kernels.h"
+#include "cpu/core/columns.h"
 #include "cpu/core/ids.h"
 #include "cpu/core/kernels.h"
 #include "cpu/operations.h"
-#include "cpu/tokens/columns.h"
 
 #include <math.h>
 

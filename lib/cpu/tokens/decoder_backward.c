@@ -47,20 +47,12 @@ typedef struct backward_walk {
 
 static void flush(backward_walk *walk)
 {
-    walk->run->kernel(&walk->batch);
-    walk->batch.count = 0;
+    plb_flush_grads(walk->run->kernel, &walk->batch);
 }
 
 static void push(backward_walk *walk, const void *grad, void *to, double *sum)
 {
-    if (!to && !sum)
-        return;
-    const int i = walk->batch.count++;
-    walk->batch.grad[i] = grad;
-    walk->batch.to[i] = to;
-    walk->batch.sum[i] = sum;
-    if (walk->batch.count == PLB_TOKEN_BATCH)
-        flush(walk);
+    plb_push_grad(walk->run->kernel, &walk->batch, grad, to, sum);
 }
 
 static backward_walk new_walk(const backward_run *run)

@@ -37,6 +37,27 @@ typedef struct plb_token_grads {
 
 typedef void plb_token_grad_kernel(const plb_token_grads *rows);
 
+/* Hands the rows that were collected to the kernel. */
+static inline void plb_flush_grads(plb_token_grad_kernel *kernel, plb_token_grads *rows)
+{
+    kernel(rows);
+    rows->count = 0;
+}
+
+/* Collects a row; one that goes nowhere is left out. */
+static inline void plb_push_grad(plb_token_grad_kernel *kernel, plb_token_grads *rows, const void *grad, void *to,
+                                 double *sum)
+{
+    if (!to && !sum)
+        return;
+    const int i = rows->count++;
+    rows->grad[i] = grad;
+    rows->to[i] = to;
+    rows->sum[i] = sum;
+    if (rows->count == PLB_TOKEN_BATCH)
+        plb_flush_grads(kernel, rows);
+}
+
 /* to = such a sum, rounded once. */
 typedef void plb_round_kernel(void *to, const double *sum, int64_t channels);
 

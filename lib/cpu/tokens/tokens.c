@@ -10,9 +10,9 @@
  */
 #include "cpu/tokens/layout.h"
 
+#include "cpu/core/columns.h"
 #include "cpu/core/kernels.h"
 #include "cpu/operations.h"
-#include "cpu/tokens/columns.h"
 #include "cpu/tokens/kernels.h"
 
 typedef struct assemble_run {

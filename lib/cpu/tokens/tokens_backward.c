@@ -19,9 +19,9 @@
  */
 #include "cpu/tokens/layout.h"
 
+#include "cpu/core/columns.h"
 #include "cpu/core/kernels.h"
 #include "cpu/operations.h"
-#include "cpu/tokens/columns.h"
 #include "cpu/tokens/kernels.h"
 
 enum { LEAST_CHUNK = 64, LIST_BYTES = 1 << 20, MOST_TILES = 64, IMAGES_AT_A_TIME = 8 };
@@ -92,20 +92,12 @@ static void list_images(void *argument, int thread, int threads)
 
 static void flush(backward_walk *walk)
 {
-    walk->run->kernel(&walk->batch);
-    walk->batch.count = 0;
+    plb_flush_grads(walk->run->kernel, &walk->batch);
 }
 
 static void push(backward_walk *walk, const void *grad, void *to, double *sum)
 {
-    if (!to && !sum)
-        return;
-    const int i = walk->batch.count++;
-    walk->batch.grad[i] = grad;
-    walk->batch.to[i] = to;
-    walk->batch.sum[i] = sum;
-    if (walk->batch.count == PLB_TOKEN_BATCH)
-        flush(walk);
+    plb_push_grad(walk->run->kernel, &walk->batch, grad, to, sum);
 }
 
 static const char *grad_of(const backward_walk *walk, int64_t r)

@@ -5,7 +5,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "cpu/tokens/columns.h"
+#include "cpu/core/columns.h"
 
 #include <string.h>
 
