@@ -248,8 +248,8 @@ typedef struct poslabel_workspace {
 
 /*
  * Say whether this machine can create contexts of a kind (CUDA: for one of its devices; this makes no CUDA context).
- * POSLABEL_OK: it can.  POSLABEL_ERROR_UNSUPPORTED: it cannot,
- * and `reason` receives the reason as a sentence, cut to reason_size bytes; `reason` may be NULL.
+ * POSLABEL_OK: it can.  POSLABEL_ERROR_UNSUPPORTED: it cannot, and `reason` receives the reason as a sentence, cut to
+ * reason_size bytes; `reason` may be NULL.
  * POSLABEL_ERROR_INVALID: the number names no device type or instruction set.  Since 0.1.
  */
 POSLABEL_API poslabel_status poslabel_device_supported(poslabel_device_type type, char *reason, size_t reason_size);

@@ -15,15 +15,17 @@ extern "C" {
 /*
  * Token assembly in one fused pass over the patch embeddings (DropPos; MAE with mask_pos NULL):
  *
- *     x[b, p]                = prefix_tokens[p] + pos_embed[p]                    for p < P (p < P - R)
+ *     x[b, p]                = prefix_tokens[p] + pos_embed[p]                    for p < E
+ *     x[b, p]                = prefix_tokens[p]                                   for E <= p < P
  *     x[b, P + place(b, r)]  = tokens[b, id(b, r)] + embedding(b, r)              for r < V
  *
  *     id(b, r)        = ids_keep[b, r], or r without ids_keep
  *     place(b, r)     = places[b, r], or r without places
- *     embedding(b, r) = pos_embed[P - R + q(b, r)], or mask_token where q(b, r) = -1
+ *     embedding(b, r) = pos_embed[E + q(b, r)], or mask_token where q(b, r) = -1
  *     q(b, r)         = positions[b, r] if given; else -1 where mask_pos[b, r] is not 0; else id(b, r)
  *
- * There are D channels, N tokens in an image, V visible tokens, and P prefix tokens (class token, registers).
+ * There are D channels, N tokens in an image, V visible tokens, and P prefix tokens (class token, registers),
+ * of which the first E have an embedding.
  *
  *   tokens          [B, N, D], float16, bfloat16, float32 or float64.  x has this dtype.
  *   ids_keep        [B, V], int32 or int64, in [0, N), or NULL: all N tokens in order (V = N).
@@ -31,11 +33,10 @@ extern "C" {
  *   positions       [B, V], int32 or int64, in [-1, N), or NULL.  Not together with mask_pos.
  *   places          [B, V], int32 or int64, a permutation of 0 .. V - 1 for each image, or NULL.
  *   prefix_tokens   [P, D], or NULL: P = 0.
- *   pos_embed       [P + N, D]; or [N, D]: prefix tokens then get no embedding; or NULL: zeros.
+ *   pos_embed       [E + N, D], or NULL: zeros.  With R = 0, E is P or 0, as its rows say.  Else E is P - R.
  *   mask_token      [D], or NULL: zeros.
  *   x               out, [B, P + V, D].
- *   register_count  R in [0, P]; the default is 0.  The last R prefix tokens get no embedding, as the registers of
- *                   DINOv2.  If R > 0, pos_embed is [P - R + N, D].
+ *   register_count  R in [0, P]; the default is 0.  The last R prefix tokens have no embedding, as DINOv2's registers.
  *
  * The parameters prefix_tokens, pos_embed and mask_token have the dtype of tokens.  Beside 16-bit tokens each may be
  * float32, as under autocast.
@@ -47,12 +48,13 @@ extern "C" {
  * everywhere, but its sign and payload may differ.
  *
  * Workspace on the CPU: with places, 4 * (V + 15) bytes per thread.  With strided channels, at most 128 * N + 576 KiB
- * per thread.  With float32 prefix_tokens beside 16-bit tokens, 2 * P * D bytes more.  On CUDA: none.
+ * per thread.  With float32 prefix_tokens or pos_embed beside 16-bit
+ * tokens, 2 * P * D bytes more.  On CUDA: none.
  *
  * POSLABEL_ERROR_INVALID: context, args, tokens or x NULL; a wrong rank, shape, dtype or device; an id, position or
- * place out of range; places that are not a permutation; mask_pos and positions both given; register_count out
- * of range; x overlaps an input.  POSLABEL_ERROR_UNSUPPORTED: strides that do not fold; P + N or
- * P + V of 2^31 or more.  POSLABEL_ERROR_MEMORY.
+ * place out of range; places that are not a permutation; mask_pos and positions both given; register_count out of
+ * range; x overlaps an input.  POSLABEL_ERROR_UNSUPPORTED: strides that do not fold; P + N or P + V of 2^31 or more.
+ * POSLABEL_ERROR_MEMORY.
  *
  * On CUDA the host does not see indices.  An id or position out of range is replaced by the nearest valid one.  Rows of
  * x that no place names are undefined.  poslabel_context_synchronize() reports both.  Since 0.1.
@@ -65,7 +67,7 @@ typedef struct poslabel_assemble_tokens_args {
     const poslabel_tensor *positions;     /* in  [B, V] i32 i64, or NULL */
     const poslabel_tensor *places;        /* in  [B, V] i32 i64, or NULL */
     const poslabel_tensor *prefix_tokens; /* in  [P, D] like tokens or f32, or NULL */
-    const poslabel_tensor *pos_embed;     /* in  [P - R + N, D] or [N, D] like tokens or f32, or NULL */
+    const poslabel_tensor *pos_embed;     /* in  [E + N, D] like tokens or f32, or NULL */
     const poslabel_tensor *mask_token;    /* in  [D] like tokens or f32, or NULL */
     const poslabel_tensor *x;             /* out [B, P + V, D] like tokens */
     poslabel_workspace *workspace;        /* lent, or NULL */
@@ -86,8 +88,8 @@ POSLABEL_API poslabel_status poslabel_assemble_tokens(poslabel_context *context,
  *     grad_tokens[b, n]         = sum of grad_x[b, P + place(b, r)] over r with id(b, r) = n;  0 for tokens not kept
  *     grad_mask_token           = sum of grad_x[b, P + place(b, r)] over b, r with q(b, r) = -1
  *     grad_prefix_tokens[p]     = sum of grad_x[b, p] over b
- *     grad_pos_embed[P - R + n] = sum of grad_x[b, P + place(b, r)] over b, r with q(b, r) = n
- *     grad_pos_embed[p]         = grad_prefix_tokens[p] for p < P - R
+ *     grad_pos_embed[E + n]     = sum of grad_x[b, P + place(b, r)] over b, r with q(b, r) = n
+ *     grad_pos_embed[p]         = grad_prefix_tokens[p] for p < E
  *
  *   grad_x              [B, P + V, D], float16, bfloat16, float32 or float64.  grad_tokens has this dtype; the others
  *                       have it, too, or are float32 beside a 16-bit grad_x.
@@ -96,7 +98,7 @@ POSLABEL_API poslabel_status poslabel_assemble_tokens(poslabel_context *context,
  *   grad_tokens         out, [B, N, D], or NULL.
  *   grad_mask_token     out, [D], or NULL.
  *   grad_prefix_tokens  out, [P, D], or NULL.
- *   grad_pos_embed      out, [P + N, D] or [N, D]; [P - R + N, D] if R > 0; or NULL.
+ *   grad_pos_embed      out, [E + N, D], or NULL.
  *   register_count      R in [0, P], as above.
  *
  * The call overwrites outputs and does not add to them.  At least one must be given.  Rows may be strided, and so may
@@ -131,7 +133,7 @@ typedef struct poslabel_assemble_tokens_backward_args {
     const poslabel_tensor *grad_tokens;        /* out [B, N, D] like grad_x, or NULL */
     const poslabel_tensor *grad_mask_token;    /* out [D] like grad_x or f32, or NULL */
     const poslabel_tensor *grad_prefix_tokens; /* out [P, D] like grad_x or f32, or NULL */
-    const poslabel_tensor *grad_pos_embed;     /* out [P - R + N, D] or [N, D] like grad_x or f32, or NULL */
+    const poslabel_tensor *grad_pos_embed;     /* out [E + N, D] like grad_x or f32, or NULL */
     poslabel_workspace *workspace;             /* lent, or NULL */
     int64_t register_count;
 } poslabel_assemble_tokens_backward_args;

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple, Optional
 from ._call import Call, Operation
 from ._values import integer, wrong
 from .context import Context
-from .framework import framework_of, make
-from .tokens import _sizes
+from .framework import framework_of, last_sizes, make
 
 _FORWARD = Operation("decoder_tokens")
 _BACKWARD = Operation("decoder_tokens_backward")
@@ -44,8 +43,8 @@ def decoder_tokens(
     call = Call(_FORWARD)
     source = call.read("x", x)
     if out is True:
-        batch, _, channels = _sizes("decoder_tokens: x", x, 3)
-        count = 0 if ids_restore is None else _sizes("decoder_tokens: ids_restore", ids_restore, 1)[0]
+        batch, _, channels = last_sizes("decoder_tokens: x", x, 3)
+        count = 0 if ids_restore is None else last_sizes("decoder_tokens: ids_restore", ids_restore, 1)[0]
         prefix = max(integer("decoder_tokens", "prefix_count", prefix_count, -(1 << 63), 1 << 63), 0)
         framework = framework_of("decoder_tokens: x", x)
         shape = (batch, prefix + count, channels)
@@ -67,7 +66,7 @@ def _made(outputs: DecoderTokensGradients, grad_out: Any, prefix: Any, visible: 
     the library to report."""
     operation = "decoder_tokens_backward"
     framework = framework_of(f"{operation}: grad_out", grad_out)
-    batch, rows, channels = _sizes(f"{operation}: grad_out", grad_out, 3)
+    batch, rows, channels = last_sizes(f"{operation}: grad_out", grad_out, 3)
     prefix = max(integer(operation, "prefix_count", prefix, -(1 << 63), 1 << 63), 0)
     visible = integer(operation, "visible_count", visible, -(1 << 63), 1 << 63)
     if outputs.grad_x is True and visible == -1:

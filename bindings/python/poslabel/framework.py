@@ -163,6 +163,12 @@ def framework_of(what: str, array: Any) -> Framework:
     raise no_array(array, False, what)
 
 
+def last_sizes(what: str, array: Any, rank: int) -> tuple:
+    """The last `rank` sizes; 1 for those that a tensor of a wrong rank lacks, which the library then reports."""
+    shape = tuple(framework_of(what, array).shape(array, what))
+    return ((1,) * rank + shape)[-rank:]
+
+
 def make(
     framework: Framework, operation: str, argument: str, like: Any, shape: Tuple[int, ...], dtype: Any, dtype_name: str
 ) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Optional
 from ._call import Call, Operation
 from ._values import integer
 from .context import Context
-from .framework import framework_of, make
+from .framework import framework_of, last_sizes, make
 
 _FORWARD = Operation("assemble_tokens")
 _BACKWARD = Operation("assemble_tokens_backward")
@@ -21,12 +21,6 @@ class AssembleTokensGradients(NamedTuple):
     grad_mask_token: Any
     grad_prefix_tokens: Any
     grad_pos_embed: Any
-
-
-def _sizes(what: str, array: Any, rank: int) -> tuple:
-    """The last `rank` sizes; 1 for those that a tensor of a wrong rank lacks, which the library then reports."""
-    shape = tuple(framework_of(what, array).shape(array, what))
-    return ((1,) * rank + shape)[-rank:]
 
 
 def assemble_tokens(
@@ -58,10 +52,10 @@ def assemble_tokens(
     call = Call(_FORWARD)
     source = call.read("tokens", tokens)
     if x is True:
-        batch, visible, channels = _sizes("assemble_tokens: tokens", tokens, 3)
+        batch, visible, channels = last_sizes("assemble_tokens: tokens", tokens, 3)
         if ids_keep is not None:
-            visible = _sizes("assemble_tokens: ids_keep", ids_keep, 1)[0]
-        prefix = 0 if prefix_tokens is None else _sizes("assemble_tokens: prefix_tokens", prefix_tokens, 2)[0]
+            visible = last_sizes("assemble_tokens: ids_keep", ids_keep, 1)[0]
+        prefix = 0 if prefix_tokens is None else last_sizes("assemble_tokens: prefix_tokens", prefix_tokens, 2)[0]
         framework = framework_of("assemble_tokens: tokens", tokens)
         x = framework.empty(tokens, (batch, prefix + visible, channels), framework.dtype_of(tokens))
     call.run(
@@ -88,14 +82,14 @@ def _made(
     the library to report."""
     operation = "assemble_tokens_backward"
     framework = framework_of(f"{operation}: grad_x", grad_x)
-    batch, stored, channels = _sizes(f"{operation}: grad_x", grad_x, 3)
+    batch, stored, channels = last_sizes(f"{operation}: grad_x", grad_x, 3)
     count = max(integer(operation, "tokens_per_image", tokens, -(1 << 63), 1 << 63), 0)
     prefix = max(integer(operation, "prefix_count", prefix, -(1 << 63), 1 << 63), 0)
     embedded = max(prefix - max(integer(operation, "register_count", registers, -(1 << 63), 1 << 63), 0), 0)
     if not count and all_tokens:
         count = max(stored - prefix, 0)
     elif not count and not isinstance(outputs[0], (bool, tuple, type(None))):
-        count = _sizes(f"{operation}: grad_tokens", outputs[0], 2)[0]
+        count = last_sizes(f"{operation}: grad_tokens", outputs[0], 2)[0]
     elif not count and isinstance(outputs[0], tuple):
         count = (0, 0, *outputs[0])[-2]
     shapes = ((batch, count, channels), (channels,), (prefix, channels), (embedded + count, channels))

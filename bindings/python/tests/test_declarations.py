@@ -36,7 +36,7 @@ POSITION_LOSS = [
     Right({**EXPLICIT, **NONE}, LOSS, shapes={"loss": 1}),
     Right(GRID, {**LOSS, "...": (2, 12)}, without=("positions",)),
 ]
-TOKENS = {"B": 2, "N": 12, "V": 4, "P": 1, "D": 5, "R": 0}
+TOKENS = {"B": 2, "N": 12, "V": 4, "P": 1, "D": 5, "E": 1}
 ALL_TOKENS = {**TOKENS, "V": 12}
 DECODER = {"B": 2, "N": 12, "K": 3, "P": 2, "D": 5}
 MASK = {"B": 2, "N": 12, "K": 3}
@@ -45,8 +45,8 @@ CALLS = {
     "absolute_labels": [Right(GRID, LOSS)],
     "assemble_tokens": [
         Right({}, TOKENS, without=("mask_pos",)),
-        Right({}, ALL_TOKENS, without=("positions",), shapes={"pos_embed": 1}),
-        Right({}, {**TOKENS, "P": 0}, without=("mask_pos", "prefix_tokens")),
+        Right({}, {**ALL_TOKENS, "E": 0}, without=("positions",)),
+        Right({}, {**TOKENS, "P": 0, "E": 0}, without=("mask_pos", "prefix_tokens")),
     ],
     "assemble_tokens_backward": [
         Right({"tokens_per_image": 12, "prefix_count": 1}, TOKENS, without=("mask_pos",)),
