@@ -51,7 +51,7 @@ typedef poslabel_status bench_call(poslabel_context *context, void *args);
 /* A tensor with room for its shape.  Stays where it is: tensor.shape points into it. */
 typedef struct bench_tensor {
     poslabel_tensor tensor;
-    int64_t shape[3];
+    int64_t shape[3], strides[3];
     size_t bytes;
 } bench_tensor;
 
@@ -128,6 +128,7 @@ uint64_t bench_random(uint64_t *state);
 size_t bench_element(bench_dtype dtype);
 const char *bench_dtype_name(bench_dtype dtype);
 void bench_view(bench_tensor *view, void *data, bench_dtype dtype, int ndim, int64_t n0, int64_t n1, int64_t n2);
+void bench_channels_first(bench_tensor *view); /* [B, D, N] seen as [B, N, D] */
 void bench_poison(const bench_output *output);
 bool bench_check(const bench_run *run, const bench_output *output, bool poisoned, char *why, size_t why_size);
 

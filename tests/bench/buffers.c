@@ -153,6 +153,14 @@ void bench_view(bench_tensor *view, void *data, bench_dtype dtype, int ndim, int
         view->bytes *= (size_t)view->shape[i];
 }
 
+void bench_channels_first(bench_tensor *view)
+{
+    view->strides[0] = view->shape[1] * view->shape[2];
+    view->strides[1] = 1;
+    view->strides[2] = view->shape[1];
+    view->tensor.strides = view->strides;
+}
+
 /* ---- checks ---- */
 
 /* All bits set: a NaN in every float type, -1 in the signed integers, 255 in uint8.  No operation here writes it. */
