@@ -9,6 +9,7 @@ tensor is written in place. Errors are poslabel.Error. Calls that name no contex
 """
 
 from ._declarations import (
+    Activation,
     DeviceType,
     Isa,
     LabelKind,
@@ -38,6 +39,7 @@ from .masks import (
     regular_mask,
     regular_mask_keep,
 )
+from .mlp import MlpLossResult, PairLossResult, mlp_position_loss, pair_position_loss
 from .position import position_cross_entropy
 from .random import philox, random_below, random_unit
 from .status import (
@@ -56,6 +58,7 @@ from .version import library_path, version, version_string
 __version__ = "0.1.0"
 
 __all__ = [
+    "Activation",
     "AssembleTokensGradients",
     "AttentiveWeights",
     "Context",
@@ -74,8 +77,10 @@ __all__ = [
     "LossFlag",
     "LossResult",
     "Masks",
+    "MlpLossResult",
     "Normalization",
     "OutOfMemoryError",
+    "PairLossResult",
     "PatchMask",
     "Reduction",
     "Status",
@@ -97,6 +102,8 @@ __all__ = [
     "isa_supported",
     "library_path",
     "linear_position_loss",
+    "mlp_position_loss",
+    "pair_position_loss",
     "philox",
     "position_cross_entropy",
     "random_below",

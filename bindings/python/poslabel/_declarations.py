@@ -75,6 +75,14 @@ class PatchMask(enum.IntEnum):
     BLOCK = 2
 
 
+class Activation(enum.IntEnum):
+    """poslabel_activation: The function between the hidden layer and the next."""
+
+    GELU = 0
+    GELU_TANH = 1
+    RELU = 2
+
+
 class LabelKind(enum.IntEnum):
     """poslabel_label_kind: The source of the label of a row."""
 
@@ -471,6 +479,85 @@ class DropposMasksArgs(ctypes.Structure):
     ]
 
 
+class MlpPositionLossArgs(ctypes.Structure):
+    """poslabel_mlp_position_loss_args."""
+
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t),
+        ("grid", Grid),
+        ("labels", ctypes.c_int32),
+        ("reduction", ctypes.c_int32),
+        ("activation", ctypes.c_int32),
+        ("accumulate", ctypes.c_int32),
+        ("features", POINTER),
+        ("hidden_weight", POINTER),
+        ("hidden_bias", POINTER),
+        ("middle_weight", POINTER),
+        ("middle_bias", POINTER),
+        ("weight", POINTER),
+        ("bias", POINTER),
+        ("positions", POINTER),
+        ("mask", POINTER),
+        ("weights", POINTER),
+        ("ignore_index", ctypes.c_int64),
+        ("label_smoothing", ctypes.c_double),
+        ("grad_scale", ctypes.c_double),
+        ("grad_loss", POINTER),
+        ("normalizer", POINTER),
+        ("workspace_limit", ctypes.c_uint64),
+        ("loss", POINTER),
+        ("grad_features", POINTER),
+        ("grad_hidden_weight", POINTER),
+        ("grad_hidden_bias", POINTER),
+        ("grad_middle_weight", POINTER),
+        ("grad_middle_bias", POINTER),
+        ("grad_weight", POINTER),
+        ("grad_bias", POINTER),
+        ("accuracy", POINTER),
+        ("weight_sum", POINTER),
+        ("flags", POINTER),
+        ("workspace", POINTER),
+    ]
+
+
+class PairPositionLossArgs(ctypes.Structure):
+    """poslabel_pair_position_loss_args."""
+
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t),
+        ("grid", Grid),
+        ("reduction", ctypes.c_int32),
+        ("activation", ctypes.c_int32),
+        ("accumulate", ctypes.c_int32),
+        ("queries", POINTER),
+        ("keys", POINTER),
+        ("hidden_weight", POINTER),
+        ("hidden_bias", POINTER),
+        ("middle_weight", POINTER),
+        ("middle_bias", POINTER),
+        ("weight", POINTER),
+        ("bias", POINTER),
+        ("label_smoothing", ctypes.c_double),
+        ("grad_scale", ctypes.c_double),
+        ("grad_loss", POINTER),
+        ("normalizer", POINTER),
+        ("workspace_limit", ctypes.c_uint64),
+        ("loss", POINTER),
+        ("grad_queries", POINTER),
+        ("grad_keys", POINTER),
+        ("grad_hidden_weight", POINTER),
+        ("grad_hidden_bias", POINTER),
+        ("grad_middle_weight", POINTER),
+        ("grad_middle_bias", POINTER),
+        ("grad_weight", POINTER),
+        ("grad_bias", POINTER),
+        ("accuracy", POINTER),
+        ("weight_sum", POINTER),
+        ("flags", POINTER),
+        ("workspace", POINTER),
+    ]
+
+
 class PositionCrossEntropyArgs(ctypes.Structure):
     """poslabel_position_cross_entropy_args."""
 
@@ -553,6 +640,8 @@ ARGS: Dict[str, Type[ctypes.Structure]] = {
     "regular_mask": RegularMaskArgs,
     "block_mask": BlockMaskArgs,
     "droppos_masks": DropposMasksArgs,
+    "mlp_position_loss": MlpPositionLossArgs,
+    "pair_position_loss": PairPositionLossArgs,
     "position_cross_entropy": PositionCrossEntropyArgs,
     "assemble_tokens": AssembleTokensArgs,
     "assemble_tokens_backward": AssembleTokensBackwardArgs,

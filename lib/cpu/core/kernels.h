@@ -17,6 +17,7 @@ typedef struct plb_kernels {
     const struct plb_attention_kernels *attention;
     const struct plb_loss_kernels *loss;
     const struct plb_mask_kernels *masks;
+    const struct plb_mlp_kernels *mlp;
     const struct plb_token_kernels *tokens;
 } plb_kernels;
 

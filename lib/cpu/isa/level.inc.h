@@ -13,5 +13,6 @@ const plb_kernels LEVEL_TABLE(LEVEL) = {
     .attention = &attention_kernels,
     .loss = &loss_kernels,
     .masks = &mask_kernels,
+    .mlp = &mlp_kernels,
     .tokens = &token_kernels,
 };

@@ -6,6 +6,7 @@
 #include "cpu/attention/reference.inc.h"
 #include "cpu/loss/reference.inc.h"
 #include "cpu/masks/rows.inc.h"
+#include "cpu/mlp/reference.inc.h"
 #include "cpu/tokens/reference.inc.h"
 
 #define LEVEL reference
