@@ -3,7 +3,7 @@
  *
  *   draw.c     where everything random comes from
  *   arena.c    the memory that all tensors lie in: tensors are given there, kept inside, filled and marked
- *   labels.c, masks.c, tokens.c, decoder.c, attention.c, loss.c, linear.c
+ *   labels.c, masks.c, tokens.c, decoder.c, attention.c, loss.c, linear.c, mlp.c
  *              arguments that could be right
  *   spoil.c    what is changed in them
  *
@@ -23,7 +23,7 @@
 #include "support/numbers.h"
 #include "support/tensors.h"
 
-enum { ARENA = 32768, MOST = 16, RANK = 8 };
+enum { ARENA = 32768, MOST = 32, RANK = 8 };
 
 typedef enum role {
     FLOATS,

@@ -36,6 +36,15 @@ POSITION_LOSS = [
     Right({**EXPLICIT, **NONE}, LOSS, shapes={"loss": 1}),
     Right(GRID, {**LOSS, "...": (2, 12)}, without=("positions",)),
 ]
+MLP = {**LOSS, "H": 6, "M": 4}
+PAIRS = {**MLP, "B": 2, "Q": 5, "K": 3, "C": 35}
+
+
+def LAYER(name):
+    """The tensors of a layer."""
+    return tuple(f"{grad}{name}_{tensor}" for grad in ("", "grad_") for tensor in ("weight", "bias"))
+
+
 TOKENS = {"B": 2, "N": 12, "V": 4, "P": 1, "D": 5, "E": 1}
 ALL_TOKENS = {**TOKENS, "V": 12}
 DECODER = {"B": 2, "N": 12, "K": 3, "P": 2, "D": 5}
@@ -67,6 +76,17 @@ CALLS = {
         Right({**GRID, "mask_ratio": 0.25, "pos_mask_ratio": 0.5}, {"B": 2, "N": 12, "V": 9, "K_pos": 4})
     ],
     "linear_position_loss": POSITION_LOSS,
+    "mlp_position_loss": [
+        Right(EXPLICIT, MLP),
+        Right({**EXPLICIT, **NONE}, MLP, shapes={"loss": 1}),
+        Right(GRID, {**MLP, "...": (2, 12), "H": 5}, without=("positions", *LAYER("hidden"))),
+        Right(GRID, {**MLP, "...": (2, 12), "M": 6}, without=("positions", *LAYER("middle"))),
+    ],
+    "pair_position_loss": [
+        Right(GRID, PAIRS),
+        Right(GRID, {**PAIRS, "H": 5, "K": 5}, without=LAYER("hidden")),
+        Right(GRID, {**PAIRS, "M": 6}, without=LAYER("middle")),
+    ],
     "position_cross_entropy": POSITION_LOSS,
     "random_mask": [Right({"tokens": 12}, MASK)],
     "regular_mask": [Right(GRID, {**MASK, "K": 4})],

@@ -29,6 +29,8 @@ CALLS = {
     "droppos_masks": dict(grid=GRID, **MASKS),
     "isa_supported": dict(isa="reference"),
     "linear_position_loss": dict(features=TOKENS[0], weight=TOKENS[1], positions=np.zeros(4, int)),
+    "mlp_position_loss": dict(features=TOKENS[0], weight=TOKENS[1], positions=np.zeros(4, int)),
+    "pair_position_loss": dict(queries=TOKENS, keys=TOKENS, weight=np.zeros((9, TOKENS.shape[-1])), grid=GRID),
     "philox": dict(seed=0, counter=(0, 0, 0, 0)),
     "position_cross_entropy": dict(logits=LOGITS, positions=IDS),
     "random_below": dict(word=1, n=2),
