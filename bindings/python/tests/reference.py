@@ -122,6 +122,39 @@ def position_cross_entropy(logits, labels, weights, reduction="mean", smoothing=
     return row_loss(logits, targets, labels.reshape(-1), weights.reshape(-1), reduction, **rest)
 
 
+def gelu(u, how):
+    """An activation and its slope."""
+    if how == "relu":
+        return np.maximum(u, 0), (u > 0).astype(np.float64)
+    if how == "gelu":
+        below = 0.5 * (1 + np.vectorize(math.erf, otypes=[np.float64])(u / math.sqrt(2)))
+        return u * below, below + u * np.exp(-0.5 * u * u) / math.sqrt(2 * math.pi)
+    c = math.sqrt(2 / math.pi)
+    t = np.tanh(c * (u + 0.044715 * u**3))
+    return 0.5 * u * (1 + t), 0.5 * (1 + t) + 0.5 * u * (1 - t * t) * c * (1 + 3 * 0.044715 * u * u)
+
+
+def mlp_position_loss(x, layers, how, labels, weights, reduction, smoothing=0.0, **rest):
+    """The loss of a head on rows x [R, D], and the gradients of x and of each (weight, bias); absent layers are None."""
+    inputs, slope = [x], None
+    for i, (weight, bias) in enumerate(layers):
+        z = inputs[-1]
+        if weight is not None:
+            z = z @ weight.T + bias
+        if i == 0:
+            z, slope = gelu(z, how)
+        inputs.append(z)
+    loss, grad, *_ = position_cross_entropy(inputs[-1], labels, weights, reduction, smoothing, **rest)
+    gradients = []
+    for i, (weight, bias) in reversed(list(enumerate(layers))):
+        if i == 0:
+            grad = grad * slope
+        if weight is not None:
+            gradients = [grad.T @ inputs[i], grad.sum(0), *gradients]
+            grad = grad @ weight
+    return loss, grad, gradients
+
+
 def droppos_loss(logits, positions, grid, weights, sigma, normalization="row", conf=False, reduction="mean", **rest):
     labels = positions.reshape(-1)
     table = smoothing_map(grid, sigma, normalization)

@@ -22,6 +22,7 @@ SECONDS = float(os.environ.get("POSLABEL_SECONDS", 0.5))
 
 # The relative error of a rounding, and what is lost below the smallest normal number.
 ROUNDING = {"float16": (2.0**-11, 2.0**-25), "float32": (2.0**-24, 2.0**-150), "float64": (2.0**-53, 0.0)}
+GELUS = ("gelu", "gelu_tanh", "relu")
 ARITHMETIC = {"float16": 1e-5, "float32": 1e-5, "float64": 1e-12}
 
 
@@ -384,11 +385,14 @@ class Differential(TestCase):
         labels = labels.reshape(-1)
         self.check_loss(result, given, weights, upstream, read, table[labels], labels)
 
-    def case_linear_position_loss(self, draw):
+    def needs_cblas(self):
         try:
             poslabel.linear_position_loss(np.zeros((1, 1)), np.zeros((1, 1)), positions=np.zeros(1, np.int64))
         except poslabel.UnsupportedError as error:
             self.skipTest(str(error))
+
+    def case_linear_position_loss(self, draw):
+        self.needs_cblas()
         dtype, shape = draw.one_of(("float32", "float64")), (draw.size(0, 3), draw.size(1, 60))
         channels, classes = draw.size(1, 70), draw.size(1, 300)
         features = draw.numbers((*shape, channels), dtype)
@@ -425,6 +429,93 @@ class Differential(TestCase):
         sizes = (gradient @ np.abs(weight), flat.T @ np.abs(wide.reshape(-1, channels)), flat.sum(0))
         for actual, value, size in zip(result[1:4], expected, sizes):
             self.within(actual, value, tolerance * size.max(initial=0), dtype)
+
+    def head(self, draw, inputs, hidden_from, classes, dtype):
+        """Layers by name, as the library takes them and as the reference does."""
+        hidden = draw.size(1, 40) if draw.maybe() else None
+        middle = draw.size(1, 40) if draw.maybe() else None
+        layers, wide = {}, []
+        for name, height, width in (
+            ("hidden_", hidden, inputs),
+            ("middle_", middle, hidden or hidden_from),
+            ("", classes, middle or hidden or hidden_from),
+        ):
+            if height is None:
+                wide.append((None, None))
+                continue
+            weight, bias = draw.numbers((height, width), dtype, 0.5), draw.numbers(height, dtype)
+            layers.update({f"{name}weight": draw.lay(weight), f"{name}bias": bias})
+            wide.append((weight.astype(np.float64), bias.astype(np.float64)))
+        return layers, wide
+
+    def check_head(self, result, features, expected, layers, dtype):
+        """Gradients within a tolerance of the largest of each, and a little of the largest of all."""
+        loss, grads, gradients = expected
+        tolerance = 1e-3 if dtype == "float32" else 1e-10
+        self.within(result.loss, loss, tolerance * (1e-3 + np.abs(loss).max(initial=0)), dtype)
+        largest = max(np.abs(gradient).max(initial=0) for gradient in gradients)
+        for name, value in zip((*features, *layers), (*grads, *gradients)):
+            size = np.abs(value).max(initial=0) + 1e-4 * largest
+            self.within(getattr(result, f"grad_{name}"), value, tolerance * size, dtype)
+
+    def case_mlp_position_loss(self, draw):
+        self.needs_cblas()
+        dtype, shape, how = draw.one_of(("float32", "float64")), (draw.size(0, 3), draw.size(1, 60)), draw.one_of(GELUS)
+        channels, classes = draw.size(1, 50), draw.size(1, 100)
+        features, positions = draw.numbers((*shape, channels), dtype), draw.ids(classes, shape)
+        layers, wide = self.head(draw, channels, channels, classes, dtype)
+        given, weights, upstream = self.loss_arguments(draw, shape)
+        smoothing = draw.one_of((0.0, 0.1))
+        result = poslabel.mlp_position_loss(
+            draw.lay(features),
+            positions=positions,
+            activation=how,
+            label_smoothing=smoothing,
+            workspace_limit=draw.one_of((0, 1 << 20)),
+            grad_features=True,
+            **{f"grad_{name}": True for name in layers},
+            **layers,
+            **given,
+        )
+        rows, labels = features.astype(np.float64).reshape(-1, channels), np.asarray(positions, np.int64)
+        rest = dict(upstream=upstream, normalizer=given["normalizer"])
+        loss, grad, gradients = reference.mlp_position_loss(
+            rows, wide, how, labels, weights, given["reduction"], smoothing, **rest
+        )
+        loss = np.reshape(loss, shape if given["reduction"] == "none" else ())
+        expected = loss, [grad.reshape(features.shape)], gradients
+        self.check_head(result, ["features"], expected, layers, dtype)
+
+    def case_pair_position_loss(self, draw):
+        self.needs_cblas()
+        dtype, how = draw.one_of(("float32", "float64")), draw.one_of(GELUS)
+        grid, batch, channels = (draw.size(1, 4), draw.size(1, 4)), draw.size(0, 3), draw.size(1, 30)
+        n, classes = grid[0] * grid[1], (2 * grid[0] - 1) * (2 * grid[1] - 1)
+        layers, wide = self.head(draw, 2 * channels, channels, classes, dtype)
+        queries, keys = (draw.numbers((batch, n, channels), dtype) for _ in range(2))
+        reduction = draw.one_of(("mean", "sum"))
+        result = poslabel.pair_position_loss(
+            draw.lay(queries),
+            draw.lay(keys),
+            grid=grid,
+            activation=how,
+            reduction=reduction,
+            grad_queries=True,
+            grad_keys=True,
+            context=draw.context(),
+            **{f"grad_{name}": True for name in layers},
+            **layers,
+        )
+        q = np.repeat(queries.astype(np.float64)[:, :, None], n, 2)
+        k = np.repeat(keys.astype(np.float64)[:, None], n, 1)
+        rows = q + k if wide[0][0] is None else np.concatenate((q, k), -1)
+        labels = np.broadcast_to(reference.relative_labels(grid), (batch, n, n))
+        loss, grad, gradients = reference.mlp_position_loss(
+            rows.reshape(-1, rows.shape[-1]), wide, how, labels, np.ones(batch * n * n), reduction
+        )
+        grad = grad.reshape(rows.shape)
+        grads = [grad[..., :channels].sum(2), grad[..., -channels:].sum(1)]
+        self.check_head(result, ["queries", "keys"], (loss, grads, gradients), layers, dtype)
 
     def case_scale_gradient(self, draw):
         dtype, shape = draw.one_of(FLOATS), (draw.size(0, 4), draw.size(1, 9), draw.size(0, 400))

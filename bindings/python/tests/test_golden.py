@@ -144,6 +144,50 @@ class Golden(TestCase):
                     self.cross_entropy(case, grid, labels)
             self.same(poslabel.relative_labels(grid), case["labels"])
 
+    def head_arguments(self, case, dtype):
+        """The layers of a published head, and which of their gradients is wanted."""
+        names = dict(hidden_weight="w1", hidden_bias="b1", middle_weight="w2", middle_bias="b2", weight="wh", bias="bh")
+        given = {name: case[key].astype(dtype) for name, key in names.items()}
+        return names, {**given, **{f"grad_{name}": True for name in names}}
+
+    def close_head(self, result, names, case, dtype):
+        self.close(result.loss, case["loss"], dtype)
+        for name, key in names.items():
+            self.close(getattr(result, f"grad_{name}"), case[f"grad_{key}"], dtype)
+
+    def test_apl_head(self):
+        for name, case in golden("apl_head_*"):
+            grid = tuple(int(side) for side in name.split("_")[-1].split("x"))
+            for dtype in ("float32", "float64"):
+                with self.subTest(name, dtype=dtype):
+                    x, half = case["x"].astype(dtype), int(case["half"])
+                    names, given = self.head_arguments(case, dtype)
+                    grad = np.zeros_like(x)
+                    result = poslabel.mlp_position_loss(
+                        x[..., :half], grid=grid, accuracy=True, grad_features=grad[..., :half], **given
+                    )
+                    self.close_head(result, names, case, dtype)
+                    self.close(grad, case["grad_x"], dtype)
+                    self.close(result.accuracy, case["acc1"], dtype)
+
+    def test_rpl_head(self):
+        for name, case in golden("rpl_head_*"):
+            for dtype in ("float32", "float64"):
+                with self.subTest(name, dtype=dtype):
+                    x = case["x"].astype(dtype)
+                    names, given = self.head_arguments(case, dtype)
+                    grad, half = np.zeros_like(x), x.shape[-1] // 2
+                    result = poslabel.pair_position_loss(
+                        x[..., :half],
+                        x[..., half:],
+                        grid=(7, 7),
+                        grad_queries=grad[..., :half],
+                        grad_keys=grad[..., half:],
+                        **given,
+                    )
+                    self.close_head(result, names, case, dtype)
+                    self.close(grad, case["grad_x"], dtype)
+
     def cross_entropy(self, case, grid, labels):
         positions = None
         if labels == "explicit":
