@@ -1,84 +1,89 @@
 /*
- * Activations in float32, as loops that the compiler turns into the vectors of an instruction set.
+ * Activations in float32.
  *
- * Gives mlp_kernels.
+ * Needs the vectors of an instruction set (<isa>.h).  Gives mlp_kernels.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "cpu/mlp/kernels.h"
 #include "cpu/vectors/elements.inc.h"
+#include "cpu/vectors/exp.inc.h"
 
 #include <poslabel/mlp.h>
-#include <string.h>
 
-/* e^x for x <= 0, within 2e-7 of it; 0 below -87, and for NaN.  2^f for |f| <= 1/2 is a polynomial of degree 6. */
-INLINE float exp_below_0(float x)
+typedef struct activated {
+    vf value, slope;
+} activated;
+
+/* Below -bound and above bound the bound; NaN for NaN. */
+INLINE vf clamp(vf a, float bound)
 {
-    const float kept = x > -87.0f ? x : -87.0f;
-    const int32_t n = (int32_t)(kept * 1.44269504f - 0.5f);
-    const float f = (kept - (float)n * 0.693359375f) + (float)n * 2.12194440e-4f; /* ln 2 in two parts */
-    float p = 1.0f / 720;
-    p = p * f + 1.0f / 120;
-    p = p * f + 1.0f / 24;
-    p = p * f + 1.0f / 6;
-    p = p * f + 0.5f;
-    p = p * f + 1.0f;
-    p = p * f + 1.0f;
-    const int32_t bits = (n + 127) * (1 << 23);
-    float power;
-    memcpy(&power, &bits, sizeof power);
-    return x > -87.0f ? p * power : 0.0f;
+    const vf low = vf_set(-bound), zero = vf_set(0);
+    return vf_sub(zero, vf_max(low, vf_sub(zero, vf_max(low, a))));
 }
 
-/* Abramowitz and Stegun, 7.1.26: the error of erfc is at most 1.5e-7.  One exponential gives density and distribution.
+/* 1 for u > 0, -1 for u < 0, and something between about 0, where what it is multiplied by is 0. */
+INLINE vf sign_of(vf u)
+{
+    return clamp(vf_mul(u, vf_set(0x1p100f)), 1);
+}
+
+/*
+ * Phi(u) = 1 - erfc(|u| / sqrt 2) / 2 above 0, by Abramowitz and Stegun 7.1.26, whose error is at most 1.5e-7.  One
+ * exponential gives both the density and the distribution.  Beyond 30 both are flat; a larger u would overflow.
  */
-INLINE void gelu_erf(float u, float *value, float *slope)
+INLINE activated gelu_erf(vf u, const vf_exp_kit *kit)
 {
-    const float distance = u < 0 ? -u : u, t = 1.0f / (1.0f + 0.23164189f * distance);
-    const float e = exp_below_0(-0.5f * u * u);
-    float p = 1.061405429f;
-    p = p * t - 1.453152027f;
-    p = p * t + 1.421413741f;
-    p = p * t - 0.284496736f;
-    p = p * t + 0.254829592f;
-    const float beyond = 0.5f * p * t * e, below = u < 0 ? beyond : 1.0f - beyond;
-    *value = u * below;
-    *slope = below + u * 0.39894228f * e;
+    const vf x = clamp(u, 30), half = vf_set(0.5f), one = vf_set(1);
+    const vf distance = vf_max(vf_sub(vf_set(0), x), x), t = vf_div(one, vf_fma(vf_set(0.23164189f), distance, one));
+    const vf e = vf_exp(vf_mul(vf_mul(vf_set(-0.5f), x), x), kit);
+    vf p = vf_fma(vf_set(0.5307027145f), t, vf_set(-0.7265760135f));
+    p = vf_fma(p, t, vf_set(0.7107068705f));
+    p = vf_fma(p, t, vf_set(-0.142248368f));
+    p = vf_fma(p, t, vf_set(0.127414796f));
+    const vf beyond = vf_mul(vf_mul(p, t), e); /* 1 - Phi(|u|) */
+    const vf below = vf_fma(sign_of(u), vf_sub(half, beyond), half);
+    return (activated){vf_mul(u, below), vf_fma(vf_mul(x, vf_set(0.39894228f)), e, below)};
 }
 
-/* sigmoid(2 c (x + 0.044715 x^3)) by e^-|..|, which cannot overflow. */
-INLINE void gelu_tanh(float u, float *value, float *slope)
+/* u sigmoid(s) for s = 2 sqrt(2 / pi) (u + 0.044715 u^3), by e^-|s|, which cannot overflow. */
+INLINE activated gelu_tanh(vf u, const vf_exp_kit *kit)
 {
-    const float x = u > 30.0f ? 30.0f : u < -30.0f ? -30.0f : u;
-    const float s = 1.59576912f * (x + 0.044715f * x * x * x), e = exp_below_0(s < 0 ? s : -s);
-    const float larger = 1.0f / (1.0f + e), smaller = e * larger, sigmoid = s < 0 ? smaller : larger;
-    *value = u * sigmoid;
-    *slope = sigmoid + x * larger * smaller * (1.59576912f + 0.21406445f * x * x);
+    const vf x = clamp(u, 30), square = vf_mul(x, x), half = vf_set(0.5f), one = vf_set(1);
+    const vf s = vf_mul(x, vf_fma(square, vf_set(0.071354816f), vf_set(1.59576912f)));
+    const vf e = vf_exp(vf_sub(vf_set(0), vf_max(vf_sub(vf_set(0), s), s)), kit);
+    const vf larger = vf_div(one, vf_add(one, e)), smaller = vf_mul(e, larger);
+    const vf below = vf_fma(sign_of(u), vf_sub(half, smaller), half);
+    const vf inner = vf_fma(square, vf_set(0.21406445f), vf_set(1.59576912f));
+    return (activated){vf_mul(u, below), vf_fma(vf_mul(vf_mul(x, larger), smaller), inner, below)};
 }
 
-INLINE void relu(float u, float *value, float *slope)
+INLINE activated relu(vf u, const vf_exp_kit *kit)
 {
-    *value = u <= 0 ? 0 : u;
-    *slope = u > 0 ? 1.0f : 0.0f;
+    (void)kit;
+    return (activated){vf_max(vf_set(0), u), vf_max(vf_set(0), sign_of(u))};
 }
 
 #define ACTIVATE(name, f)                                                                                              \
-    static void name(const float *restrict a, const float *restrict b, float *restrict value, float *restrict slope,   \
-                     int64_t count)                                                                                    \
+    static void name(const float *a, const float *b, float *value, float *slope, int64_t count)                        \
     {                                                                                                                  \
-        float unused;                                                                                                  \
-        if (b && slope)                                                                                                \
-            for (int64_t i = 0; i < count; i++)                                                                        \
-                f(a[i] + b[i], &value[i], &slope[i]);                                                                  \
-        else if (b)                                                                                                    \
-            for (int64_t i = 0; i < count; i++)                                                                        \
-                f(a[i] + b[i], &value[i], &unused);                                                                    \
-        else if (slope)                                                                                                \
-            for (int64_t i = 0; i < count; i++)                                                                        \
-                f(a[i], &value[i], &slope[i]);                                                                         \
-        else                                                                                                           \
-            for (int64_t i = 0; i < count; i++)                                                                        \
-                f(a[i], &value[i], &unused);                                                                           \
+        const vf_exp_kit kit = vf_exp_begin();                                                                         \
+        int64_t i = 0;                                                                                                 \
+        for (; i + VF_LANES <= count; i += VF_LANES) {                                                                 \
+            const vf u = b ? vf_add(vf_load(a + i), vf_load(b + i)) : vf_load(a + i);                                  \
+            const activated result = f(u, &kit);                                                                       \
+            vf_store(value + i, result.value);                                                                         \
+            if (slope)                                                                                                 \
+                vf_store(slope + i, result.slope);                                                                     \
+        }                                                                                                              \
+        const int left = (int)(count - i);                                                                             \
+        if (left) {                                                                                                    \
+            const vf u = b ? vf_add(vf_load_n(a + i, left), vf_load_n(b + i, left)) : vf_load_n(a + i, left);          \
+            const activated result = f(u, &kit);                                                                       \
+            vf_store_n(value + i, result.value, left);                                                                 \
+            if (slope)                                                                                                 \
+                vf_store_n(slope + i, result.slope, left);                                                             \
+        }                                                                                                              \
     }
 
 ACTIVATE(activate_gelu_erf, gelu_erf)

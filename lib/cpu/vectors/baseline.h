@@ -141,6 +141,11 @@ static inline vf vf_mul(vf a, vf b)
     return a * b;
 }
 
+static inline vf vf_div(vf a, vf b)
+{
+    return a / b;
+}
+
 /* a * b + c, rounded once or twice, as the machine has it. */
 static inline vf vf_fma(vf a, vf b, vf c)
 {
