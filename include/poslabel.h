@@ -34,6 +34,7 @@
 #include <poslabel/masks.h>
 #include <poslabel/position.h>
 #include <poslabel/random.h>
+#include <poslabel/regression.h>
 #include <poslabel/status.h>
 #include <poslabel/tensor.h>
 #include <poslabel/tokens.h>

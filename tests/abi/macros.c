@@ -31,6 +31,7 @@ int use_macros(void)
     poslabel_block_mask_args block_mask = POSLABEL_BLOCK_MASK_ARGS_INIT;
     poslabel_droppos_masks_args droppos_masks = POSLABEL_DROPPOS_MASKS_ARGS_INIT;
     poslabel_position_cross_entropy_args position_cross_entropy = POSLABEL_POSITION_CROSS_ENTROPY_ARGS_INIT;
+    poslabel_regression_loss_args regression_loss = POSLABEL_REGRESSION_LOSS_ARGS_INIT;
     poslabel_assemble_tokens_args assemble_tokens = POSLABEL_ASSEMBLE_TOKENS_ARGS_INIT;
     poslabel_assemble_tokens_backward_args assemble_tokens_backward = POSLABEL_ASSEMBLE_TOKENS_BACKWARD_ARGS_INIT;
     poslabel_tensor tensor = POSLABEL_CPU_TENSOR(data, POSLABEL_FLOAT32, 2, shape);
@@ -61,6 +62,7 @@ int use_macros(void)
     size += block_mask.struct_size;
     size += droppos_masks.struct_size;
     size += position_cross_entropy.struct_size;
+    size += regression_loss.struct_size;
     size += assemble_tokens.struct_size;
     size += assemble_tokens_backward.struct_size;
     return (int)size + tensor.ndim + dtypes[0].bits;

@@ -17,6 +17,7 @@ from ._declarations import (
     Normalization,
     PatchMask,
     Reduction,
+    RegressionKind,
     Status,
     Stream,
 )
@@ -40,6 +41,7 @@ from .masks import (
 )
 from .position import position_cross_entropy
 from .random import philox, random_below, random_unit
+from .regression import RegressionResult, regression_loss
 from .status import (
     DeviceError,
     Error,
@@ -78,6 +80,8 @@ __all__ = [
     "OutOfMemoryError",
     "PatchMask",
     "Reduction",
+    "RegressionKind",
+    "RegressionResult",
     "Status",
     "Stream",
     "Support",
@@ -103,6 +107,7 @@ __all__ = [
     "random_mask",
     "random_mask_keep",
     "random_unit",
+    "regression_loss",
     "regular_mask",
     "regular_mask_keep",
     "relative_labels",

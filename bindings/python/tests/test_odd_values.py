@@ -35,6 +35,7 @@ CALLS = {
     "random_mask": dict(tokens=4, **MASKS),
     "random_mask_keep": dict(tokens=4, mask_ratio=0.5),
     "random_unit": dict(word=1),
+    "regression_loss": dict(predictions=LOGITS, targets=LOGITS + 1),
     "regular_mask": dict(grid=GRID, **MASKS),
     "regular_mask_keep": dict(grid=GRID),
     "relative_labels": dict(grid=GRID),
