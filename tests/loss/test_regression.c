@@ -44,18 +44,27 @@ static void case_free(regression_case *c)
         tensor_free(all[i]);
 }
 
+/* The same tensor in another layout. */
+static void relay(tensor **t, layout how)
+{
+    tensor *const other = tensor_copy(*t, (*t)->t.dtype, how);
+    tensor_free(*t);
+    *t = other;
+}
+
 static void add_mask(regression_case *c, uint64_t seed)
 {
     c->mask = tensor_new(dtype_bool, c->predictions->t.ndim - 1, c->predictions->shape);
     tensor_fill_below(c->mask, seed, 2);
 }
 
-static void add_weights(regression_case *c, uint64_t seed)
+/* The weight of each fifth row is `fifth`. */
+static void add_weights(regression_case *c, double fifth, uint64_t seed)
 {
     c->weights = tensor_new(dtype_f32, c->predictions->t.ndim - 1, c->predictions->shape);
     tensor_fill_between(c->weights, seed, 0, 2);
     for (int64_t r = 0; r < c->weights->count; r += 5)
-        tensor_set(c->weights, r, 0);
+        tensor_set(c->weights, r, fifth);
 }
 
 static poslabel_regression_loss_args args_of(const regression_case *c)
@@ -263,7 +272,7 @@ static void differences_of_the_loss(void **state)
                 if (variant & 1)
                     add_mask(&c, 3);
                 if (variant & 2)
-                    add_weights(&c, 4);
+                    add_weights(&c, 0, 4);
                 if (variant == 3) {
                     c.grad_scale = -2.5;
                     c.normalizer = tensor_scalar(dtype_f64, 3);
@@ -309,16 +318,22 @@ static void sizes_dtypes_and_layouts(void **state)
     for (int i = 0; i < count; i++)
         for (int s = 0; s < COUNT(sizes); s++)
             for (int d = 0; d < 16; d++)
-                for (int option = 0; option < 4; option++) {
+                for (int option = 0; option < 6; option++) {
                     const int kind = (int)(++seed % KINDS), reduction = (int)(seed / 3 % 3);
                     poslabel_context *context = context_new(levels[i], 1);
                     const layout how = {.row_padding = option % 2 * 3, .gap = 8};
                     regression_case c = case_new(kind, dtypes[d % 4], dtypes[d / 4], SHAPE(sizes[s][0], sizes[s][1]),
                                                  how, reduction, seed);
-                    if (option >= 2)
+                    if (option == 4) /* gaps in one of them alone */
+                        relay(&c.targets, (layout){.row_padding = 2});
+                    if (option == 2)
+                        relay(&c.grad, (layout){.row_padding = 1});
+                    if (option == 5)
+                        relay(&c.targets, (layout){0});
+                    if (option == 2 || option == 3)
                         add_mask(&c, seed);
-                    if (option == 3)
-                        add_weights(&c, seed);
+                    if (option >= 3)
+                        add_weights(&c, option == 3 ? 0 : 3, seed);
                     test_case_is("%s, %s, %s and %s, %lld x %lld, reduction %d, option %d",
                                  poslabel_isa_name(levels[i]), kind_names[kind], dtype_name(dtypes[d % 4]),
                                  dtype_name(dtypes[d / 4]), (long long)sizes[s][0], (long long)sizes[s][1], reduction,
@@ -427,7 +442,7 @@ static void gradient_over_the_predictions(void **state)
             for (int option = 0; option < 4; option++) {
                 const layout how = {.row_padding = option % 2};
                 regression_case c = case_new(kind, dtypes[d], dtype_f32, SHAPE(7, 13, option < 2 ? 2 : 300), how, 0, 5);
-                add_weights(&c, 6);
+                add_weights(&c, 0, 6);
                 test_case_is("%s, %s, option %d", kind_names[kind], dtype_name(dtypes[d]), option);
                 expect_ok(context, call(context, &c));
                 tensor *const grad = c.grad, *const before = tensor_copy(c.predictions, dtypes[d], (layout){0});
@@ -455,7 +470,7 @@ static void bits_depend_on_nothing_else(void **state)
     const int count = isa_levels(levels);
     for (int kind = 0; kind < KINDS; kind++) {
         regression_case c = case_new(kind, dtype_f32, dtype_f32, SHAPE(rows, 2), (layout){0}, 0, 3);
-        add_weights(&c, 4);
+        add_weights(&c, 0, 4);
         tensor *loss = NULL, *grad = NULL, *sum = NULL;
         for (int i = 0; i < count; i++)
             for (int t = 0; t < COUNT(thread_counts); t++) {

@@ -184,13 +184,12 @@ static void regress_batch(void *argument, int thread, const plb_row_list *list, 
     else
         for (int k = 0; k < count; k++) {
             const int64_t r = list->first + k;
-            if (weight[k] != 0)
-                loss[k] = one_row(job, r, factor[k]);
-            else if (job->grad_predictions.data)
+            loss[k] = weight[k] == 0 ? 0 : one_row(job, r, factor[k]);
+            if (weight[k] == 0 && job->grad_predictions.data)
                 memset(plb_row(&job->grad_predictions, r), 0, (size_t)n * plb_dtype_size[job->predictions.dtype]);
         }
     for (int k = 0; k < count; k++)
-        loss[k] = weight[k] != 0 ? loss[k] / (double)n : 0;
+        loss[k] /= (double)n;
     plb_reduction_add(&run->reduction, sums, list, count, weight, loss, NULL);
 }
 
