@@ -49,9 +49,9 @@ typedef enum poslabel_regression_kind {
  * infinities of one sign.  An infinite difference makes the loss infinite, and its gradient is what f' says.  If the
  * weight sum (or the normalizer) is 0, loss and gradient are 0 and POSLABEL_LOSS_EMPTY is set.
  *
- * Precision.  The arithmetic is float64 for every dtype, and each result is rounded once to the dtype of its tensor.
- * Before that rounding the error is at most 1e-12 relative to the largest value.  Every instruction set gives the same
- * bits.
+ * Precision.  The arithmetic is float64 for every dtype, and its error at most 1e-12 relative to the largest value; then
+ * each result is rounded to the dtype of its tensor (a 16-bit gradient by way of float32).  Every instruction set gives
+ * the same bits.
  *
  * Workspace on the CPU: at most 48 bytes for each 64 rows, and at most 200 KB.  There is no CUDA backend yet:
  * POSLABEL_ERROR_UNSUPPORTED.

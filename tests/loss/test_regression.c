@@ -130,7 +130,9 @@ static void expect_rounded(const char *what, const tensor *got, const long doubl
     for (int64_t i = 0; i < got->count; i++)
         largest = isfinite((double)want[i]) ? fmax(largest, fabs((double)want[i])) : largest;
     for (int64_t i = 0; i < got->count; i++) {
-        const double is = tensor_get(got, i), at = (double)want[i], slack = tolerance * largest;
+        const double is = tensor_get(got, i), at = (double)want[i],
+                     by_f32 = dtype_size(got->t.dtype) == 2 ? 0x1p-24 : 0,
+                     slack = tolerance * largest + by_f32 * fabs(at);
         const double low = number_round(got->t.dtype, at - slack), high = number_round(got->t.dtype, at + slack);
         if (isnan(at) ? !isnan(is) : !(is >= low && is <= high))
             test_fail("%s[%lld] = %.17g, must be %.17g", what, (long long)i, is, at);

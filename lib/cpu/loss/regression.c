@@ -58,10 +58,10 @@ static void store(char *to, plb_dtype dtype, int64_t count, const double *from)
         memcpy(to, from, (size_t)count * sizeof *from);
     else if (dtype == PLB_F16)
         for (int64_t i = 0; i < count; i++)
-            half[i] = plb_to_f16(plb_round_odd(from[i]));
+            half[i] = plb_to_f16((float)from[i]);
     else
         for (int64_t i = 0; i < count; i++)
-            half[i] = plb_to_bf16(plb_round_odd(from[i]));
+            half[i] = plb_to_bf16((float)from[i]);
 }
 
 /* The sign of a difference; NaN of a NaN. */
@@ -103,10 +103,10 @@ static void finish(const plb_rows *grad, char *to, int64_t rows, int64_t length,
     for (int64_t r = 0; r < rows; r++) {
         double *const slope = t->difference + r * length;
         double row = 0;
-        for (int64_t i = 0; i < length; i++)
+        for (int64_t i = 0; i < length; i++) { /* one loop: most rows are short */
             row += t->target[r * length + i];
-        for (int64_t i = 0; i < length; i++)
             slope[i] *= factor[r];
+        }
         sum[r] = row;
     }
     if (grad->data)
