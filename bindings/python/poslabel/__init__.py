@@ -42,6 +42,7 @@ from .masks import (
 from .position import position_cross_entropy
 from .random import philox, random_below, random_unit
 from .regression import RegressionResult, regression_loss
+from .schedule import auxiliary_weight
 from .status import (
     DeviceError,
     Error,
@@ -90,6 +91,7 @@ __all__ = [
     "assemble_tokens",
     "assemble_tokens_backward",
     "attentive_weights",
+    "auxiliary_weight",
     "block_mask",
     "block_mask_keep",
     "decoder_tokens",

@@ -20,6 +20,7 @@ CALLS = {
     "assemble_tokens": dict(tokens=TOKENS),
     "assemble_tokens_backward": dict(grad_x=TOKENS),
     "attentive_weights": dict(tokens=TOKENS, cls=TOKENS[0, 0]),
+    "auxiliary_weight": dict(lambda_0=1.0, epoch=3.0, epochs=9.0, warmup=2.0, cut=0.5),
     "block_mask": dict(grid=GRID, **MASKS),
     "block_mask_keep": dict(grid=GRID, mask_ratio=0.5),
     "decoder_tokens": dict(x=TOKENS, ids_restore=np.zeros((2, 4), int)),
