@@ -165,13 +165,14 @@ static void regress_batch(void *argument, int thread, const plb_row_list *list, 
     const regression_run *const run = argument;
     const plb_regression_job *const job = run->job;
     const int64_t n = job->predictions.length;
+    const double share = 1 / (double)n; /* of an element in the mean */
     double weight[PLB_ROW_BATCH], factor[PLB_ROW_BATCH], loss[PLB_ROW_BATCH];
     (void)thread;
     plb_reduction_weigh(&run->reduction, list, count, weight);
     plb_reduction_scale(&run->reduction, list, count, weight, factor);
     bool all_count = n <= TILE;
     for (int k = 0; k < count; k++) {
-        factor[k] /= (double)n;
+        factor[k] *= share;
         all_count = all_count && weight[k] != 0;
     }
     char *const at[3] = {
@@ -189,7 +190,7 @@ static void regress_batch(void *argument, int thread, const plb_row_list *list, 
                 memset(plb_row(&job->grad_predictions, r), 0, (size_t)n * plb_dtype_size[job->predictions.dtype]);
         }
     for (int k = 0; k < count; k++)
-        loss[k] /= (double)n;
+        loss[k] *= share;
     plb_reduction_add(&run->reduction, sums, list, count, weight, loss, NULL);
 }
 
