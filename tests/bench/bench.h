@@ -7,7 +7,8 @@
  *   report.c    the table and the JSON
  *
  * and the suites, which say what is measured at which sizes: bandwidth.c, latency.c, loss.c, linear.c, regression.c,
- * scale.c, tokens.c, decoder.c, masks.c and labels.c.  The benchmark of the CUDA backend has suites and a clock of its own: cuda.h.
+ * scale.c, tokens.c, decoder.c, masks.c and labels.c.  The benchmark of the CUDA backend has suites and a clock of its
+ * own: cuda.h.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
