@@ -35,6 +35,8 @@
 #include <poslabel/mlp.h>
 #include <poslabel/position.h>
 #include <poslabel/random.h>
+#include <poslabel/regression.h>
+#include <poslabel/schedule.h>
 #include <poslabel/status.h>
 #include <poslabel/tensor.h>
 #include <poslabel/tokens.h>

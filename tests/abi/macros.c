@@ -33,6 +33,7 @@ int use_macros(void)
     poslabel_mlp_position_loss_args mlp_position_loss = POSLABEL_MLP_POSITION_LOSS_ARGS_INIT;
     poslabel_pair_position_loss_args pair_position_loss = POSLABEL_PAIR_POSITION_LOSS_ARGS_INIT;
     poslabel_position_cross_entropy_args position_cross_entropy = POSLABEL_POSITION_CROSS_ENTROPY_ARGS_INIT;
+    poslabel_regression_loss_args regression_loss = POSLABEL_REGRESSION_LOSS_ARGS_INIT;
     poslabel_assemble_tokens_args assemble_tokens = POSLABEL_ASSEMBLE_TOKENS_ARGS_INIT;
     poslabel_assemble_tokens_backward_args assemble_tokens_backward = POSLABEL_ASSEMBLE_TOKENS_BACKWARD_ARGS_INIT;
     poslabel_tensor tensor = POSLABEL_CPU_TENSOR(data, POSLABEL_FLOAT32, 2, shape);
@@ -65,6 +66,7 @@ int use_macros(void)
     size += mlp_position_loss.struct_size;
     size += pair_position_loss.struct_size;
     size += position_cross_entropy.struct_size;
+    size += regression_loss.struct_size;
     size += assemble_tokens.struct_size;
     size += assemble_tokens_backward.struct_size;
     return (int)size + tensor.ndim + dtypes[0].bits;

@@ -72,6 +72,7 @@ static void run_suites(bench_run *run)
     bench_bandwidth(run);
     bench_losses(run);
     bench_linear(run);
+    bench_regression(run);
     bench_scale(run);
     bench_tokens(run);
     bench_decoder(run);

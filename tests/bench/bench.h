@@ -6,8 +6,9 @@
  *   machine.c   facts about the machine
  *   report.c    the table and the JSON
  *
- * and the suites, which say what is measured at which sizes: bandwidth.c, latency.c, loss.c, linear.c, scale.c,
- * tokens.c, decoder.c, masks.c and labels.c.  The benchmark of the CUDA backend has suites and a clock of its own: cuda.h.
+ * and the suites, which say what is measured at which sizes: bandwidth.c, latency.c, loss.c, linear.c, regression.c,
+ * scale.c, tokens.c, decoder.c, masks.c and labels.c.  The benchmark of the CUDA backend has suites and a clock of its
+ * own: cuda.h.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -158,6 +159,7 @@ bool bench_write_json(const bench_run *run, const bench_machine *machine, const 
 void bench_bandwidth(bench_run *run);
 void bench_losses(bench_run *run);
 void bench_linear(bench_run *run);
+void bench_regression(bench_run *run);
 void bench_scale(bench_run *run);
 void bench_latency(bench_run *run);
 void bench_tokens(bench_run *run);

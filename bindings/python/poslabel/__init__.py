@@ -18,6 +18,7 @@ from ._declarations import (
     Normalization,
     PatchMask,
     Reduction,
+    RegressionKind,
     Status,
     Stream,
 )
@@ -42,6 +43,8 @@ from .masks import (
 from .mlp import MlpLossResult, PairLossResult, mlp_position_loss, pair_position_loss
 from .position import position_cross_entropy
 from .random import philox, random_below, random_unit
+from .regression import RegressionResult, regression_loss
+from .schedule import auxiliary_weight
 from .status import (
     DeviceError,
     Error,
@@ -83,6 +86,8 @@ __all__ = [
     "PairLossResult",
     "PatchMask",
     "Reduction",
+    "RegressionKind",
+    "RegressionResult",
     "Status",
     "Stream",
     "Support",
@@ -91,6 +96,7 @@ __all__ = [
     "assemble_tokens",
     "assemble_tokens_backward",
     "attentive_weights",
+    "auxiliary_weight",
     "block_mask",
     "block_mask_keep",
     "decoder_tokens",
@@ -110,6 +116,7 @@ __all__ = [
     "random_mask",
     "random_mask_keep",
     "random_unit",
+    "regression_loss",
     "regular_mask",
     "regular_mask_keep",
     "relative_labels",

@@ -101,6 +101,14 @@ class Stream(enum.IntEnum):
     BLOCK_MASK = 5
 
 
+class RegressionKind(enum.IntEnum):
+    """poslabel_regression_kind: How far a prediction is from its target: |d|, Huber's mixture of both, or d^2."""
+
+    L1 = 0
+    SMOOTH_L1 = 1
+    MSE = 2
+
+
 class Status(enum.IntEnum):
     """poslabel_status: Every operation returns one of these. The numbers never change. New ones may appear in the
     gaps, so treat any value other than POSLABEL_OK as a failure.
@@ -584,6 +592,29 @@ class PositionCrossEntropyArgs(ctypes.Structure):
     ]
 
 
+class RegressionLossArgs(ctypes.Structure):
+    """poslabel_regression_loss_args."""
+
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t),
+        ("kind", ctypes.c_int32),
+        ("reduction", ctypes.c_int32),
+        ("predictions", POINTER),
+        ("targets", POINTER),
+        ("mask", POINTER),
+        ("weights", POINTER),
+        ("beta", ctypes.c_double),
+        ("grad_scale", ctypes.c_double),
+        ("grad_loss", POINTER),
+        ("normalizer", POINTER),
+        ("loss", POINTER),
+        ("grad_predictions", POINTER),
+        ("weight_sum", POINTER),
+        ("flags", POINTER),
+        ("workspace", POINTER),
+    ]
+
+
 class AssembleTokensArgs(ctypes.Structure):
     """poslabel_assemble_tokens_args."""
 
@@ -643,6 +674,7 @@ ARGS: Dict[str, Type[ctypes.Structure]] = {
     "mlp_position_loss": MlpPositionLossArgs,
     "pair_position_loss": PairPositionLossArgs,
     "position_cross_entropy": PositionCrossEntropyArgs,
+    "regression_loss": RegressionLossArgs,
     "assemble_tokens": AssembleTokensArgs,
     "assemble_tokens_backward": AssembleTokensBackwardArgs,
 }

@@ -165,6 +165,19 @@ def droppos_loss(logits, positions, grid, weights, sigma, normalization="row", c
     return row_loss(logits, targets, labels, weights, reduction, **rest)
 
 
+def regression(difference, kind, beta):
+    """Losses of rows [..., n] of differences, and their gradients."""
+    size, n = np.abs(difference), difference.shape[-1]
+    if kind == "mse":
+        losses, slopes = difference**2, 2 * difference
+    elif kind == "l1":
+        losses, slopes = size, np.sign(difference)
+    else:
+        losses = np.where(size < beta, difference**2 / (2 * beta), size - beta / 2)
+        slopes = np.where(size < beta, difference / beta, np.sign(difference))
+    return losses.mean(-1), slopes / n
+
+
 def assemble_tokens(tokens, ids, lost, places=None, prefix=None, pos=None, mask_token=None):
     """`lost` [B, V] is -1 for a lost position, else whose embedding a token gets."""
     batch, _, channels = tokens.shape

@@ -28,7 +28,7 @@ class Right(NamedTuple):
 
 
 GRID = {"grid.height": 3, "grid.width": 4}
-LOSS = {"...": (2, 3), "N": 12, "C": 12, "D": 5}
+LOSS = {"...": (2, 3), "N": 12, "C": 12, "D": 5, "n": 2}
 NONE = {"reduction": poslabel.Reduction.NONE}
 EXPLICIT = {"labels": poslabel.LabelKind.EXPLICIT}
 POSITION_LOSS = [
@@ -89,6 +89,7 @@ CALLS = {
     ],
     "position_cross_entropy": POSITION_LOSS,
     "random_mask": [Right({"tokens": 12}, MASK)],
+    "regression_loss": [Right({}, LOSS), Right(NONE, LOSS, shapes={"loss": 1})],
     "regular_mask": [Right(GRID, {**MASK, "K": 4})],
     "relative_labels": [Right(GRID, LOSS)],
     "scale_gradient": [Right({}, LOSS, shapes={"grad": 1})],

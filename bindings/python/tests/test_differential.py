@@ -385,6 +385,37 @@ class Differential(TestCase):
         labels = labels.reshape(-1)
         self.check_loss(result, given, weights, upstream, read, table[labels], labels)
 
+    def case_regression_loss(self, draw):
+        dtype, shape, n = draw.one_of(FLOATS), (draw.size(0, 4), draw.size(1, 900)), draw.size(1, 300)
+        kind, beta = draw.one_of(("l1", "smooth_l1", "mse")), draw.one_of((0.1, 1.0, 3.0))
+        given, weights, upstream = self.loss_arguments(draw, shape)
+        predictions = draw.lay(draw.numbers((*shape, n), dtype))
+        targets = draw.lay(draw.numbers((*shape, n), draw.one_of(FLOATS)))
+        difference = np.asarray(predictions, np.float64) - np.asarray(targets, np.float64)
+        if draw.maybe(0.3):
+            draw.one_of((predictions, targets))[weights == 0] = draw.one_of((np.nan, np.inf))
+        result = poslabel.regression_loss(
+            predictions,
+            targets,
+            kind=kind,
+            beta=beta,
+            grad_predictions=predictions if draw.maybe() else True,
+            weight_sum=True,
+            flags=True,
+            **given,
+        )
+        loss, gradient = reference.regression(difference, kind, beta)
+        loss, total, real = weights * loss, weights.sum(), "float64" if dtype == "float64" else "float32"
+        divisor = total if given["normalizer"] is None else float(given["normalizer"])
+        inverse = 1.0 if given["reduction"] != "mean" else 0.0 if divisor == 0 else 1 / divisor
+        if given["reduction"] != "none":
+            loss = loss.sum() * inverse
+        gradient = (weights * upstream * inverse)[..., None] * gradient
+        self.within(result.loss, loss, 1e-12 * np.abs(loss).max(initial=0), real)
+        self.within(result.grad_predictions, gradient, 1e-12 * np.abs(gradient).max(initial=0), dtype)
+        self.within(result.weight_sum, total, 1e-12 * total, real)
+        self.same(result.flags, poslabel.LossFlag.EMPTY if divisor == 0 else 0)
+
     def needs_cblas(self):
         try:
             poslabel.linear_position_loss(np.zeros((1, 1)), np.zeros((1, 1)), positions=np.zeros(1, np.int64))

@@ -223,6 +223,19 @@ class Errors(TestCase):
         for counter in ((0, 0, 0), 5, "", None):
             self.fails(INVALID, "counter = .*, must be four integers", poslabel.philox, 0, counter)
 
+    def test_auxiliary_weight(self):
+        right = dict(lambda_0=1.0, epoch=3.0, epochs=9.0, warmup=2.0, cut=0.5)
+        for argument, rule in (
+            ("lambda_0", "a number >= 0 and finite"),
+            ("epoch", "a number >= 0 and finite"),
+            ("epochs", "a number > 0 and finite"),
+            ("warmup", r"a number in \[0, epochs\]"),
+            ("cut", r"a number in \[0, 1\]"),
+        ):
+            for value in (-1, float("nan"), float("inf"), 10**400, "1", None, True):
+                with self.assertRaisesRegex(INVALID, f"^auxiliary_weight: {argument} = .*, must be {rule}$"):
+                    poslabel.auxiliary_weight(**{**right, argument: value})
+
     def test_assemble_tokens(self):
         function = poslabel.assemble_tokens
         tokens, ids = np.ones((2, 5, 3), np.float32), np.array([[0, 4], [1, 2]])

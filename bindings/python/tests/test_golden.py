@@ -202,6 +202,16 @@ class Golden(TestCase):
             if "acc1" in case:
                 self.close(result.accuracy, case["acc1"], dtype)
 
+    def test_regression_loss(self):
+        for pattern in ("drloc_l1*", "l1_target_*"):
+            for name, case in golden(pattern):
+                for dtype in ("float32", "float64"):
+                    with self.subTest(name, dtype=dtype):
+                        predictions = case["pred"].astype(dtype)
+                        result = poslabel.regression_loss(predictions, case["target"], grad_predictions=True)
+                        self.close(result.loss, case["loss"], dtype)
+                        self.close(result.grad_predictions, case["grad_pred"], dtype)
+
 
 if __name__ == "__main__":
     unittest.main()

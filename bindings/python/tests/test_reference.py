@@ -55,6 +55,17 @@ class Random(TestCase):
         self.assertEqual(poslabel.random_unit(0x80000000), 0.5)
 
 
+class Schedule(TestCase):
+    def test_auxiliary_weight(self):
+        for epoch in range(0, 110, 5):
+            expected = 0.3 * (epoch / 20 if epoch < 20 else max(0, 1 - (epoch - 20) / 80))
+            given = dict(epochs=100, warmup=20)
+            self.assertAlmostEqual(poslabel.auxiliary_weight(0.3, epoch, **given), expected, places=15)
+            expected *= epoch <= 90
+            self.assertAlmostEqual(poslabel.auxiliary_weight(0.3, epoch, cut=0.9, **given), expected, places=15)
+        self.assertEqual(poslabel.auxiliary_weight(2, 25, epochs=100), 1.5)
+
+
 class Masks(TestCase):
     outputs = dict(ids_keep=True, ids_remove=True, ids_restore=True, mask=True)
     draw = dict(seed=2**63 + 12345, first_sample=3, step=77)
