@@ -32,6 +32,7 @@
 #include <poslabel/linear.h>
 #include <poslabel/loss.h>
 #include <poslabel/masks.h>
+#include <poslabel/pairs.h>
 #include <poslabel/position.h>
 #include <poslabel/random.h>
 #include <poslabel/status.h>

@@ -30,6 +30,8 @@ int use_macros(void)
     poslabel_regular_mask_args regular_mask = POSLABEL_REGULAR_MASK_ARGS_INIT;
     poslabel_block_mask_args block_mask = POSLABEL_BLOCK_MASK_ARGS_INIT;
     poslabel_droppos_masks_args droppos_masks = POSLABEL_DROPPOS_MASKS_ARGS_INIT;
+    poslabel_cell_pairs_args cell_pairs = POSLABEL_CELL_PAIRS_ARGS_INIT;
+    poslabel_cell_offsets_args cell_offsets = POSLABEL_CELL_OFFSETS_ARGS_INIT;
     poslabel_position_cross_entropy_args position_cross_entropy = POSLABEL_POSITION_CROSS_ENTROPY_ARGS_INIT;
     poslabel_assemble_tokens_args assemble_tokens = POSLABEL_ASSEMBLE_TOKENS_ARGS_INIT;
     poslabel_assemble_tokens_backward_args assemble_tokens_backward = POSLABEL_ASSEMBLE_TOKENS_BACKWARD_ARGS_INIT;
@@ -60,6 +62,8 @@ int use_macros(void)
     size += regular_mask.struct_size;
     size += block_mask.struct_size;
     size += droppos_masks.struct_size;
+    size += cell_pairs.struct_size;
+    size += cell_offsets.struct_size;
     size += position_cross_entropy.struct_size;
     size += assemble_tokens.struct_size;
     size += assemble_tokens_backward.struct_size;

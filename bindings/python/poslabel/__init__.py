@@ -15,6 +15,7 @@ from ._declarations import (
     LogLevel,
     LossFlag,
     Normalization,
+    PairKind,
     PatchMask,
     Reduction,
     Status,
@@ -38,6 +39,7 @@ from .masks import (
     regular_mask,
     regular_mask_keep,
 )
+from .pairs import cell_offsets, cell_pairs
 from .position import position_cross_entropy
 from .random import philox, random_below, random_unit
 from .status import (
@@ -76,6 +78,7 @@ __all__ = [
     "Masks",
     "Normalization",
     "OutOfMemoryError",
+    "PairKind",
     "PatchMask",
     "Reduction",
     "Status",
@@ -88,6 +91,8 @@ __all__ = [
     "attentive_weights",
     "block_mask",
     "block_mask_keep",
+    "cell_offsets",
+    "cell_pairs",
     "decoder_tokens",
     "decoder_tokens_backward",
     "default_context",

@@ -75,6 +75,13 @@ class PatchMask(enum.IntEnum):
     BLOCK = 2
 
 
+class PairKind(enum.IntEnum):
+    """poslabel_pair_kind: Which pairs are drawn."""
+
+    RANDOM = 0
+    ALL = 1
+
+
 class LabelKind(enum.IntEnum):
     """poslabel_label_kind: The source of the label of a row."""
 
@@ -91,6 +98,7 @@ class Stream(enum.IntEnum):
     SHUFFLE = 3
     REGULAR_MASK = 4
     BLOCK_MASK = 5
+    CELL_PAIRS = 6
 
 
 class Status(enum.IntEnum):
@@ -471,6 +479,37 @@ class DropposMasksArgs(ctypes.Structure):
     ]
 
 
+class CellPairsArgs(ctypes.Structure):
+    """poslabel_cell_pairs_args."""
+
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t),
+        ("grid", Grid),
+        ("seed", ctypes.c_uint64),
+        ("first_sample", ctypes.c_uint32),
+        ("step", ctypes.c_uint32),
+        ("kind", ctypes.c_int32),
+        ("samples", POINTER),
+        ("step_scalar", POINTER),
+        ("cells", POINTER),
+        ("workspace", POINTER),
+    ]
+
+
+class CellOffsetsArgs(ctypes.Structure):
+    """poslabel_cell_offsets_args."""
+
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t),
+        ("grid", Grid),
+        ("absolute", ctypes.c_int32),
+        ("normalized", ctypes.c_int32),
+        ("cells", POINTER),
+        ("offsets", POINTER),
+        ("workspace", POINTER),
+    ]
+
+
 class PositionCrossEntropyArgs(ctypes.Structure):
     """poslabel_position_cross_entropy_args."""
 
@@ -553,6 +592,8 @@ ARGS: Dict[str, Type[ctypes.Structure]] = {
     "regular_mask": RegularMaskArgs,
     "block_mask": BlockMaskArgs,
     "droppos_masks": DropposMasksArgs,
+    "cell_pairs": CellPairsArgs,
+    "cell_offsets": CellOffsetsArgs,
     "position_cross_entropy": PositionCrossEntropyArgs,
     "assemble_tokens": AssembleTokensArgs,
     "assemble_tokens_backward": AssembleTokensBackwardArgs,

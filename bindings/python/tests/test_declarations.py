@@ -40,6 +40,7 @@ TOKENS = {"B": 2, "N": 12, "V": 4, "P": 1, "D": 5, "E": 1}
 ALL_TOKENS = {**TOKENS, "V": 12}
 DECODER = {"B": 2, "N": 12, "K": 3, "P": 2, "D": 5}
 MASK = {"B": 2, "N": 12, "K": 3}
+PAIRS = {"B": 2, "N": 12, "m": 4, "C": 5, "...": (2, 4)}
 
 CALLS = {
     "absolute_labels": [Right(GRID, LOSS)],
@@ -54,6 +55,8 @@ CALLS = {
     ],
     "attentive_weights": [Right({}, TOKENS), Right({}, ALL_TOKENS)],
     "block_mask": [Right(GRID, {**MASK, "K": 1})],
+    "cell_offsets": [Right(GRID, PAIRS)],
+    "cell_pairs": [Right(GRID, PAIRS), Right({**GRID, "kind": poslabel.PairKind.ALL}, {**PAIRS, "m": 12})],
     "decoder_tokens": [
         Right({"prefix_count": 2}, {**DECODER, "E": 1}),
         Right({}, {**DECODER, "P": 0, "E": 0}, without=("mask_token",)),

@@ -137,6 +137,29 @@ class Differential(TestCase):
         for actual, value in zip(result, (*patches, keep_pos, restore_pos, mask_pos, positions, places)):
             self.same(actual, value)
 
+    # Pairs of cells
+
+    def case_cell_pairs(self, draw):
+        grid, batch, m = draw.grid(), draw.size(0, 5), draw.size(0, 60)
+        kind = draw.one_of(("random", "all"))
+        given, *key = self.drawn(draw, batch)
+        expected = reference.cell_pairs(grid, m if kind == "random" else None, *key)
+        shape = expected.shape
+        if draw.maybe():
+            given["cells"] = draw.output(shape, draw.one_of(IDS))
+        self.same(poslabel.cell_pairs(grid, shape[1], kind=kind, dtype=draw.one_of(IDS), **given), expected)
+
+    def case_cell_offsets(self, draw):
+        grid, absolute, normalized = draw.grid(), draw.maybe(), draw.maybe()
+        cells = draw.ids(grid[0] * grid[1], (draw.size(0, 5), draw.size(0, 40), 2))
+        dtype = draw.one_of(FLOATS if normalized else FLOATS + IDS)
+        expected = reference.cell_offsets(cells, grid, absolute, normalized)
+        given = dict(offsets=draw.output(cells.shape, dtype)) if draw.maybe() else dict(dtype=dtype)
+        result = poslabel.cell_offsets(
+            cells, grid, absolute=absolute, normalized=normalized, context=draw.context(), **given
+        )
+        self.same(result, expected.astype(dtype))
+
     # Tokens
 
     def tokens_case(self, draw):

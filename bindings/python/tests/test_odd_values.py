@@ -22,6 +22,8 @@ CALLS = {
     "attentive_weights": dict(tokens=TOKENS, cls=TOKENS[0, 0]),
     "block_mask": dict(grid=GRID, **MASKS),
     "block_mask_keep": dict(grid=GRID, mask_ratio=0.5),
+    "cell_offsets": dict(cells=np.zeros((2, 3, 2), int), grid=GRID),
+    "cell_pairs": dict(grid=GRID, **MASKS),
     "decoder_tokens": dict(x=TOKENS, ids_restore=np.zeros((2, 4), int)),
     "decoder_tokens_backward": dict(grad_out=TOKENS, ids_restore=np.zeros((2, 4), int), visible_count=2),
     "device_supported": dict(device="cpu"),
