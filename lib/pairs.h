@@ -25,4 +25,11 @@ typedef struct plb_cell_offsets_job {
     plb_rows cells, offsets; /* rows of two */
 } plb_cell_offsets_job;
 
+typedef struct plb_pair_features_job {
+    int64_t images, tokens, pairs, channels; /* B, N, m, C */
+    plb_rows cells;                          /* B * m rows of two */
+    plb_rows features;                       /* or their gradient: B * N rows, whose channels may lie apart */
+    plb_rows rows;                           /* pairs, or their gradient: B * m rows of 2 C */
+} plb_pair_features_job;
+
 #endif

@@ -20,7 +20,7 @@ extern "C" {
  *
  *     poslabel_cell_pairs()      which pairs
  *     poslabel_cell_offsets()    the targets of the head
- *     poslabel_pair_features()   what the head reads, and its gradient
+ *     poslabel_pair_features()   what the head reads, and poslabel_pair_features_backward() its gradient
  *
  * A pair is two indices of cells: cells[b, i, 0] is a, and cells[b, i, 1] is b.  Cell (y, x) of a grid of h x w cells
  * has index y * w + x, as patches have.
@@ -51,7 +51,7 @@ typedef enum poslabel_pair_kind {
  *   samples       [B], int32 or int64, in [0, 2^56): the index of each image, in place of first_sample + b, or NULL.
  *   step          the step.
  *   step_scalar   an int32 or int64 scalar in [0, 2^32), in place of `step`, or NULL.
- *   cells         out, [B, m, 2], int32 or int64; rows may be strided.  m < 2^31.  B and m may be 0.
+ *   cells         out, [B, m, 2], int32 or int64; rows may be strided.  m < 2^30.  B and m may be 0.
  *
  * poslabel/masks.h says more about seed, samples and step.  Results are exact and depend on seed, index of the image,
  * step, kind and grid alone: not on threads or on how a batch is split.  The first random pairs of a larger m are
@@ -122,6 +122,89 @@ typedef struct poslabel_cell_offsets_args {
     }
 
 POSLABEL_API poslabel_status poslabel_cell_offsets(poslabel_context *context, const poslabel_cell_offsets_args *args);
+
+/*
+ * The features of each pair, side by side:
+ *
+ *     pairs[b, i] = concat(features[b, cells[b, i, 0]], features[b, cells[b, i, 1]])
+ *
+ *   features  [B, N, C], float16, bfloat16, float32 or float64: N cells of C channels an image.
+ *   cells     [B, m, 2], int32 or int64, in [0, N), as poslabel_cell_pairs() gives them; rows may be strided.
+ *   pairs     out, [B, m, 2 C], of the dtype of features; rows may be strided.  May not overlap the inputs.
+ *
+ * The strides of features are free, those of the channels too.  So what a convolution leaves, [B, C, h, w], is passed
+ * as the view [B, h * w, C] that it is, and tokens are passed without the prefix tokens before them:
+ *
+ *     int64_t shape[] = {B, h * w, C};
+ *     int64_t of_maps[] = {C * h * w, 1, h * w};
+ *     int64_t of_tokens[] = {(P + h * w) * C, C, 1};
+ *     poslabel_tensor features = POSLABEL_CPU_TENSOR(data, POSLABEL_FLOAT32, 3, shape);
+ *     features.strides = of_maps;
+ *
+ * or, for [B, P + h * w, C] with P prefix tokens,
+ *
+ *     features.strides = of_tokens;
+ *     features.byte_offset = P * C * sizeof(float);
+ *
+ * Results are copies, bit for bit.  Any size may be 0; without cells (N = 0) there can be no pairs.  m < 2^30.
+ *
+ * Workspace on the CPU: none; if the channels of features lie apart, at most 768 KiB per thread, or 128 bytes for each
+ * cell if that is more.
+ *
+ * POSLABEL_ERROR_INVALID: context or args NULL; a tensor NULL, or of the wrong rank, shape, dtype or device; pairs
+ * overlaps an input; a cell outside of [0, N).  POSLABEL_ERROR_UNSUPPORTED: strides that do not fold; CUDA.
+ * POSLABEL_ERROR_MEMORY.  Nothing is written then.  Since 0.1.
+ */
+typedef struct poslabel_pair_features_args {
+    size_t struct_size;
+    const poslabel_tensor *features; /* in  [B, N, C] f16 bf16 f32 f64 */
+    const poslabel_tensor *cells;    /* in  [B, m, 2] i32 i64 */
+    const poslabel_tensor *pairs;    /* out [B, m, C + C] like features */
+    poslabel_workspace *workspace;   /* lent, or NULL */
+} poslabel_pair_features_args;
+
+#define POSLABEL_PAIR_FEATURES_ARGS_INIT                                                                               \
+    {                                                                                                                  \
+        sizeof(poslabel_pair_features_args), NULL, NULL, NULL, NULL                                                    \
+    }
+
+POSLABEL_API poslabel_status poslabel_pair_features(poslabel_context *context, const poslabel_pair_features_args *args);
+
+/*
+ * The gradient of poslabel_pair_features(), overwritten, with the same cells:
+ *
+ *     grad_features[b, n] = sum of grad_pairs[b, i, :C] over all i with cells[b, i, 0] = n,
+ *                           and of grad_pairs[b, i, C:] over all i with cells[b, i, 1] = n
+ *
+ *   grad_pairs     [B, m, 2 C], float16, bfloat16, float32 or float64; rows may be strided.
+ *   cells          [B, m, 2], int32 or int64, in [0, N).
+ *   grad_features  out, [B, N, C], of the dtype of grad_pairs; its strides are free, as those of features.  May not
+ *                  overlap the inputs.
+ *
+ * A cell in no pair gets zeros, and a cell in one pair a copy.  Other sums are formed in float64 in the order of the
+ * pairs, a before b, and rounded once.  So the bits depend neither on threads nor on the layout.
+ *
+ * Workspace on the CPU, per thread: 4 N + 8 m + 32 C bytes and, if the channels of grad_features lie apart, as much as
+ * the forward pass.
+ *
+ * Statuses are those of the forward pass; also POSLABEL_ERROR_INVALID: grad_pairs with an odd number of channels.
+ * Since 0.1.
+ */
+typedef struct poslabel_pair_features_backward_args {
+    size_t struct_size;
+    const poslabel_tensor *grad_pairs;    /* in  [B, m, C + C] f16 bf16 f32 f64 */
+    const poslabel_tensor *cells;         /* in  [B, m, 2] i32 i64 */
+    const poslabel_tensor *grad_features; /* out [B, N, C] like grad_pairs */
+    poslabel_workspace *workspace;        /* lent, or NULL */
+} poslabel_pair_features_backward_args;
+
+#define POSLABEL_PAIR_FEATURES_BACKWARD_ARGS_INIT                                                                      \
+    {                                                                                                                  \
+        sizeof(poslabel_pair_features_backward_args), NULL, NULL, NULL, NULL                                           \
+    }
+
+POSLABEL_API poslabel_status poslabel_pair_features_backward(poslabel_context *context,
+                                                             const poslabel_pair_features_backward_args *args);
 
 #ifdef __cplusplus
 }

@@ -157,6 +157,16 @@ FIELD(poslabel_linear_position_loss_args, accuracy, 160) FIELD(poslabel_linear_p
 FIELD(poslabel_linear_position_loss_args, flags, 176)
 FIELD(poslabel_linear_position_loss_args, workspace, 184)
 
+SIZE(poslabel_pair_features_args, 40)
+FIELD(poslabel_pair_features_args, struct_size, 0) FIELD(poslabel_pair_features_args, features, 8)
+FIELD(poslabel_pair_features_args, cells, 16) FIELD(poslabel_pair_features_args, pairs, 24)
+FIELD(poslabel_pair_features_args, workspace, 32)
+
+SIZE(poslabel_pair_features_backward_args, 40)
+FIELD(poslabel_pair_features_backward_args, struct_size, 0) FIELD(poslabel_pair_features_backward_args, grad_pairs, 8)
+FIELD(poslabel_pair_features_backward_args, cells, 16) FIELD(poslabel_pair_features_backward_args, grad_features, 24)
+FIELD(poslabel_pair_features_backward_args, workspace, 32)
+
 SIZE(poslabel_position_cross_entropy_args, 144)
 FIELD(poslabel_position_cross_entropy_args, struct_size, 0) FIELD(poslabel_position_cross_entropy_args, grid, 8)
 FIELD(poslabel_position_cross_entropy_args, labels, 16) FIELD(poslabel_position_cross_entropy_args, reduction, 20)

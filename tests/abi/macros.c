@@ -32,6 +32,8 @@ int use_macros(void)
     poslabel_droppos_masks_args droppos_masks = POSLABEL_DROPPOS_MASKS_ARGS_INIT;
     poslabel_cell_pairs_args cell_pairs = POSLABEL_CELL_PAIRS_ARGS_INIT;
     poslabel_cell_offsets_args cell_offsets = POSLABEL_CELL_OFFSETS_ARGS_INIT;
+    poslabel_pair_features_args pair_features = POSLABEL_PAIR_FEATURES_ARGS_INIT;
+    poslabel_pair_features_backward_args pair_features_backward = POSLABEL_PAIR_FEATURES_BACKWARD_ARGS_INIT;
     poslabel_position_cross_entropy_args position_cross_entropy = POSLABEL_POSITION_CROSS_ENTROPY_ARGS_INIT;
     poslabel_assemble_tokens_args assemble_tokens = POSLABEL_ASSEMBLE_TOKENS_ARGS_INIT;
     poslabel_assemble_tokens_backward_args assemble_tokens_backward = POSLABEL_ASSEMBLE_TOKENS_BACKWARD_ARGS_INIT;
@@ -64,6 +66,8 @@ int use_macros(void)
     size += droppos_masks.struct_size;
     size += cell_pairs.struct_size;
     size += cell_offsets.struct_size;
+    size += pair_features.struct_size;
+    size += pair_features_backward.struct_size;
     size += position_cross_entropy.struct_size;
     size += assemble_tokens.struct_size;
     size += assemble_tokens_backward.struct_size;

@@ -30,3 +30,23 @@ void fuzz_cell_offsets(fuzz *f, poslabel_cell_offsets_args *a)
     give(f, &a->cells, IDS, an_id(f), grid_tokens(a->grid), SHAPE(b, m, 2));
     give(f, &a->offsets, OUTPUT, a->normalized || one_in(f, 2) ? a_float(f) : an_id(f), 0, SHAPE(b, m, 2));
 }
+
+void fuzz_pair_features(fuzz *f, poslabel_pair_features_args *a)
+{
+    const poslabel_dtype dtype = a_float(f);
+    const int64_t b = draw_size(f, 0, 3), n = draw_size(f, 0, 9), m = n ? draw_size(f, 0, 7) : 0,
+                  c = draw_size(f, 0, 9);
+    give(f, &a->features, FLOATS, dtype, 0, SHAPE(b, n, c));
+    give(f, &a->cells, IDS, an_id(f), n, SHAPE(b, m, 2));
+    give(f, &a->pairs, OUTPUT, dtype, 0, SHAPE(b, m, 2 * c));
+}
+
+void fuzz_pair_features_backward(fuzz *f, poslabel_pair_features_backward_args *a)
+{
+    const poslabel_dtype dtype = a_float(f);
+    const int64_t b = draw_size(f, 0, 3), n = draw_size(f, 0, 9), m = n ? draw_size(f, 0, 7) : 0,
+                  c = draw_size(f, 0, 9);
+    give(f, &a->grad_pairs, FLOATS, dtype, 0, SHAPE(b, m, 2 * c));
+    give(f, &a->cells, IDS, an_id(f), n, SHAPE(b, m, 2));
+    give(f, &a->grad_features, OUTPUT, dtype, 0, SHAPE(b, n, c));
+}

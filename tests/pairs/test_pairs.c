@@ -445,7 +445,7 @@ static void pair_errors(void **state)
     tensor_fill(samples, 5);
     tensor_set(samples, 2, -1);
     poslabel_tensor changed;
-    const int64_t wrong[] = {4, 6, 3}, many[] = {1, (int64_t)1 << 31, 2}, apart[] = {24, 4, 2}, deep[] = {4, 1, 6, 2};
+    const int64_t wrong[] = {4, 6, 3}, many[] = {1, (int64_t)1 << 30, 2}, apart[] = {24, 4, 2}, deep[] = {4, 1, 6, 2};
     const int64_t still[] = {0, 0, 1};
 
 #define REFUSED(change, status, ...)                                                                                   \
@@ -472,7 +472,7 @@ static void pair_errors(void **state)
     REFUSED((changed.shape = wrong, args.cells = &changed), INVALID, "cells has shape [4, 6, 3]");
     REFUSED((changed.ndim = 4, changed.shape = deep, args.cells = &changed), INVALID, "cells has shape [4, 1, 6, 2]");
     REFUSED((changed.shape = many, changed.dtype = dtype_i32, args.cells = &changed), INVALID,
-            "cells has 2147483648 pairs an image, must be fewer than 2^31");
+            "cells has 1073741824 pairs an image, must be fewer than 2^30");
     REFUSED((changed.device.type = test_other_device(), args.cells = &changed), INVALID, "is on device");
     REFUSED((changed.data = NULL, args.cells = &changed), INVALID, ".data is NULL");
     REFUSED((changed.strides = apart, args.cells = &changed), UNSUPPORTED, "stride 2 in its last dimension");

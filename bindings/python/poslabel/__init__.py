@@ -39,7 +39,7 @@ from .masks import (
     regular_mask,
     regular_mask_keep,
 )
-from .pairs import cell_offsets, cell_pairs
+from .pairs import cell_offsets, cell_pairs, pair_features, pair_features_backward
 from .position import position_cross_entropy
 from .random import philox, random_below, random_unit
 from .status import (
@@ -102,6 +102,8 @@ __all__ = [
     "isa_supported",
     "library_path",
     "linear_position_loss",
+    "pair_features",
+    "pair_features_backward",
     "philox",
     "position_cross_entropy",
     "random_below",

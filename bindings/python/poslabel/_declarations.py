@@ -510,6 +510,30 @@ class CellOffsetsArgs(ctypes.Structure):
     ]
 
 
+class PairFeaturesArgs(ctypes.Structure):
+    """poslabel_pair_features_args."""
+
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t),
+        ("features", POINTER),
+        ("cells", POINTER),
+        ("pairs", POINTER),
+        ("workspace", POINTER),
+    ]
+
+
+class PairFeaturesBackwardArgs(ctypes.Structure):
+    """poslabel_pair_features_backward_args."""
+
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t),
+        ("grad_pairs", POINTER),
+        ("cells", POINTER),
+        ("grad_features", POINTER),
+        ("workspace", POINTER),
+    ]
+
+
 class PositionCrossEntropyArgs(ctypes.Structure):
     """poslabel_position_cross_entropy_args."""
 
@@ -594,6 +618,8 @@ ARGS: Dict[str, Type[ctypes.Structure]] = {
     "droppos_masks": DropposMasksArgs,
     "cell_pairs": CellPairsArgs,
     "cell_offsets": CellOffsetsArgs,
+    "pair_features": PairFeaturesArgs,
+    "pair_features_backward": PairFeaturesBackwardArgs,
     "position_cross_entropy": PositionCrossEntropyArgs,
     "assemble_tokens": AssembleTokensArgs,
     "assemble_tokens_backward": AssembleTokensBackwardArgs,

@@ -9,12 +9,14 @@ from ._call import Call, Operation, choices
 from ._declarations import PairKind
 from ._values import flag, integer, pair, patches, wrong
 from .context import Context
-from .framework import framework_like, framework_of, make
+from .framework import framework_like, framework_of, last_sizes, make
 
 _PAIR_KINDS = choices(PairKind)
 
 _PAIRS = Operation("cell_pairs")
 _OFFSETS = Operation("cell_offsets")
+_FEATURES = Operation("pair_features")
+_BACKWARD = Operation("pair_features_backward")
 
 
 def cell_pairs(
@@ -112,3 +114,55 @@ def cell_offsets(
         offsets = make(framework, name, "offsets", cells, shape, wanted, "dtype")
     call.run(context, height, width, *flags, source, call.write("offsets", offsets))
     return offsets
+
+
+def pair_features(features: Any, cells: Any, *, pairs: Any = True, context: Optional[Context] = None) -> Any:
+    """pairs[b, i] = concat(features[b, cells[b, i, 0]], features[b, cells[b, i, 1]]).
+
+    features  [B, N, C], float16, bfloat16, float32 or float64, of any strides: maps [B, C, h, w] are passed without a
+              copy as maps.reshape(B, C, h * w).swapaxes(1, 2), and tokens behind P prefix tokens as tokens[:, P:].
+    cells     [B, m, 2] ids in [0, N), as cell_pairs() gives them.
+    pairs     out, [B, m, 2 C]; made when not given.
+    """
+    name = "pair_features"
+    call = Call(_FEATURES)
+    source = call.read("features", features)
+    if pairs is True:
+        batch, _, channels = last_sizes(f"{name}: features", features, 3)
+        count = 0 if cells is None else last_sizes(f"{name}: cells", cells, 2)[0]
+        framework = framework_of(f"{name}: features", features)
+        shape = (batch, count, 2 * channels)
+        pairs = make(framework, name, "pairs", features, shape, framework.dtype_of(features), "dtype")
+    call.run(context, source, call.read("cells", cells), call.write("pairs", pairs))
+    return pairs
+
+
+def pair_features_backward(
+    grad_pairs: Any,
+    cells: Any,
+    *,
+    count: Optional[int] = None,
+    grad_features: Any = True,
+    context: Optional[Context] = None,
+) -> Any:
+    """The gradient of pair_features(), with the same cells.
+
+    grad_pairs     [B, m, 2 C], float16, bfloat16, float32 or float64.
+    cells          [B, m, 2] ids in [0, N).
+    count          N; must be given where grad_features is not.
+    grad_features  out, [B, N, C], of any strides, overwritten; made when not given.
+    """
+    name = "pair_features_backward"
+    call = Call(_BACKWARD)
+    source = call.read("grad_pairs", grad_pairs)
+    if grad_features is True:
+        batch, _, both = last_sizes(f"{name}: grad_pairs", grad_pairs, 3)
+        if count is None:
+            raise wrong(name, "count", None, "an integer in [0, 2^31) where grad_features is not given", types=True)
+        framework = framework_of(f"{name}: grad_pairs", grad_pairs)
+        shape = (batch, integer(name, "count", count, 0, 1 << 31), both // 2)
+        grad_features = make(
+            framework, name, "grad_features", grad_pairs, shape, framework.dtype_of(grad_pairs), "dtype"
+        )
+    call.run(context, source, call.read("cells", cells), call.write("grad_features", grad_features))
+    return grad_features

@@ -90,6 +90,22 @@ def cell_offsets(cells, grid, absolute, normalized):
     return offsets / np.maximum(most, 1) if normalized else offsets.astype(np.float64)
 
 
+def pair_features(features, cells):
+    a, b = (np.take_along_axis(features, cells[..., k, None].astype(np.int64), 1) for k in range(2))
+    return np.concatenate((a, b), -1)
+
+
+def pair_features_backward(grad, cells, count):
+    """float64."""
+    batch, m, both = grad.shape
+    result = np.zeros((batch, count, both // 2))
+    halves = grad.astype(np.float64).reshape(batch, m, 2, both // 2)
+    for b in range(batch):
+        for k in range(2 * m):
+            result[b, cells[b, k // 2, k % 2]] += halves[b, k // 2, k % 2]
+    return result
+
+
 def relative_labels(grid):
     h, w = grid
     y, x = np.divmod(np.arange(h * w), w)

@@ -70,6 +70,8 @@ CALLS = {
         Right({**GRID, "mask_ratio": 0.25, "pos_mask_ratio": 0.5}, {"B": 2, "N": 12, "V": 9, "K_pos": 4})
     ],
     "linear_position_loss": POSITION_LOSS,
+    "pair_features": [Right({}, PAIRS)],
+    "pair_features_backward": [Right({}, PAIRS)],
     "position_cross_entropy": POSITION_LOSS,
     "random_mask": [Right({"tokens": 12}, MASK)],
     "regular_mask": [Right(GRID, {**MASK, "K": 4})],

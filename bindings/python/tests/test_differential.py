@@ -160,6 +160,29 @@ class Differential(TestCase):
         )
         self.same(result, expected.astype(dtype))
 
+    def pairs_case(self, draw):
+        """B, N, m, C, a dtype and cells."""
+        batch, count, m, channels = draw.size(0, 6), draw.size(1, 60), draw.size(0, 70), draw.size(0, 200)
+        return batch, count, m, channels, draw.one_of(FLOATS), draw.ids(count, (batch, m, 2))
+
+    def case_pair_features(self, draw):
+        batch, count, m, channels, dtype, cells = self.pairs_case(draw)
+        features = draw.numbers((batch, count, channels), dtype)
+        given = dict(pairs=draw.output((batch, m, 2 * channels), dtype)) if draw.maybe() else {}
+        result = poslabel.pair_features(self.columns(draw, features), cells, context=draw.context(), **given)
+        self.same(result, reference.pair_features(features, cells))
+        self.assertEqual(result.dtype, dtype)
+
+    def case_pair_features_backward(self, draw):
+        batch, count, m, channels, dtype, cells = self.pairs_case(draw)
+        grad = draw.numbers((batch, m, 2 * channels), dtype)
+        given = dict(count=count)
+        if draw.maybe():
+            given = dict(grad_features=self.columns(draw, np.full((batch, count, channels), 77, dtype)))
+        result = poslabel.pair_features_backward(draw.lay(grad), cells, context=draw.context(), **given)
+        expected = reference.pair_features_backward(grad, cells, count)
+        self.within(result, expected, 1e-15 * np.abs(expected).max(initial=0), dtype)
+
     # Tokens
 
     def tokens_case(self, draw):

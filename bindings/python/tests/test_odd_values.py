@@ -31,6 +31,8 @@ CALLS = {
     "droppos_masks": dict(grid=GRID, **MASKS),
     "isa_supported": dict(isa="reference"),
     "linear_position_loss": dict(features=TOKENS[0], weight=TOKENS[1], positions=np.zeros(4, int)),
+    "pair_features": dict(features=TOKENS, cells=np.zeros((2, 5, 2), int)),
+    "pair_features_backward": dict(grad_pairs=np.ones((2, 5, 6), np.float32), cells=np.zeros((2, 5, 2), int), count=4),
     "philox": dict(seed=0, counter=(0, 0, 0, 0)),
     "position_cross_entropy": dict(logits=LOGITS, positions=IDS),
     "random_below": dict(word=1, n=2),
