@@ -181,10 +181,10 @@ POSLABEL_API poslabel_status poslabel_pair_features(poslabel_context *context, c
  *   grad_features  out, [B, N, C], of the dtype of grad_pairs; its strides are free, as those of features.  May not
  *                  overlap the inputs.
  *
- * A cell in no pair gets zeros, and a cell in one pair a copy.  Other sums are formed in float64 in the order of the
- * pairs, a before b, and rounded once.  So the bits depend neither on threads nor on the layout.
+ * A cell in no pair gets zeros, and a cell in one pair a copy.  Other sums are formed in float32 (float64: in float64)
+ * in the order of the pairs, a before b, and rounded once.  The bits do not depend on the number of threads.
  *
- * Workspace on the CPU, per thread: 4 N + 8 m + 32 C bytes and, if the channels of grad_features lie apart, as much as
+ * Workspace on the CPU, per thread: 4 N + 24 m bytes and, if the channels of grad_features lie apart, as much as
  * the forward pass.
  *
  * Statuses are those of the forward pass; also POSLABEL_ERROR_INVALID: grad_pairs with an odd number of channels.

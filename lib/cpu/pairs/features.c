@@ -3,8 +3,9 @@
  *
  * A row of pairs is two rows of features side by side, so the pass forward is a list of rows that are copied, and the
  * kernel of token assembly copies them.  On the way back the halves of the rows of grad_pairs are listed by cell.  A
- * cell that is in no pair gets zeros, one that is in one pair a copy, and the halves of the others are added in the
- * order of the pairs, a before b, in float64.
+ * cell that is in no pair gets zeros, and one that is in one pair a copy.  For one that is in two token assembly adds
+ * two rows, as a token and its embedding, and for one in more a kernel adds them all.  The order is that of the pairs,
+ * a before b.
  *
  * Features whose channels lie apart become rows, or are made of rows, a tile of channels of an image at a time.
  *
@@ -18,16 +19,12 @@
 #include "cpu/tokens/layout.h"
 #include "pairs.h"
 
-enum {
-    SUMS = 4
-}; /* cells whose sums are begun before the first of them is rounded: the kernel looks ahead in a list */
-
 typedef struct features_run {
     const plb_pair_features_job *job;
     const plb_token_kernels *kernels;
     plb_tiles tiles;
-    char *scratch; /* for each thread: a tile; on the way back lists and sums before it */
-    size_t scratch_size, lists_size, sums_size;
+    char *scratch; /* for each thread: a tile; on the way back, lists before it */
+    size_t scratch_size, lists_size;
     bool stream;
 } features_run;
 
@@ -174,8 +171,22 @@ poslabel_status plb_cpu_pair_features(const plb_call *call, const plb_pair_featu
 
 /* The halves of the rows of grad_pairs by cell: first[n], then next[k] until -1; half k is side k % 2 of pair k / 2. */
 typedef struct pair_lists {
+    const void **halves; /* room for those of one cell */
     int32_t *first, *next;
 } pair_lists;
+
+static pair_lists lists_at(const plb_pair_features_job *job, char *memory)
+{
+    const void **const halves = (const void **)memory;
+    int32_t *const first = (int32_t *)(halves + 2 * job->pairs);
+    return (pair_lists){halves, first, first + job->tokens};
+}
+
+static size_t lists_size(const plb_pair_features_job *job)
+{
+    const size_t numbers = (size_t)(job->tokens + 2 * job->pairs) * sizeof(int32_t);
+    return whole_lines((size_t)(2 * job->pairs) * sizeof(void *) + numbers);
+}
 
 static void list_image(const plb_pair_features_job *job, const pair_lists *lists, int64_t image)
 {
@@ -188,48 +199,40 @@ static void list_image(const plb_pair_features_job *job, const pair_lists *lists
     }
 }
 
-/* What a thread has collected for the kernel, and the sums that must be rounded when that is done. */
+/* What a thread has collected for the kernels: copies and sums of two, and zeros. */
 typedef struct scatter_walk {
     const features_run *run;
-    plb_token_grads batch;
-    double *sums; /* SUMS of them */
-    char *to[SUMS];
-    int count;
+    plb_token_rows rows;
+    plb_token_grads zeros;
 } scatter_walk;
 
-static void finish(scatter_walk *walk)
+static void flush_walk(scatter_walk *walk)
 {
-    const features_run *const run = walk->run;
-    const plb_dtype dtype = run->job->rows.dtype;
-    plb_flush_grads(run->kernels->grads[dtype], &walk->batch);
-    for (int i = 0; i < walk->count; i++)
-        run->kernels->round_sum[dtype](walk->to[i], walk->sums + (size_t)i * plb_sum_pitch(walk->batch.channels),
-                                       walk->batch.channels);
-    walk->count = 0;
-}
-
-static void push(scatter_walk *walk, const void *grad, void *to, double *sum)
-{
-    plb_push_grad(walk->run->kernels->grads[walk->run->job->rows.dtype], &walk->batch, grad, to, sum);
+    flush_rows(walk->run, &walk->rows);
+    plb_flush_grads(walk->run->kernels->grads[walk->run->job->rows.dtype], &walk->zeros);
 }
 
 static void scatter_cell(scatter_walk *walk, const features_part *part, const pair_lists *lists, int64_t n)
 {
     const plb_pair_features_job *const job = walk->run->job;
+    const plb_token_kernels *const kernels = walk->run->kernels;
+    const plb_dtype dtype = job->rows.dtype;
     char *const to = part->features + n * part->step;
-    int32_t k = lists->first[n];
-    if (k < 0 || lists->next[k] < 0) {
-        push(walk, k < 0 ? NULL : half_of(job, part, k / 2, k % 2), to, NULL);
-        return;
+    int64_t count = 0;
+    for (int32_t k = lists->first[n]; k >= 0; k = lists->next[k])
+        lists->halves[count++] = half_of(job, part, k / 2, k % 2);
+    if (count == 0) {
+        plb_push_grad(kernels->grads[dtype], &walk->zeros, NULL, to, NULL);
+    } else if (count > 2) {
+        kernels->sum_rows[dtype](to, lists->halves, count, part->channels);
+    } else {
+        plb_token_rows *const rows = &walk->rows;
+        rows->token[rows->count] = lists->halves[0];
+        rows->embedding[rows->count] = count == 2 ? lists->halves[1] : NULL;
+        rows->x[rows->count++] = to;
+        if (rows->count == PLB_TOKEN_BATCH)
+            flush_rows(walk->run, rows);
     }
-    const size_t pitch = plb_sum_pitch(part->channels);
-    double *const sum = walk->sums + (size_t)walk->count * pitch;
-    memset(sum, 0, pitch * sizeof *sum);
-    for (; k >= 0; k = lists->next[k])
-        push(walk, half_of(job, part, k / 2, k % 2), NULL, sum);
-    walk->to[walk->count++] = to;
-    if (walk->count == SUMS)
-        finish(walk);
 }
 
 /* Threads take equal shares of the tiles, of which an image has one unless its channels lie apart. */
@@ -238,19 +241,19 @@ static void scatter_tiles(void *argument, int thread, int threads)
     const features_run *const run = argument;
     const plb_pair_features_job *const job = run->job;
     char *const scratch = run->scratch + (size_t)thread * run->scratch_size;
-    const pair_lists lists = {(int32_t *)scratch, (int32_t *)scratch + job->tokens};
-    scatter_walk walk = {.run = run, .batch = {.stream = run->stream}, .sums = (double *)(scratch + run->lists_size)};
+    const pair_lists lists = lists_at(job, scratch);
+    scatter_walk walk = {.run = run, .rows = {.stream = run->stream}, .zeros = {.stream = run->stream}};
     int64_t tile, end, listed = -1;
     plb_share(job->images * run->tiles.count, thread, threads, &tile, &end);
     for (; tile < end; tile++) {
-        const features_part part = part_of(run, tile, scratch + run->lists_size + run->sums_size);
+        const features_part part = part_of(run, tile, scratch + run->lists_size);
         if (part.image != listed)
             list_image(job, &lists, part.image);
         listed = part.image;
-        walk.batch.channels = part.channels;
+        walk.rows.channels = walk.zeros.channels = part.channels;
         for (int64_t n = 0; n < job->tokens; n++)
             scatter_cell(&walk, &part, &lists, n);
-        finish(&walk);
+        flush_walk(&walk);
         if (plb_has_columns(&job->features))
             plb_store_columns(&job->features, columns_of(job, &part), part.features, part.step, job->tokens,
                               part.channels);
@@ -265,11 +268,10 @@ poslabel_status plb_cpu_pair_features_backward(const plb_call *call, const plb_p
         .job = job,
         .kernels = plb_kernels_of(call->context)->tokens,
         .tiles = plb_tiles_of(&job->features, job->tokens, job->channels),
-        .lists_size = whole_lines((size_t)(job->tokens + 2 * job->pairs) * sizeof(int32_t)),
+        .lists_size = lists_size(job),
         .stream = !columns && bytes > call->context->stream_bytes,
     };
-    run.sums_size = whole_lines(plb_size_mul(SUMS * sizeof(double), plb_sum_pitch(run.tiles.channels)));
-    run.scratch_size = plb_size_add(plb_size_add(run.lists_size, run.sums_size), whole_lines(run.tiles.bytes));
+    run.scratch_size = plb_size_add(run.lists_size, whole_lines(run.tiles.bytes));
     const size_t traffic = plb_shared_bytes(job->images * run.tiles.count, bytes + pair_bytes(job));
     const size_t threads = (size_t)plb_parallel_threads(call->context, ids > traffic ? ids : traffic);
     void *workspace;
