@@ -33,6 +33,7 @@
 #include <poslabel/loss.h>
 #include <poslabel/masks.h>
 #include <poslabel/mlp.h>
+#include <poslabel/pairs.h>
 #include <poslabel/position.h>
 #include <poslabel/random.h>
 #include <poslabel/regression.h>

@@ -65,6 +65,14 @@ static poslabel_status set_block(const plb_call *call, poslabel_grid grid, doubl
     return POSLABEL_OK;
 }
 
+poslabel_status plb_check_first_sample(const plb_call *call, uint32_t first_sample, int64_t images)
+{
+    if (images > ((int64_t)1 << 32) - first_sample)
+        return plb_fail(call, POSLABEL_ERROR_INVALID, "first_sample = %lu and %lld images, must end at 2^32 or before",
+                        (unsigned long)first_sample, (long long)images);
+    return POSLABEL_OK;
+}
+
 /* B, and the numbers of tokens, of those that stay and go, and of visible tokens that keep their position. */
 enum { B = 1, N, K, REMOVED, KEPT_POSITIONS };
 
@@ -82,9 +90,8 @@ static poslabel_status run(const plb_call *call, plb_masks_job *job, const plb_a
     reader.size[KEPT_POSITIONS] = job->keep_pos;
     PLB_TRY(plb_read(&reader, arguments, count));
     job->images = reader.size[B];
-    if (!job->samples.data && job->images > ((int64_t)1 << 32) - job->first_sample)
-        return plb_fail(call, POSLABEL_ERROR_INVALID, "first_sample = %lu and %lld images, must end at 2^32 or before",
-                        (unsigned long)job->first_sample, (long long)job->images);
+    if (!job->samples.data)
+        PLB_TRY(plb_check_first_sample(call, job->first_sample, job->images));
     return PLB_RUN(call, masks, job);
 }
 

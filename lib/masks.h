@@ -24,4 +24,7 @@ typedef struct plb_masks_job {
     plb_rows ids_keep_pos, ids_restore_pos, mask_pos, positions, places;
 } plb_masks_job;
 
+/* That the indices of images from first_sample on stay below 2^32: for all that draws. */
+poslabel_status plb_check_first_sample(const plb_call *call, uint32_t first_sample, int64_t images);
+
 #endif

@@ -34,7 +34,8 @@ typedef enum poslabel_stream {
     POSLABEL_STREAM_POSITION_MASK = 2, /* word r: the noise of visible token r                            */
     POSLABEL_STREAM_SHUFFLE = 3,       /* word r: the noise of visible token r                            */
     POSLABEL_STREAM_REGULAR_MASK = 4,  /* word c: the choice in cell c, row-major                         */
-    POSLABEL_STREAM_BLOCK_MASK = 5     /* word 0: the row, word 1: the column of the block                */
+    POSLABEL_STREAM_BLOCK_MASK = 5,    /* word 0: the row, word 1: the column of the block                */
+    POSLABEL_STREAM_CELL_PAIRS = 6     /* words 4 i to 4 i + 3: pair i; or word n: the noise of cell n     */
 } poslabel_stream;
 
 /*

@@ -84,6 +84,19 @@ FIELD(poslabel_block_mask_args, ids_restore, 56) FIELD(poslabel_block_mask_args,
 FIELD(poslabel_block_mask_args, samples, 72) FIELD(poslabel_block_mask_args, step_scalar, 80)
 FIELD(poslabel_block_mask_args, workspace, 88)
 
+SIZE(poslabel_cell_offsets_args, 48)
+FIELD(poslabel_cell_offsets_args, struct_size, 0) FIELD(poslabel_cell_offsets_args, grid, 8)
+FIELD(poslabel_cell_offsets_args, absolute, 16) FIELD(poslabel_cell_offsets_args, normalized, 20)
+FIELD(poslabel_cell_offsets_args, cells, 24) FIELD(poslabel_cell_offsets_args, offsets, 32)
+FIELD(poslabel_cell_offsets_args, workspace, 40)
+
+SIZE(poslabel_cell_pairs_args, 72)
+FIELD(poslabel_cell_pairs_args, struct_size, 0) FIELD(poslabel_cell_pairs_args, grid, 8)
+FIELD(poslabel_cell_pairs_args, seed, 16) FIELD(poslabel_cell_pairs_args, first_sample, 24)
+FIELD(poslabel_cell_pairs_args, step, 28) FIELD(poslabel_cell_pairs_args, kind, 32)
+FIELD(poslabel_cell_pairs_args, samples, 40) FIELD(poslabel_cell_pairs_args, step_scalar, 48)
+FIELD(poslabel_cell_pairs_args, cells, 56) FIELD(poslabel_cell_pairs_args, workspace, 64)
+
 SIZE(poslabel_decoder_tokens_args, 64)
 FIELD(poslabel_decoder_tokens_args, struct_size, 0) FIELD(poslabel_decoder_tokens_args, x, 8)
 FIELD(poslabel_decoder_tokens_args, prefix_count, 16) FIELD(poslabel_decoder_tokens_args, ids_restore, 24)
@@ -183,6 +196,16 @@ FIELD(poslabel_pair_position_loss_args, grad_middle_bias, 184) FIELD(poslabel_pa
 FIELD(poslabel_pair_position_loss_args, grad_bias, 200) FIELD(poslabel_pair_position_loss_args, accuracy, 208)
 FIELD(poslabel_pair_position_loss_args, weight_sum, 216) FIELD(poslabel_pair_position_loss_args, flags, 224)
 FIELD(poslabel_pair_position_loss_args, workspace, 232)
+
+SIZE(poslabel_pair_features_args, 40)
+FIELD(poslabel_pair_features_args, struct_size, 0) FIELD(poslabel_pair_features_args, features, 8)
+FIELD(poslabel_pair_features_args, cells, 16) FIELD(poslabel_pair_features_args, pairs, 24)
+FIELD(poslabel_pair_features_args, workspace, 32)
+
+SIZE(poslabel_pair_features_backward_args, 40)
+FIELD(poslabel_pair_features_backward_args, struct_size, 0) FIELD(poslabel_pair_features_backward_args, grad_pairs, 8)
+FIELD(poslabel_pair_features_backward_args, cells, 16) FIELD(poslabel_pair_features_backward_args, grad_features, 24)
+FIELD(poslabel_pair_features_backward_args, workspace, 32)
 
 SIZE(poslabel_position_cross_entropy_args, 144)
 FIELD(poslabel_position_cross_entropy_args, struct_size, 0) FIELD(poslabel_position_cross_entropy_args, grid, 8)

@@ -32,6 +32,10 @@ int use_macros(void)
     poslabel_droppos_masks_args droppos_masks = POSLABEL_DROPPOS_MASKS_ARGS_INIT;
     poslabel_mlp_position_loss_args mlp_position_loss = POSLABEL_MLP_POSITION_LOSS_ARGS_INIT;
     poslabel_pair_position_loss_args pair_position_loss = POSLABEL_PAIR_POSITION_LOSS_ARGS_INIT;
+    poslabel_cell_pairs_args cell_pairs = POSLABEL_CELL_PAIRS_ARGS_INIT;
+    poslabel_cell_offsets_args cell_offsets = POSLABEL_CELL_OFFSETS_ARGS_INIT;
+    poslabel_pair_features_args pair_features = POSLABEL_PAIR_FEATURES_ARGS_INIT;
+    poslabel_pair_features_backward_args pair_features_backward = POSLABEL_PAIR_FEATURES_BACKWARD_ARGS_INIT;
     poslabel_position_cross_entropy_args position_cross_entropy = POSLABEL_POSITION_CROSS_ENTROPY_ARGS_INIT;
     poslabel_regression_loss_args regression_loss = POSLABEL_REGRESSION_LOSS_ARGS_INIT;
     poslabel_assemble_tokens_args assemble_tokens = POSLABEL_ASSEMBLE_TOKENS_ARGS_INIT;
@@ -65,6 +69,10 @@ int use_macros(void)
     size += droppos_masks.struct_size;
     size += mlp_position_loss.struct_size;
     size += pair_position_loss.struct_size;
+    size += cell_pairs.struct_size;
+    size += cell_offsets.struct_size;
+    size += pair_features.struct_size;
+    size += pair_features_backward.struct_size;
     size += position_cross_entropy.struct_size;
     size += regression_loss.struct_size;
     size += assemble_tokens.struct_size;

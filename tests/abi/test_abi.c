@@ -82,11 +82,14 @@ static void pinned_numbers(void **state)
         PIN(POSLABEL_PATCH_MASK_RANDOM, 0),
         PIN(POSLABEL_PATCH_MASK_REGULAR, 1),
         PIN(POSLABEL_PATCH_MASK_BLOCK, 2),
+        PIN(POSLABEL_PAIRS_RANDOM, 0),
+        PIN(POSLABEL_PAIRS_ALL, 1),
         PIN(POSLABEL_STREAM_PATCH_MASK, 1),
         PIN(POSLABEL_STREAM_POSITION_MASK, 2),
         PIN(POSLABEL_STREAM_SHUFFLE, 3),
         PIN(POSLABEL_STREAM_REGULAR_MASK, 4),
         PIN(POSLABEL_STREAM_BLOCK_MASK, 5),
+        PIN(POSLABEL_STREAM_CELL_PAIRS, 6),
     };
     for (int i = 0; i < COUNT(numbers); i++)
         if (numbers[i].is != numbers[i].want)

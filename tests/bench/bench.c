@@ -76,6 +76,7 @@ static void run_suites(bench_run *run)
     bench_scale(run);
     bench_tokens(run);
     bench_decoder(run);
+    bench_pairs(run);
     bench_masks(run);
     bench_labels(run);
 }

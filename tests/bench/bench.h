@@ -7,8 +7,8 @@
  *   report.c    the table and the JSON
  *
  * and the suites, which say what is measured at which sizes: bandwidth.c, latency.c, loss.c, linear.c, regression.c,
- * scale.c, tokens.c, decoder.c, masks.c and labels.c.  The benchmark of the CUDA backend has suites and a clock of its
- * own: cuda.h.
+ * scale.c, tokens.c, decoder.c, pairs.c, masks.c and labels.c.  The benchmark of the CUDA backend has suites and a clock
+ * of its own: cuda.h.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -164,6 +164,7 @@ void bench_scale(bench_run *run);
 void bench_latency(bench_run *run);
 void bench_tokens(bench_run *run);
 void bench_decoder(bench_run *run);
+void bench_pairs(bench_run *run);
 void bench_masks(bench_run *run);
 void bench_labels(bench_run *run);
 

@@ -106,6 +106,7 @@ static void stream_numbers(void **state)
     assert_int_equal(POSLABEL_STREAM_SHUFFLE, 3);
     assert_int_equal(POSLABEL_STREAM_REGULAR_MASK, 4);
     assert_int_equal(POSLABEL_STREAM_BLOCK_MASK, 5);
+    assert_int_equal(POSLABEL_STREAM_CELL_PAIRS, 6);
 }
 
 int main(void)

@@ -16,6 +16,7 @@ from ._declarations import (
     LogLevel,
     LossFlag,
     Normalization,
+    PairKind,
     PatchMask,
     Reduction,
     RegressionKind,
@@ -41,6 +42,7 @@ from .masks import (
     regular_mask_keep,
 )
 from .mlp import MlpLossResult, PairLossResult, mlp_position_loss, pair_position_loss
+from .pairs import cell_offsets, cell_pairs, pair_features, pair_features_backward
 from .position import position_cross_entropy
 from .random import philox, random_below, random_unit
 from .regression import RegressionResult, regression_loss
@@ -83,6 +85,7 @@ __all__ = [
     "MlpLossResult",
     "Normalization",
     "OutOfMemoryError",
+    "PairKind",
     "PairLossResult",
     "PatchMask",
     "Reduction",
@@ -99,6 +102,8 @@ __all__ = [
     "auxiliary_weight",
     "block_mask",
     "block_mask_keep",
+    "cell_offsets",
+    "cell_pairs",
     "decoder_tokens",
     "decoder_tokens_backward",
     "default_context",
@@ -109,6 +114,8 @@ __all__ = [
     "library_path",
     "linear_position_loss",
     "mlp_position_loss",
+    "pair_features",
+    "pair_features_backward",
     "pair_position_loss",
     "philox",
     "position_cross_entropy",

@@ -83,6 +83,13 @@ class Activation(enum.IntEnum):
     RELU = 2
 
 
+class PairKind(enum.IntEnum):
+    """poslabel_pair_kind: Which pairs are drawn."""
+
+    RANDOM = 0
+    ALL = 1
+
+
 class LabelKind(enum.IntEnum):
     """poslabel_label_kind: The source of the label of a row."""
 
@@ -99,6 +106,7 @@ class Stream(enum.IntEnum):
     SHUFFLE = 3
     REGULAR_MASK = 4
     BLOCK_MASK = 5
+    CELL_PAIRS = 6
 
 
 class RegressionKind(enum.IntEnum):
@@ -566,6 +574,61 @@ class PairPositionLossArgs(ctypes.Structure):
     ]
 
 
+class CellPairsArgs(ctypes.Structure):
+    """poslabel_cell_pairs_args."""
+
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t),
+        ("grid", Grid),
+        ("seed", ctypes.c_uint64),
+        ("first_sample", ctypes.c_uint32),
+        ("step", ctypes.c_uint32),
+        ("kind", ctypes.c_int32),
+        ("samples", POINTER),
+        ("step_scalar", POINTER),
+        ("cells", POINTER),
+        ("workspace", POINTER),
+    ]
+
+
+class CellOffsetsArgs(ctypes.Structure):
+    """poslabel_cell_offsets_args."""
+
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t),
+        ("grid", Grid),
+        ("absolute", ctypes.c_int32),
+        ("normalized", ctypes.c_int32),
+        ("cells", POINTER),
+        ("offsets", POINTER),
+        ("workspace", POINTER),
+    ]
+
+
+class PairFeaturesArgs(ctypes.Structure):
+    """poslabel_pair_features_args."""
+
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t),
+        ("features", POINTER),
+        ("cells", POINTER),
+        ("pairs", POINTER),
+        ("workspace", POINTER),
+    ]
+
+
+class PairFeaturesBackwardArgs(ctypes.Structure):
+    """poslabel_pair_features_backward_args."""
+
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t),
+        ("grad_pairs", POINTER),
+        ("cells", POINTER),
+        ("grad_features", POINTER),
+        ("workspace", POINTER),
+    ]
+
+
 class PositionCrossEntropyArgs(ctypes.Structure):
     """poslabel_position_cross_entropy_args."""
 
@@ -673,6 +736,10 @@ ARGS: Dict[str, Type[ctypes.Structure]] = {
     "droppos_masks": DropposMasksArgs,
     "mlp_position_loss": MlpPositionLossArgs,
     "pair_position_loss": PairPositionLossArgs,
+    "cell_pairs": CellPairsArgs,
+    "cell_offsets": CellOffsetsArgs,
+    "pair_features": PairFeaturesArgs,
+    "pair_features_backward": PairFeaturesBackwardArgs,
     "position_cross_entropy": PositionCrossEntropyArgs,
     "regression_loss": RegressionLossArgs,
     "assemble_tokens": AssembleTokensArgs,

@@ -68,6 +68,44 @@ def block_masks(grid, ratio, seed, samples, step):
     return [np.stack(part) for part in zip(*rows)]
 
 
+def cell_pairs(grid, m, seed, samples, step):
+    """Random pairs; all of them where m is None."""
+    h, w = grid
+    images = []
+    for image in samples:
+        draws = words(seed, image, 6, step, h * w if m is None else 4 * m)
+        if m is None:
+            images.append(np.stack((np.arange(h * w), np.argsort(draws, kind="stable")), 1))
+        else:
+            at = [below(word, grid[k % 2]) for k, word in enumerate(draws)]
+            images.append(np.array(at, np.int64).reshape(m, 2, 2) @ np.array((w, 1)))
+    return np.array(images, np.int64).reshape(len(samples), h * w if m is None else m, 2)
+
+
+def cell_offsets(cells, grid, absolute, normalized):
+    """float64."""
+    a, b = (np.stack(np.divmod(cells[..., k].astype(np.int64), grid[1]), -1) for k in range(2))
+    side = np.array(grid)
+    offsets, most = (np.abs(a - b), side - 1) if absolute else (a - b + side - 1, 2 * (side - 1))
+    return offsets / np.maximum(most, 1) if normalized else offsets.astype(np.float64)
+
+
+def pair_features(features, cells):
+    a, b = (np.take_along_axis(features, cells[..., k, None].astype(np.int64), 1) for k in range(2))
+    return np.concatenate((a, b), -1)
+
+
+def pair_features_backward(grad, cells, count):
+    """float64."""
+    batch, m, both = grad.shape
+    result = np.zeros((batch, count, both // 2))
+    halves = grad.astype(np.float64).reshape(batch, m, 2, both // 2)
+    for b in range(batch):
+        for k in range(2 * m):
+            result[b, cells[b, k // 2, k % 2]] += halves[b, k // 2, k % 2]
+    return result
+
+
 def relative_labels(grid):
     h, w = grid
     y, x = np.divmod(np.arange(h * w), w)

@@ -37,7 +37,7 @@ POSITION_LOSS = [
     Right(GRID, {**LOSS, "...": (2, 12)}, without=("positions",)),
 ]
 MLP = {**LOSS, "H": 6, "M": 4}
-PAIRS = {**MLP, "B": 2, "Q": 5, "K": 3, "C": 35}
+PAIR_HEAD = {**MLP, "B": 2, "Q": 5, "K": 3, "C": 35}
 
 
 def LAYER(name):
@@ -49,6 +49,7 @@ TOKENS = {"B": 2, "N": 12, "V": 4, "P": 1, "D": 5, "E": 1}
 ALL_TOKENS = {**TOKENS, "V": 12}
 DECODER = {"B": 2, "N": 12, "K": 3, "P": 2, "D": 5}
 MASK = {"B": 2, "N": 12, "K": 3}
+PAIRS = {"B": 2, "N": 12, "m": 4, "C": 5, "...": (2, 4)}
 
 CALLS = {
     "absolute_labels": [Right(GRID, LOSS)],
@@ -63,6 +64,8 @@ CALLS = {
     ],
     "attentive_weights": [Right({}, TOKENS), Right({}, ALL_TOKENS)],
     "block_mask": [Right(GRID, {**MASK, "K": 1})],
+    "cell_offsets": [Right(GRID, PAIRS)],
+    "cell_pairs": [Right(GRID, PAIRS), Right({**GRID, "kind": poslabel.PairKind.ALL}, {**PAIRS, "m": 12})],
     "decoder_tokens": [
         Right({"prefix_count": 2}, {**DECODER, "E": 1}),
         Right({}, {**DECODER, "P": 0, "E": 0}, without=("mask_token",)),
@@ -83,10 +86,12 @@ CALLS = {
         Right(GRID, {**MLP, "...": (2, 12), "M": 6}, without=("positions", *LAYER("middle"))),
     ],
     "pair_position_loss": [
-        Right(GRID, PAIRS),
-        Right(GRID, {**PAIRS, "H": 5, "K": 5}, without=LAYER("hidden")),
-        Right(GRID, {**PAIRS, "M": 6}, without=LAYER("middle")),
+        Right(GRID, PAIR_HEAD),
+        Right(GRID, {**PAIR_HEAD, "H": 5, "K": 5}, without=LAYER("hidden")),
+        Right(GRID, {**PAIR_HEAD, "M": 6}, without=LAYER("middle")),
     ],
+    "pair_features": [Right({}, PAIRS)],
+    "pair_features_backward": [Right({}, PAIRS)],
     "position_cross_entropy": POSITION_LOSS,
     "random_mask": [Right({"tokens": 12}, MASK)],
     "regression_loss": [Right({}, LOSS), Right(NONE, LOSS, shapes={"loss": 1})],

@@ -138,6 +138,53 @@ class Differential(TestCase):
         for actual, value in zip(result, (*patches, keep_pos, restore_pos, mask_pos, positions, places)):
             self.same(actual, value)
 
+    # Pairs of cells
+
+    def case_cell_pairs(self, draw):
+        grid, batch, m = draw.grid(), draw.size(0, 5), draw.size(0, 60)
+        kind = draw.one_of(("random", "all"))
+        given, *key = self.drawn(draw, batch)
+        expected = reference.cell_pairs(grid, m if kind == "random" else None, *key)
+        shape = expected.shape
+        if draw.maybe():
+            given["cells"] = draw.output(shape, draw.one_of(IDS))
+        self.same(poslabel.cell_pairs(grid, shape[1], kind=kind, dtype=draw.one_of(IDS), **given), expected)
+
+    def case_cell_offsets(self, draw):
+        grid, absolute, normalized = draw.grid(), draw.maybe(), draw.maybe()
+        cells = draw.ids(grid[0] * grid[1], (draw.size(0, 5), draw.size(0, 40), 2))
+        dtype = draw.one_of(FLOATS if normalized else FLOATS + IDS)
+        expected = reference.cell_offsets(cells, grid, absolute, normalized)
+        given = dict(offsets=draw.output(cells.shape, dtype)) if draw.maybe() else dict(dtype=dtype)
+        result = poslabel.cell_offsets(
+            cells, grid, absolute=absolute, normalized=normalized, context=draw.context(), **given
+        )
+        self.same(result, expected.astype(dtype))
+
+    def pairs_case(self, draw):
+        """B, N, m, C, a dtype and cells."""
+        batch, count, m, channels = draw.size(0, 6), draw.size(1, 60), draw.size(0, 70), draw.size(0, 200)
+        return batch, count, m, channels, draw.one_of(FLOATS), draw.ids(count, (batch, m, 2))
+
+    def case_pair_features(self, draw):
+        batch, count, m, channels, dtype, cells = self.pairs_case(draw)
+        features = draw.numbers((batch, count, channels), dtype)
+        given = dict(pairs=draw.output((batch, m, 2 * channels), dtype)) if draw.maybe() else {}
+        result = poslabel.pair_features(self.columns(draw, features), cells, context=draw.context(), **given)
+        self.same(result, reference.pair_features(features, cells))
+        self.assertEqual(result.dtype, dtype)
+
+    def case_pair_features_backward(self, draw):
+        batch, count, m, channels, dtype, cells = self.pairs_case(draw)
+        grad = draw.numbers((batch, m, 2 * channels), dtype)
+        given = dict(count=count)
+        if draw.maybe():
+            given = dict(grad_features=self.columns(draw, np.full((batch, count, channels), 77, dtype)))
+        result = poslabel.pair_features_backward(draw.lay(grad), cells, context=draw.context(), **given)
+        expected = reference.pair_features_backward(grad, cells, count)
+        size = reference.pair_features_backward(np.abs(grad), cells, count).max(initial=0)
+        self.within(result, expected, (1e-14 if dtype == "float64" else 1e-6) * size, dtype)
+
     # Tokens
 
     def tokens_case(self, draw):

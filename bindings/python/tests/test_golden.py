@@ -128,6 +128,19 @@ class Golden(TestCase):
                 for field, value in result._asdict().items():
                     self.close(value, case[field])
 
+    def test_drloc(self):
+        for name, case in golden("drloc_*"):
+            with self.subTest(name):
+                a, b, grid = case["pts_a"], case["pts_b"], case["feats"].shape[2:]
+                cells = np.stack((a, b), 2) @ np.array((grid[1], 1))
+                flags = dict(absolute=bool(case["use_abs"]), normalized=bool(case["normalize"]))
+                self.same(poslabel.cell_offsets(cells, grid, dtype="float64", **flags).reshape(-1, 2), case["target"])
+                maps = case["feats"].reshape(*case["feats"].shape[:2], -1)
+                self.same(poslabel.pair_features(maps.swapaxes(1, 2), cells), case["pair_features"])
+                result = np.empty_like(maps)
+                poslabel.pair_features_backward(case["grad_pair"], cells, grad_features=result.swapaxes(1, 2))
+                self.close(result, case["grad_feats"].reshape(maps.shape))
+
     def test_apl_loss(self):
         for name, case in golden("apl_loss_*"):
             side = int(round(case["logits"].shape[-1] ** 0.5))

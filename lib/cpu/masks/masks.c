@@ -11,6 +11,7 @@
 #include "cpu/core/numbers.h"
 #include "cpu/core/parallel.h"
 #include "cpu/core/scalars.h"
+#include "cpu/masks/draws.h"
 #include "cpu/masks/ranks.h"
 #include "cpu/operations.h"
 #include "masks.h"
@@ -72,18 +73,9 @@ static desk desk_at(const mask_run *run, int thread)
     return d;
 }
 
-static int64_t sample_of(const plb_masks_job *job, int64_t image)
-{
-    const plb_rows *const samples = &job->samples;
-    if (!samples->data)
-        return (int64_t)job->first_sample + image;
-    return plb_load_id(samples->data + image * plb_dtype_size[samples->dtype], samples->dtype);
-}
-
 static plb_draw draw_of(const desk *d, int64_t image, uint32_t stream)
 {
-    const int64_t sample = sample_of(d->job, image);
-    return (plb_draw){d->job->seed, (uint32_t)sample, plb_stream_of(stream, sample), d->step};
+    return plb_draw_of(&d->job->samples, d->job->first_sample, image, d->job->seed, stream, d->step);
 }
 
 static void rank_noise(desk *d, const plb_rows *noise, uint32_t stream, plb_noise_range *range, int64_t image,

@@ -61,6 +61,9 @@ static inline void plb_push_grad(plb_token_grad_kernel *kernel, plb_token_grads 
 /* to = such a sum, rounded once. */
 typedef void plb_round_kernel(void *to, const double *sum, int64_t channels);
 
+/* to = the sum of `count` >= 1 rows in their order, in float32 (float64: in float64), rounded once. */
+typedef void plb_row_sum_kernel(void *to, const void *const *rows, int64_t count, int64_t channels);
+
 /* Doubles from one sum to the next: whole vectors are added. */
 static inline size_t plb_sum_pitch(int64_t channels)
 {
@@ -72,6 +75,7 @@ typedef struct plb_token_kernels {
     plb_token_kernel *rows_with_f32[PLB_BF16 + 1]; /* embeddings in float32, tokens in 16 bits */
     plb_token_grad_kernel *grads[PLB_F64 + 1];
     plb_round_kernel *round_sum[PLB_F64 + 1];
+    plb_row_sum_kernel *sum_rows[PLB_F64 + 1];
 } plb_token_kernels;
 
 #endif

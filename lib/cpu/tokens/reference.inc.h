@@ -44,4 +44,15 @@ static void round_sum(void *to, const double *sum, int64_t channels, plb_dtype d
         plb_store_number((char *)to + i * size, dtype, dtype == PLB_F32 ? sum[i] : plb_round_odd(sum[i]));
 }
 
+static void sum_rows(void *to, const void *const *rows, int64_t count, int64_t channels, plb_dtype dtype)
+{
+    const int64_t size = plb_dtype_size[dtype];
+    for (int64_t i = 0; i < channels; i++) {
+        double sum = 0;
+        for (int64_t r = 0; r < count; r++)
+            sum += plb_load_number((const char *)rows[r] + i * size, dtype);
+        plb_store_number((char *)to + i * size, dtype, dtype == PLB_F32 ? sum : plb_round_odd(sum));
+    }
+}
+
 #include "cpu/tokens/table.inc.h"

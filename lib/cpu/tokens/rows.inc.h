@@ -238,4 +238,22 @@ INLINE void round_sum(char *to, const double *sum, int64_t n, plb_dtype dtype)
     }
 }
 
+/* to = the sum of the rows. */
+INLINE void sum_rows(char *to, const void *const *rows, int64_t count, int64_t n, plb_dtype dtype)
+{
+    int64_t i = 0;
+    for (; i + VF_LANES <= n; i += VF_LANES) {
+        vf sum = load(rows[0], i, dtype);
+        for (int64_t r = 1; r < count; r++)
+            sum = vf_add(sum, load(rows[r], i, dtype));
+        store(to, i, dtype, sum);
+    }
+    if (i < n) {
+        vf sum = load_n(rows[0], i, dtype, (int)(n - i));
+        for (int64_t r = 1; r < count; r++)
+            sum = vf_add(sum, load_n(rows[r], i, dtype, (int)(n - i)));
+        store_n(to, i, dtype, sum, (int)(n - i));
+    }
+}
+
 #include "cpu/tokens/table.inc.h"
