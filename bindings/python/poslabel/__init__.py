@@ -9,6 +9,7 @@ tensor is written in place. Errors are poslabel.Error. Calls that name no contex
 """
 
 from ._declarations import (
+    AxisLossKind,
     DeviceType,
     Isa,
     LabelKind,
@@ -21,6 +22,7 @@ from ._declarations import (
     Stream,
 )
 from .attention import AttentiveWeights, attentive_weights
+from .axis import AxisLossResult, axis_loss
 from .context import Context, Support, default_context, device_supported, isa_supported
 from .decoder import DecoderTokensGradients, decoder_tokens, decoder_tokens_backward
 from .droppos import droppos_loss, sigma_schedule
@@ -58,6 +60,8 @@ __version__ = "0.1.0"
 __all__ = [
     "AssembleTokensGradients",
     "AttentiveWeights",
+    "AxisLossKind",
+    "AxisLossResult",
     "Context",
     "DecoderTokensGradients",
     "DeviceError",
@@ -86,6 +90,7 @@ __all__ = [
     "assemble_tokens",
     "assemble_tokens_backward",
     "attentive_weights",
+    "axis_loss",
     "block_mask",
     "block_mask_keep",
     "decoder_tokens",

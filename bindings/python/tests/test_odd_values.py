@@ -20,6 +20,7 @@ CALLS = {
     "assemble_tokens": dict(tokens=TOKENS),
     "assemble_tokens_backward": dict(grad_x=TOKENS),
     "attentive_weights": dict(tokens=TOKENS, cls=TOKENS[0, 0]),
+    "axis_loss": dict(logits=np.zeros((2, 4, 2), np.float32), targets=np.zeros((2, 2), int)),
     "block_mask": dict(grid=GRID, **MASKS),
     "block_mask_keep": dict(grid=GRID, mask_ratio=0.5),
     "decoder_tokens": dict(x=TOKENS, ids_restore=np.zeros((2, 4), int)),
