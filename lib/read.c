@@ -89,14 +89,16 @@ poslabel_status plb_read(plb_reader *reader, const plb_argument *arguments, int 
         if (arguments[i].rules & PLB_REQUIRED && !arguments[i].tensor)
             return plb_fail(reader->call, POSLABEL_ERROR_INVALID, "%s is NULL, must be given", arguments[i].name);
     const int before = reader->count;
-    bool is_in_place[PLB_MOST_ARGUMENTS] = {false}; /* an output that is the argument before it, and overlaps it alone */
+    bool is_in_place[PLB_MOST_ARGUMENTS] = {
+        false}; /* an output that is the argument before it, and overlaps it alone */
     for (int i = 0; i < count; i++) {
         if (!arguments[i].tensor)
             continue;
         PLB_TRY(read_one(reader, &arguments[i]));
         const int at = reader->count++;
         reader->seen[at] = arguments[i].rows;
-        is_in_place[at] = arguments[i].rules & PLB_IN_PLACE && at && plb_same_rows(reader->seen[at - 1], reader->seen[at]);
+        is_in_place[at] =
+            arguments[i].rules & PLB_IN_PLACE && at && plb_same_rows(reader->seen[at - 1], reader->seen[at]);
     }
     if (plb_only_asks(reader->call)) /* memory that may not be there yet */
         return POSLABEL_OK;

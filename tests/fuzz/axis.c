@@ -18,8 +18,7 @@ void fuzz_axis_loss(fuzz *f, poslabel_axis_loss_args *a)
     if (one_in(f, 4))
         give_again(f, pair ? &a->grad_logits_y : &a->grad_logits);
     else if (pair || !one_in(f, 3))
-        give(f, pair ? &a->grad_logits_y : &a->grad_logits, OUTPUT, dtype, 0, pair ? 3 : 4,
-             (int64_t[]){b, rows, n, 2});
+        give(f, pair ? &a->grad_logits_y : &a->grad_logits, OUTPUT, dtype, 0, pair ? 3 : 4, (int64_t[]){b, rows, n, 2});
     if (pair) {
         give(f, &a->logits_x, FLOATS, dtype, 0, SHAPE(b, rows, n_x));
         if (one_in(f, 4))

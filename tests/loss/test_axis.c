@@ -164,17 +164,20 @@ static long double solve_axis(const axis_case *c, int64_t r, int axis, long doub
         free(b);
         return loss;
     }
+    int64_t top = 0; /* mu less this one, for long double is too short for the variance of a sharp distribution, too */
     for (int64_t k = 0; k < n; k++)
-        mu += k * b[k];
+        top = b[k] > b[top] ? k : top;
     for (int64_t k = 0; k < n; k++)
-        v += (k - mu) * (k - mu) * b[k];
+        mu += (k - top) * b[k];
+    for (int64_t k = 0; k < n; k++)
+        v += (k - top - mu) * (k - top - mu) * b[k];
     v += 1e-8L;
-    const long double off = mu - y, by_mu = 2 * off / v, by_v = 0.001L / v - off * off / (v * v);
+    const long double off = top - y + mu, by_mu = 2 * off / v, by_v = 0.001L / v - off * off / (v * v);
     long double mean = 0;
     for (int64_t k = 0; k < n; k++)
-        mean += b[k] * (by_mu * k + by_v * (k - mu) * (k - mu));
+        mean += b[k] * (by_mu * (k - top) + by_v * (k - top - mu) * (k - top - mu));
     for (int64_t k = 0; k < n; k++)
-        slope[k] = b[k] * (by_mu * k + by_v * (k - mu) * (k - mu) - mean);
+        slope[k] = b[k] * (by_mu * (k - top) + by_v * (k - top - mu) * (k - top - mu) - mean);
     free(b);
     return off * off / v + 0.001L * logl(v);
 }
@@ -210,7 +213,8 @@ static void check_answer(const axis_case *c, double tolerance)
                     const double want = w == 0 || inverse == 0 ? 0 : g * w * (double)slope[k];
                     if (!pass && fabs(want) > largest)
                         largest = fabs(want);
-                    const double eps = dtype_epsilon(grad->t.dtype), least = dtype_is(grad->t.dtype, dtype_f16) ? 6e-8 : 0;
+                    const double eps = dtype_epsilon(grad->t.dtype),
+                                 least = dtype_is(grad->t.dtype, dtype_f16) ? 6e-8 : 0;
                     char what[80];
                     snprintf(what, sizeof what, "gradient of row %d, axis %d, class %d", (int)r, a, (int)k);
                     if (pass)
@@ -462,7 +466,10 @@ static void extreme_logits(void **state)
                         for (int a = 0; a < 2; a++) {
                             const bool is_target = k == (int64_t)tensor_get(c.targets, 2 * r + a);
                             tensor_set(c.logits[0], index_of(&c, r, a, k),
-                                       is_target ? huge : k % 2 ? -huge : r % 2 ? -INFINITY : 0);
+                                       is_target ? huge
+                                       : k % 2   ? -huge
+                                       : r % 2   ? -INFINITY
+                                                 : 0);
                         }
                 test_case_is("kind %d, %s, %s", kind, dtype_name(dtypes[d]), name_of(levels[i]));
                 forget(&c);
@@ -471,7 +478,8 @@ static void extreme_logits(void **state)
                     expect_close("loss", tensor_get(c.loss, r), kind == CE ? 0 : 2 * 0.001 * log(1e-8), 1e-7);
                 for (int64_t k = 0; k < c.grad[0]->count; k++)
                     expect_close("grad", tensor_get(c.grad[0], k), 0, 0);
-                /* the target impossible, or all but: cross-entropy is infinite or huge, cycle-back as if it were not there */
+                /* the target impossible, or all but: cross-entropy is infinite or huge, cycle-back as if it were not
+                 * there */
                 tensor_fill(c.logits[0], 1);
                 for (int64_t r = 0; r < c.rows; r++)
                     for (int a = 0; a < 2; a++)
@@ -501,8 +509,8 @@ static void rows_that_do_not_count(void **state)
         for (int d = 0; d < COUNT(dtypes); d++)
             for (int i = 0; i < level_count; i++)
                 for (int k = 0; k < 4; k++) {
-                    axis_case c = case_new(kind, 70, 7, k / 2 ? 5 : 0, dtypes[d], (layout){0}, POSLABEL_REDUCTION_NONE,
-                                           51);
+                    axis_case c =
+                        case_new(kind, 70, 7, k / 2 ? 5 : 0, dtypes[d], (layout){0}, POSLABEL_REDUCTION_NONE, 51);
                     test_case_is("kind %d, %s, %d, %s", kind, dtype_name(dtypes[d]), k, name_of(levels[i]));
                     add_weights(&c, 1, 5);
                     for (int64_t r = 0; r < c.rows; r++)
@@ -558,7 +566,8 @@ static void layouts_give_the_same_bits(void **state)
     for (int kind = 0; kind < 2; kind++)
         for (int i = 0; i < level_count; i++) {
             axis_case c = case_new(kind, M, n, 0, dtype_f32, (layout){0}, POSLABEL_REDUCTION_NONE, 71);
-            axis_case columns = case_new(kind, M, n, 0, dtype_f32, (layout){.columns = true}, POSLABEL_REDUCTION_NONE, 71);
+            axis_case columns =
+                case_new(kind, M, n, 0, dtype_f32, (layout){.columns = true}, POSLABEL_REDUCTION_NONE, 71);
             axis_case pair = case_new(kind, M, n, n, dtype_f32, (layout){0}, POSLABEL_REDUCTION_NONE, 71);
             test_case_is("kind %d, %s", kind, name_of(levels[i]));
             for (int64_t k = 0; k < c.logits[0]->count; k++) {
@@ -701,8 +710,10 @@ static void errors(void **state)
     REFUSED(args.loss = args.grad_logits = NULL, INVALID, "loss and grad_logits are both NULL");
     REFUSED(args.logits_y = args.logits, INVALID, "logits and logits_y are both given");
     REFUSED(args.logits_x = args.logits, INVALID, "logits and logits_x are both given");
-    REFUSED((args.logits_y = args.logits, args.logits = NULL), INVALID, "logits_x is NULL, must be given with logits_y");
-    REFUSED((args.logits_x = args.logits, args.logits = NULL), INVALID, "logits_y is NULL, must be given with logits_x");
+    REFUSED((args.logits_y = args.logits, args.logits = NULL), INVALID,
+            "logits_x is NULL, must be given with logits_y");
+    REFUSED((args.logits_x = args.logits, args.logits = NULL), INVALID,
+            "logits_y is NULL, must be given with logits_x");
     REFUSED(args.grad_logits_y = args.grad_logits, INVALID, "grad_logits_y is given, must be NULL with logits");
     REFUSED(args.grad_logits_x = args.grad_logits, INVALID, "grad_logits_x is given, must be NULL with logits");
 
@@ -741,7 +752,8 @@ static void errors(void **state)
     REFUSED(args.grad_logits_x = NULL, INVALID, "grad_logits_x is NULL, must be given with grad_logits_y");
     REFUSED(args.grad_logits_y = NULL, INVALID, "grad_logits_y is NULL, must be given with grad_logits_x");
     REFUSED(args.grad_logits = args.grad_logits_y, INVALID, "grad_logits is given, must be NULL without logits");
-    REFUSED(args.loss = args.grad_logits_y = args.grad_logits_x = NULL, INVALID, "loss and grad_logits_y are both NULL");
+    REFUSED(args.loss = args.grad_logits_y = args.grad_logits_x = NULL, INVALID,
+            "loss and grad_logits_y are both NULL");
     tensor_set(c.targets, 1, 5);
     REFUSED((void)args, INVALID, "targets[0, 1] = 5", "[0, 5)");
     tensor_set(c.targets, 1, 4);

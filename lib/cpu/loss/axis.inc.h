@@ -3,8 +3,8 @@
  *
  * An axis has few classes (7 to 64), too few to fill vectors well and to be worth sums across lanes.  So a tile of
  * PLB_AXIS_TILE rows is turned in scratch, until each vector holds one class of as many rows; all is then arithmetic
- * between vectors.  The gradient takes the place of the exponentials there and is turned back.  axis_reference.inc.h says
- * why the sums of cycle-back are taken around a.
+ * between vectors.  The gradient takes the place of the exponentials there and is turned back.  axis_reference.inc.h
+ * says why the sums of cycle-back are taken around a.
  *
  * Sums are formed over blocks of classes and then over the blocks, so that their error grows slowly with the classes.
  *
@@ -133,7 +133,8 @@ INLINE vf lanes_max(const axis_lanes *axis)
     return max;
 }
 
-/* log x of normal x > 0, within 2e-7: x = f 2^k with f within [sqrt 1/2, sqrt 2], and log f = 2 artanh(s).  NaN for NaN. */
+/* log x of normal x > 0, within 2e-7: x = f 2^k with f within [sqrt 1/2, sqrt 2], and log f = 2 artanh(s).  NaN for
+ * NaN. */
 INLINE void lanes_log(const float *x, float *logs)
 {
     int32_t bits[VF_LANES], fraction[VF_LANES];

@@ -1,8 +1,8 @@
 /*
  * The kernels of the per-axis losses in plain C and double precision: the definition of correct.
  *
- * The sums of cycle-back are over c - a, where a is the integer nearest to mu: where the softmax is all but one-hot at a,
- * the variance is far below what rounding would leave of a difference of larger numbers.
+ * The sums of cycle-back are over c - a, where a is the integer nearest to mu: where the softmax is all but one-hot at
+ * a, the variance is far below what rounding would leave of a difference of larger numbers.
  *
  * Gives axis_rows_f32() and those of the other dtypes, and the function that every instruction set uses for float64.
  *
@@ -75,9 +75,15 @@ static void axis_rows(plb_axis_rows *rows, plb_dtype dtype)
     for (int r = 0; r < rows->count; r++) {
         rows->loss[r] = 0;
         for (int a = 0; a < PLB_AXES; a++) {
-            axis_row row = {rows->logits[a][r],       rows->grad[a][r],  rows->logit_step[a] * size,
-                            rows->grad_step[a] * size, rows->classes[a], rows->target[a][r],
-                            -INFINITY,                 rows->scale[r],   dtype};
+            axis_row row = {rows->logits[a][r],
+                            rows->grad[a][r],
+                            rows->logit_step[a] * size,
+                            rows->grad_step[a] * size,
+                            rows->classes[a],
+                            rows->target[a][r],
+                            -INFINITY,
+                            rows->scale[r],
+                            dtype};
             for (int64_t c = 0; c < row.classes; c++)
                 row.max = fmax(row.max, axis_logit(&row, c));
             rows->loss[r] +=

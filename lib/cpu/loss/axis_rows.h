@@ -23,12 +23,12 @@ typedef struct plb_axis_rows {
     int64_t classes[PLB_AXES];
     bool pairs; /* the two axes lie as (y, x) pairs of a class, one after the other, in logits and gradient */
     const char *logits[PLB_AXES][PLB_ROW_BATCH];
-    char *grad[PLB_AXES][PLB_ROW_BATCH];                  /* may be the logits; NULL throughout: loss only */
-    int64_t logit_step[PLB_AXES], grad_step[PLB_AXES];    /* elements from class to class                 */
+    char *grad[PLB_AXES][PLB_ROW_BATCH];               /* may be the logits; NULL throughout: loss only */
+    int64_t logit_step[PLB_AXES], grad_step[PLB_AXES]; /* elements from class to class                 */
     int32_t target[PLB_AXES][PLB_ROW_BATCH];
-    double scale[PLB_ROW_BATCH];                          /* of the gradient                               */
-    float *scratch;                                       /* plb_axis_scratch() bytes, aligned to 64       */
-    double loss[PLB_ROW_BATCH];                           /* out: of both axes, unweighted                 */
+    double scale[PLB_ROW_BATCH]; /* of the gradient                               */
+    float *scratch;              /* plb_axis_scratch() bytes, aligned to 64       */
+    double loss[PLB_ROW_BATCH];  /* out: of both axes, unweighted                 */
 } plb_axis_rows;
 
 /* So many rows are worked on at a time, one in each lane. */
