@@ -25,6 +25,7 @@
 #define POSLABEL_H
 
 #include <poslabel/attention.h>
+#include <poslabel/axis.h>
 #include <poslabel/context.h>
 #include <poslabel/decoder.h>
 #include <poslabel/droppos.h>

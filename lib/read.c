@@ -89,21 +89,21 @@ poslabel_status plb_read(plb_reader *reader, const plb_argument *arguments, int 
         if (arguments[i].rules & PLB_REQUIRED && !arguments[i].tensor)
             return plb_fail(reader->call, POSLABEL_ERROR_INVALID, "%s is NULL, must be given", arguments[i].name);
     const int before = reader->count;
-    const plb_rows *in_place = NULL; /* an output that is the first argument, and overlaps it alone */
+    /* outputs that are the argument before them, and overlap it alone */
+    bool is_in_place[PLB_MOST_ARGUMENTS] = {false};
     for (int i = 0; i < count; i++) {
         if (!arguments[i].tensor)
             continue;
         PLB_TRY(read_one(reader, &arguments[i]));
-        reader->seen[reader->count++] = arguments[i].rows;
-        if (arguments[i].rules & PLB_IN_PLACE && plb_same_rows(reader->seen[0], arguments[i].rows))
-            in_place = arguments[i].rows;
+        const int at = reader->count++;
+        reader->seen[at] = arguments[i].rows;
+        is_in_place[at] =
+            arguments[i].rules & PLB_IN_PLACE && at && plb_same_rows(reader->seen[at - 1], reader->seen[at]);
     }
     if (plb_only_asks(reader->call)) /* memory that may not be there yet */
         return POSLABEL_OK;
-    for (int i = before; i < reader->count; i++) {
-        const int from = reader->seen[i] == in_place;
-        PLB_TRY(plb_no_overlap(reader->call, reader->seen + from, i - from, reader->seen[i]));
-    }
+    for (int i = before; i < reader->count; i++)
+        PLB_TRY(plb_no_overlap(reader->call, reader->seen, i - is_in_place[i], reader->seen[i]));
     return POSLABEL_OK;
 }
 

@@ -30,7 +30,7 @@ enum {
     PLB_OUT = 1,
     PLB_REQUIRED = 2,  /* NULL is an error                                                          */
     PLB_PARAMETER = 4, /* dimensions of size 1 may stand before the shape ([1, N, D] for [N, D])    */
-    PLB_IN_PLACE = 8,  /* an output that may be the first argument itself                           */
+    PLB_IN_PLACE = 8,  /* an output that may be the argument that was read just before it           */
     PLB_STRIDED = 16   /* the elements of a row may lie apart                                       */
 };
 

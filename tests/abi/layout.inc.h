@@ -75,6 +75,18 @@ FIELD(poslabel_attentive_weights_args, ids_keep, 32) FIELD(poslabel_attentive_we
 FIELD(poslabel_attentive_weights_args, attention, 48) FIELD(poslabel_attentive_weights_args, weights, 56)
 FIELD(poslabel_attentive_weights_args, workspace, 64)
 
+SIZE(poslabel_axis_loss_args, 144)
+FIELD(poslabel_axis_loss_args, struct_size, 0) FIELD(poslabel_axis_loss_args, kind, 8)
+FIELD(poslabel_axis_loss_args, reduction, 12) FIELD(poslabel_axis_loss_args, logits, 16)
+FIELD(poslabel_axis_loss_args, logits_y, 24) FIELD(poslabel_axis_loss_args, logits_x, 32)
+FIELD(poslabel_axis_loss_args, targets, 40) FIELD(poslabel_axis_loss_args, mask, 48)
+FIELD(poslabel_axis_loss_args, weights, 56) FIELD(poslabel_axis_loss_args, grad_scale, 64)
+FIELD(poslabel_axis_loss_args, grad_loss, 72) FIELD(poslabel_axis_loss_args, normalizer, 80)
+FIELD(poslabel_axis_loss_args, loss, 88) FIELD(poslabel_axis_loss_args, grad_logits, 96)
+FIELD(poslabel_axis_loss_args, grad_logits_y, 104) FIELD(poslabel_axis_loss_args, grad_logits_x, 112)
+FIELD(poslabel_axis_loss_args, weight_sum, 120) FIELD(poslabel_axis_loss_args, flags, 128)
+FIELD(poslabel_axis_loss_args, workspace, 136)
+
 SIZE(poslabel_block_mask_args, 96)
 FIELD(poslabel_block_mask_args, struct_size, 0) FIELD(poslabel_block_mask_args, grid, 8)
 FIELD(poslabel_block_mask_args, mask_ratio, 16) FIELD(poslabel_block_mask_args, seed, 24)

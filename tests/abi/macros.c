@@ -17,6 +17,7 @@ int use_macros(void)
     static const int64_t shape[] = {2, 3};
     poslabel_context_options context_options = POSLABEL_CONTEXT_OPTIONS_INIT;
     poslabel_attentive_weights_args attentive_weights = POSLABEL_ATTENTIVE_WEIGHTS_ARGS_INIT;
+    poslabel_axis_loss_args axis_loss = POSLABEL_AXIS_LOSS_ARGS_INIT;
     poslabel_decoder_tokens_args decoder_tokens = POSLABEL_DECODER_TOKENS_ARGS_INIT;
     poslabel_decoder_tokens_backward_args decoder_tokens_backward = POSLABEL_DECODER_TOKENS_BACKWARD_ARGS_INIT;
     poslabel_droppos_loss_args droppos_loss = POSLABEL_DROPPOS_LOSS_ARGS_INIT;
@@ -54,6 +55,7 @@ int use_macros(void)
     size_t size = 0;
     size += context_options.struct_size;
     size += attentive_weights.struct_size;
+    size += axis_loss.struct_size;
     size += decoder_tokens.struct_size;
     size += decoder_tokens_backward.struct_size;
     size += droppos_loss.struct_size;

@@ -71,6 +71,7 @@ static void run_suites(bench_run *run)
     bench_latency(run); /* first, while nothing large has been touched */
     bench_bandwidth(run);
     bench_losses(run);
+    bench_axis(run);
     bench_linear(run);
     bench_regression(run);
     bench_scale(run);

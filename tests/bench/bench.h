@@ -6,9 +6,9 @@
  *   machine.c   facts about the machine
  *   report.c    the table and the JSON
  *
- * and the suites, which say what is measured at which sizes: bandwidth.c, latency.c, loss.c, linear.c, regression.c,
- * scale.c, tokens.c, decoder.c, pairs.c, masks.c and labels.c.  The benchmark of the CUDA backend has suites and a clock
- * of its own: cuda.h.
+ * and the suites, which say what is measured at which sizes: bandwidth.c, latency.c, loss.c, axis.c, linear.c,
+ * regression.c, scale.c, tokens.c, decoder.c, pairs.c, masks.c and labels.c.  The benchmark of the CUDA backend has suites
+ * and a clock of its own: cuda.h.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -158,6 +158,7 @@ bool bench_write_json(const bench_run *run, const bench_machine *machine, const 
 /* The suites. */
 void bench_bandwidth(bench_run *run);
 void bench_losses(bench_run *run);
+void bench_axis(bench_run *run);
 void bench_linear(bench_run *run);
 void bench_regression(bench_run *run);
 void bench_scale(bench_run *run);

@@ -4,7 +4,7 @@
  *   draw.c     where everything random comes from
  *   arena.c    the memory that all tensors lie in: tensors are given there, kept inside, filled and marked
  *   labels.c, masks.c, tokens.c, decoder.c, pairs.c, attention.c, loss.c,
- *   linear.c, mlp.c, regression.c
+ *   axis.c, linear.c, mlp.c, regression.c
  *              arguments that could be right
  *   spoil.c    what is changed in them
  *

@@ -10,6 +10,7 @@ tensor is written in place. Errors are poslabel.Error. Calls that name no contex
 
 from ._declarations import (
     Activation,
+    AxisLossKind,
     DeviceType,
     Isa,
     LabelKind,
@@ -24,6 +25,7 @@ from ._declarations import (
     Stream,
 )
 from .attention import AttentiveWeights, attentive_weights
+from .axis import AxisLossResult, axis_loss
 from .context import Context, Support, default_context, device_supported, isa_supported
 from .decoder import DecoderTokensGradients, decoder_tokens, decoder_tokens_backward
 from .droppos import droppos_loss, sigma_schedule
@@ -66,6 +68,8 @@ __all__ = [
     "Activation",
     "AssembleTokensGradients",
     "AttentiveWeights",
+    "AxisLossKind",
+    "AxisLossResult",
     "Context",
     "DecoderTokensGradients",
     "DeviceError",
@@ -100,6 +104,7 @@ __all__ = [
     "assemble_tokens_backward",
     "attentive_weights",
     "auxiliary_weight",
+    "axis_loss",
     "block_mask",
     "block_mask_keep",
     "cell_offsets",

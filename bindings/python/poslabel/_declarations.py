@@ -23,6 +23,13 @@ DTYPES: Dict[str, Tuple[int, int]] = {
 }
 
 
+class AxisLossKind(enum.IntEnum):
+    """poslabel_axis_loss_kind: What each axis is held to."""
+
+    CROSS_ENTROPY = 0
+    CYCLE_BACK = 1
+
+
 class Isa(enum.IntEnum):
     """poslabel_isa: Instruction sets of the CPU backend. Every level computes the same function. Labels, masks and
     random draws have the same bits at every level; losses and gradients agree within the precision that each
@@ -251,6 +258,32 @@ class AttentiveWeightsArgs(ctypes.Structure):
         ("temperature", ctypes.c_double),
         ("attention", POINTER),
         ("weights", POINTER),
+        ("workspace", POINTER),
+    ]
+
+
+class AxisLossArgs(ctypes.Structure):
+    """poslabel_axis_loss_args."""
+
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t),
+        ("kind", ctypes.c_int32),
+        ("reduction", ctypes.c_int32),
+        ("logits", POINTER),
+        ("logits_y", POINTER),
+        ("logits_x", POINTER),
+        ("targets", POINTER),
+        ("mask", POINTER),
+        ("weights", POINTER),
+        ("grad_scale", ctypes.c_double),
+        ("grad_loss", POINTER),
+        ("normalizer", POINTER),
+        ("loss", POINTER),
+        ("grad_logits", POINTER),
+        ("grad_logits_y", POINTER),
+        ("grad_logits_x", POINTER),
+        ("weight_sum", POINTER),
+        ("flags", POINTER),
         ("workspace", POINTER),
     ]
 
@@ -721,6 +754,7 @@ class AssembleTokensBackwardArgs(ctypes.Structure):
 # The args struct of each operation.
 ARGS: Dict[str, Type[ctypes.Structure]] = {
     "attentive_weights": AttentiveWeightsArgs,
+    "axis_loss": AxisLossArgs,
     "decoder_tokens": DecoderTokensArgs,
     "decoder_tokens_backward": DecoderTokensBackwardArgs,
     "droppos_loss": DropposLossArgs,

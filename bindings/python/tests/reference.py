@@ -216,6 +216,22 @@ def regression(difference, kind, beta):
     return losses.mean(-1), slopes / n
 
 
+def axis_loss(z, targets, kind):
+    """Losses [R] and gradients [R, n] of one axis; z in float64."""
+    rows, c = np.arange(len(z)), np.arange(z.shape[1])
+    b = softmax(z)
+    if kind == "cross_entropy":
+        return -log_softmax(z)[rows, targets], b - (c == targets[:, None])
+    # Around the likeliest class: where that is nearly certain, the variance is nothing beside the square of its number.
+    around = c - z.argmax(1)[:, None]
+    m = (around * b).sum(1, keepdims=True)
+    d = around - m
+    variance = (d**2 * b).sum(1, keepdims=True)
+    v, off = variance + 1e-8, z.argmax(1)[:, None] - targets[:, None] + m
+    by_mu, by_v = 2 * off / v, 0.001 / v - off**2 / v**2
+    return (off**2 / v + 0.001 * np.log(v))[:, 0], b * (by_mu * d + by_v * (d**2 - variance))
+
+
 def assemble_tokens(tokens, ids, lost, places=None, prefix=None, pos=None, mask_token=None):
     """`lost` [B, V] is -1 for a lost position, else whose embedding a token gets."""
     batch, _, channels = tokens.shape

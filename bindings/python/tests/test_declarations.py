@@ -29,6 +29,7 @@ class Right(NamedTuple):
 
 GRID = {"grid.height": 3, "grid.width": 4}
 LOSS = {"...": (2, 3), "N": 12, "C": 12, "D": 5, "n": 2}
+AXES = {"...": (2, 3), "n": 5, "n_y": 4, "n_x": 7}
 NONE = {"reduction": poslabel.Reduction.NONE}
 EXPLICIT = {"labels": poslabel.LabelKind.EXPLICIT}
 POSITION_LOSS = [
@@ -63,6 +64,10 @@ CALLS = {
         Right({"prefix_count": 1}, ALL_TOKENS, without=("positions",)),
     ],
     "attentive_weights": [Right({}, TOKENS), Right({}, ALL_TOKENS)],
+    "axis_loss": [
+        Right({}, AXES, without=("logits_y", "logits_x", "grad_logits_y", "grad_logits_x")),
+        Right(NONE, AXES, without=("logits", "grad_logits"), shapes={"loss": 1, "grad_loss": 1}),
+    ],
     "block_mask": [Right(GRID, {**MASK, "K": 1})],
     "cell_offsets": [Right(GRID, PAIRS)],
     "cell_pairs": [Right(GRID, PAIRS), Right({**GRID, "kind": poslabel.PairKind.ALL}, {**PAIRS, "m": 12})],

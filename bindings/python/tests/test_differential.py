@@ -432,6 +432,53 @@ class Differential(TestCase):
         labels = labels.reshape(-1)
         self.check_loss(result, given, weights, upstream, read, table[labels], labels)
 
+    def case_axis_loss(self, draw):
+        kind, dtype, paired = draw.one_of(("cross_entropy", "cycle_back")), draw.one_of(FLOATS), draw.maybe()
+        shape = (draw.size(0, 4), draw.size(1, 70))
+        classes = [draw.size(1, 70)] * 2 if not paired else [draw.size(1, 70), draw.size(1, 70)]
+        given, weights, upstream = self.loss_arguments(draw, shape)
+        arrays = [draw.numbers((*shape, n), dtype, draw.one_of((0, 1, 4))) for n in classes]
+        read = [array.astype(np.float64).reshape(-1, n) for array, n in zip(arrays, classes)]
+        if draw.maybe(0.3):
+            arrays[0][weights == 0] = draw.one_of((np.nan, np.inf, -np.inf))
+        targets = np.stack([draw.rng.integers(0, n, shape) for n in classes], -1)
+        labels = targets.reshape(-1, 2).copy()
+        if draw.maybe(0.3):
+            targets[weights == 0] = -1
+        if paired:
+            logits = tuple(draw.lay(array) for array in arrays)
+        else:  # [..., n, 2], or the view of [..., 2, n]
+            logits = np.stack(arrays, -1) if draw.maybe() else np.swapaxes(np.stack(arrays, -2), -1, -2)
+        result = poslabel.axis_loss(
+            logits,
+            draw.lay(targets.astype(draw.one_of(IDS))),
+            kind=kind,
+            grad_logits=True,
+            weight_sum=True,
+            flags=True,
+            **given,
+        )
+        total, normalizer, reduction = weights.sum(), given["normalizer"], given["reduction"]
+        divisor = total if normalizer is None else float(normalizer)
+        inverse = 1.0 if reduction != "mean" else 0.0 if divisor == 0 else 1 / divisor
+        real, arithmetic = ("float64" if dtype == "float64" else "float32"), ARITHMETIC[dtype]
+        solved = [reference.axis_loss(z, label, kind) for z, label in zip(read, labels.T)]
+        rows = sum(losses for losses, _ in solved).reshape(shape)
+        bound = weights * (arithmetic * np.abs(rows) + (2e-6 if real == "float32" else 1e-12)) * inverse
+        rows = np.where(weights == 0, 0, weights * rows * inverse)
+        if reduction == "none":
+            self.within(result.loss, rows, bound, real)
+        else:
+            self.within(result.loss, rows.sum(), bound.sum(), real)
+        factor = (weights * upstream * inverse)[..., None]
+        grads = result.grad_logits if paired else (result.grad_logits[..., 0], result.grad_logits[..., 1])
+        for grad, (_, slopes), n in zip(grads, solved, classes):
+            expected = np.where(factor == 0, 0, factor * slopes.reshape(*shape, n))
+            largest = np.abs(expected).max(-1, keepdims=True, initial=0) + np.abs(factor) * 1e-3
+            self.within(grad, expected, arithmetic * largest + (2.0**-140 if real == "float32" else 0), dtype)
+        self.within(result.weight_sum, total, 1e-12 * total, real)
+        self.same(result.flags, poslabel.LossFlag.EMPTY if divisor == 0 else 0)
+
     def case_regression_loss(self, draw):
         dtype, shape, n = draw.one_of(FLOATS), (draw.size(0, 4), draw.size(1, 900)), draw.size(1, 300)
         kind, beta = draw.one_of(("l1", "smooth_l1", "mse")), draw.one_of((0.1, 1.0, 3.0))

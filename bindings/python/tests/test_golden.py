@@ -128,7 +128,7 @@ class Golden(TestCase):
                 for field, value in result._asdict().items():
                     self.close(value, case[field])
 
-    def test_drloc(self):
+    def test_drloc_pairs(self):
         for name, case in golden("drloc_*"):
             with self.subTest(name):
                 a, b, grid = case["pts_a"], case["pts_b"], case["feats"].shape[2:]
@@ -140,6 +140,19 @@ class Golden(TestCase):
                 result = np.empty_like(maps)
                 poslabel.pair_features_backward(case["grad_pair"], cells, grad_features=result.swapaxes(1, 2))
                 self.close(result, case["grad_feats"].reshape(maps.shape))
+
+    def test_drloc_axes(self):
+        for kind, pattern in (("cross_entropy", "drloc_ce*"), ("cycle_back", "drloc_cbr*")):
+            for name, case in golden(pattern):
+                for dtype in ("float32", "float64"):
+                    with self.subTest(name, dtype=dtype):
+                        pred, given = case["pred"].astype(dtype), dict(kind=kind, grad_logits=True)
+                        stacked = poslabel.axis_loss(pred, case["target"], **given)
+                        pair = poslabel.axis_loss((pred[..., 0], pred[..., 1]), case["target"], **given)
+                        for loss in (stacked.loss, pair.loss):
+                            self.close(loss, case["loss"], dtype)
+                        for grad in (stacked.grad_logits, np.stack(pair.grad_logits, -1)):
+                            self.close(grad, case["grad_pred"], dtype)
 
     def test_apl_loss(self):
         for name, case in golden("apl_loss_*"):

@@ -38,6 +38,9 @@ OPERATIONS = {
 }
 # Fields that are no parameter of the Python function, and why.
 NO_PARAMETER = {("sigma_schedule", "sigma"): "it is what the function returns"}
+NO_PARAMETER.update(
+    (("axis_loss", f"{name}_{axis}"), f"{name} is a pair") for name in ("logits", "grad_logits") for axis in "yx"
+)
 
 
 def enumerators():

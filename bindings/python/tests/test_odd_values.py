@@ -21,6 +21,7 @@ CALLS = {
     "assemble_tokens_backward": dict(grad_x=TOKENS),
     "attentive_weights": dict(tokens=TOKENS, cls=TOKENS[0, 0]),
     "auxiliary_weight": dict(lambda_0=1.0, epoch=3.0, epochs=9.0, warmup=2.0, cut=0.5),
+    "axis_loss": dict(logits=np.zeros((2, 4, 2), np.float32), targets=np.zeros((2, 2), int)),
     "block_mask": dict(grid=GRID, **MASKS),
     "block_mask_keep": dict(grid=GRID, mask_ratio=0.5),
     "cell_offsets": dict(cells=np.zeros((2, 3, 2), int), grid=GRID),

@@ -6,6 +6,7 @@
 #ifndef PLB_CPU_LOSS_KERNELS_H
 #define PLB_CPU_LOSS_KERNELS_H
 
+#include "cpu/loss/axis_rows.h"
 #include "cpu/loss/batch.h"
 #include "cpu/loss/gaussian.h"
 #include "dtype.h"
@@ -93,6 +94,7 @@ typedef void plb_scale_kernel(void *numbers, plb_dtype dtype, int64_t count, dou
 
 typedef struct plb_loss_kernels {
     plb_loss_kernel *rows[PLB_F64 + 1]; /* by dtype: float32, float16, bfloat16, float64 */
+    plb_axis_kernel *axes[PLB_F64 + 1];  /* by dtype as well */
     plb_scale_kernel *scale;
 } plb_loss_kernels;
 

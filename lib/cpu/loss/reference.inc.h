@@ -6,6 +6,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "cpu/core/numbers.h"
+#include "cpu/loss/axis_reference.inc.h"
 #include "cpu/loss/kernels.h"
 #include "cpu/loss/scale.inc.h"
 
@@ -126,5 +127,6 @@ void plb_loss_rows_reference_f64(plb_loss_rows *rows)
 
 static const plb_loss_kernels loss_kernels = {
     .rows = {loss_rows_f32, loss_rows_f16, loss_rows_bf16, plb_loss_rows_reference_f64},
+    .axes = {axis_rows_f32, axis_rows_f16, axis_rows_bf16, plb_axis_rows_reference_f64},
     .scale = scale_numbers,
 };

@@ -12,6 +12,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "cpu/loss/axis.inc.h"
 #include "cpu/loss/exponentials.inc.h"
 #include "cpu/loss/gradient.inc.h"
 #include "cpu/loss/kernels.h"
@@ -344,5 +345,6 @@ LOSS_ROWS(loss_rows_bf16, PLB_BF16)
 
 static const plb_loss_kernels loss_kernels = {
     .rows = {loss_rows_f32, loss_rows_f16, loss_rows_bf16, plb_loss_rows_reference_f64},
+    .axes = {axis_rows_f32, axis_rows_f16, axis_rows_bf16, plb_axis_rows_reference_f64},
     .scale = scale_numbers,
 };
