@@ -151,7 +151,7 @@ static void gradients_are_differences(void **state)
             double *const want = malloc(sizeof *want * (size_t)c.in[i]->count);
             for (int64_t j = 0; j < c.in[i]->count; j++) {
                 want[j] = tensor_get(c.grad[i], j);
-                if (j % 7 && c.in[i]->count > 40)
+                if (j % (1 + c.in[i]->count / 24)) /* some 24 of them */
                     continue;
                 const double x = tensor_get(c.in[i], j);
                 tensor_set(c.in[i], j, x + step);

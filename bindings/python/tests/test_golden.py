@@ -146,9 +146,10 @@ class Golden(TestCase):
             for name, case in golden(pattern):
                 for dtype in ("float32", "float64"):
                     with self.subTest(name, dtype=dtype):
+                        target = case["target"].astype(np.int64)
                         pred, given = case["pred"].astype(dtype), dict(kind=kind, grad_logits=True)
-                        stacked = poslabel.axis_loss(pred, case["target"], **given)
-                        pair = poslabel.axis_loss((pred[..., 0], pred[..., 1]), case["target"], **given)
+                        stacked = poslabel.axis_loss(pred, target, **given)
+                        pair = poslabel.axis_loss((pred[..., 0], pred[..., 1]), target, **given)
                         for loss in (stacked.loss, pair.loss):
                             self.close(loss, case["loss"], dtype)
                         for grad in (stacked.grad_logits, np.stack(pair.grad_logits, -1)):
