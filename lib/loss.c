@@ -23,7 +23,8 @@ poslabel_status plb_check_reduction(const plb_call *call, int reduction, double 
 
 bool plb_is_per_row(const poslabel_tensor *tensor, const poslabel_tensor *rows, int row_rank)
 {
-    const int rank = rows ? rows->ndim - row_rank : 0;
+    /* rows are not checked yet, so that their rank may be any number */
+    const int rank = rows && rows->ndim > row_rank ? rows->ndim - row_rank : 0;
     return tensor && rank > 0 && tensor->ndim == rank && !(rank == 1 && tensor->shape && tensor->shape[0] == 1);
 }
 
