@@ -36,6 +36,11 @@ def golden(pattern):
             yield file.stem, {key: arrays[key] for key in arrays}
 
 
+def grid_of(case):
+    """The square grid of a golden case."""
+    return (int(case["grid"]), int(case["grid"]))
+
+
 class TestCase(unittest.TestCase):
     """With comparisons relative to the largest value."""
 

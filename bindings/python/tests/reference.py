@@ -68,44 +68,6 @@ def block_masks(grid, ratio, seed, samples, step):
     return [np.stack(part) for part in zip(*rows)]
 
 
-def cell_pairs(grid, m, seed, samples, step):
-    """Random pairs; all of them where m is None."""
-    h, w = grid
-    images = []
-    for image in samples:
-        draws = words(seed, image, 6, step, h * w if m is None else 4 * m)
-        if m is None:
-            images.append(np.stack((np.arange(h * w), np.argsort(draws, kind="stable")), 1))
-        else:
-            at = [below(word, grid[k % 2]) for k, word in enumerate(draws)]
-            images.append(np.array(at, np.int64).reshape(m, 2, 2) @ np.array((w, 1)))
-    return np.array(images, np.int64).reshape(len(samples), h * w if m is None else m, 2)
-
-
-def cell_offsets(cells, grid, absolute, normalized):
-    """float64."""
-    a, b = (np.stack(np.divmod(cells[..., k].astype(np.int64), grid[1]), -1) for k in range(2))
-    side = np.array(grid)
-    offsets, most = (np.abs(a - b), side - 1) if absolute else (a - b + side - 1, 2 * (side - 1))
-    return offsets / np.maximum(most, 1) if normalized else offsets.astype(np.float64)
-
-
-def pair_features(features, cells):
-    a, b = (np.take_along_axis(features, cells[..., k, None].astype(np.int64), 1) for k in range(2))
-    return np.concatenate((a, b), -1)
-
-
-def pair_features_backward(grad, cells, count):
-    """float64."""
-    batch, m, both = grad.shape
-    result = np.zeros((batch, count, both // 2))
-    halves = grad.astype(np.float64).reshape(batch, m, 2, both // 2)
-    for b in range(batch):
-        for k in range(2 * m):
-            result[b, cells[b, k // 2, k % 2]] += halves[b, k // 2, k % 2]
-    return result
-
-
 def relative_labels(grid):
     h, w = grid
     y, x = np.divmod(np.arange(h * w), w)
@@ -160,39 +122,6 @@ def position_cross_entropy(logits, labels, weights, reduction="mean", smoothing=
     return row_loss(logits, targets, labels.reshape(-1), weights.reshape(-1), reduction, **rest)
 
 
-def gelu(u, how):
-    """An activation and its slope."""
-    if how == "relu":
-        return np.maximum(u, 0), (u > 0).astype(np.float64)
-    if how == "gelu":
-        below = 0.5 * (1 + np.vectorize(math.erf, otypes=[np.float64])(u / math.sqrt(2)))
-        return u * below, below + u * np.exp(-0.5 * u * u) / math.sqrt(2 * math.pi)
-    c = math.sqrt(2 / math.pi)
-    t = np.tanh(c * (u + 0.044715 * u**3))
-    return 0.5 * u * (1 + t), 0.5 * (1 + t) + 0.5 * u * (1 - t * t) * c * (1 + 3 * 0.044715 * u * u)
-
-
-def mlp_position_loss(x, layers, how, labels, weights, reduction, smoothing=0.0, **rest):
-    """The loss of a head on rows x [R, D], and the gradients of x and of each (weight, bias); absent layers are None."""
-    inputs, slope = [x], None
-    for i, (weight, bias) in enumerate(layers):
-        z = inputs[-1]
-        if weight is not None:
-            z = z @ weight.T + bias
-        if i == 0:
-            z, slope = gelu(z, how)
-        inputs.append(z)
-    loss, grad, *_ = position_cross_entropy(inputs[-1], labels, weights, reduction, smoothing, **rest)
-    gradients = []
-    for i, (weight, bias) in reversed(list(enumerate(layers))):
-        if i == 0:
-            grad = grad * slope
-        if weight is not None:
-            gradients = [grad.T @ inputs[i], grad.sum(0), *gradients]
-            grad = grad @ weight
-    return loss, grad, gradients
-
-
 def droppos_loss(logits, positions, grid, weights, sigma, normalization="row", conf=False, reduction="mean", **rest):
     labels = positions.reshape(-1)
     table = smoothing_map(grid, sigma, normalization)
@@ -201,35 +130,6 @@ def droppos_loss(logits, positions, grid, weights, sigma, normalization="row", c
         p = softmax(logits.astype(np.float64)).reshape(-1, logits.shape[-1])[np.arange(labels.size), labels]
         weights = weights * (p < table[labels, labels])
     return row_loss(logits, targets, labels, weights, reduction, **rest)
-
-
-def regression(difference, kind, beta):
-    """Losses of rows [..., n] of differences, and their gradients."""
-    size, n = np.abs(difference), difference.shape[-1]
-    if kind == "mse":
-        losses, slopes = difference**2, 2 * difference
-    elif kind == "l1":
-        losses, slopes = size, np.sign(difference)
-    else:
-        losses = np.where(size < beta, difference**2 / (2 * beta), size - beta / 2)
-        slopes = np.where(size < beta, difference / beta, np.sign(difference))
-    return losses.mean(-1), slopes / n
-
-
-def axis_loss(z, targets, kind):
-    """Losses [R] and gradients [R, n] of one axis; z in float64."""
-    rows, c = np.arange(len(z)), np.arange(z.shape[1])
-    b = softmax(z)
-    if kind == "cross_entropy":
-        return -log_softmax(z)[rows, targets], b - (c == targets[:, None])
-    # Around the likeliest class: where that is nearly certain, the variance is nothing beside the square of its number.
-    around = c - z.argmax(1)[:, None]
-    m = (around * b).sum(1, keepdims=True)
-    d = around - m
-    variance = (d**2 * b).sum(1, keepdims=True)
-    v, off = variance + 1e-8, z.argmax(1)[:, None] - targets[:, None] + m
-    by_mu, by_v = 2 * off / v, 0.001 / v - off**2 / v**2
-    return (off**2 / v + 0.001 * np.log(v))[:, 0], b * (by_mu * d + by_v * (d**2 - variance))
 
 
 def assemble_tokens(tokens, ids, lost, places=None, prefix=None, pos=None, mask_token=None):
@@ -267,40 +167,6 @@ def assemble_tokens_backward(grad_x, count, prefix, ids, lost, places=None):
     head = grad_x[:, :prefix].astype(np.float64).sum(0)
     pos[:prefix] = head
     return tokens, mask_token, head, pos
-
-
-def decoder_tokens(x, restore, prefix=0, mask_token=None, pos=None):
-    """float64, as are x and the parameters; the first rows of `pos` are those of the prefix."""
-    batch, rows, channels = x.shape
-    out = np.zeros((batch, prefix + restore.shape[1], channels))
-    out[:, :prefix] = x[:, :prefix]
-    for b in range(batch):
-        for n, i in enumerate(restore[b]):
-            if prefix + i < rows:
-                out[b, prefix + n] = x[b, prefix + i]
-            elif mask_token is not None:
-                out[b, prefix + n] = mask_token
-    if pos is not None:
-        embedded = len(pos) - restore.shape[1]
-        out[:, :embedded] += pos[:embedded]
-        out[:, prefix:] += pos[embedded:]
-    return out
-
-
-def decoder_tokens_backward(grad_out, restore, prefix, visible, embedded):
-    grad_out = grad_out.astype(np.float64)
-    batch, _, channels = grad_out.shape
-    x = np.zeros((batch, prefix + visible, channels))
-    mask_token = np.zeros(channels)
-    x[:, :prefix] = grad_out[:, :prefix]
-    for b in range(batch):
-        for n, i in enumerate(restore[b]):
-            if i < visible:
-                x[b, prefix + i] += grad_out[b, prefix + n]
-            else:
-                mask_token += grad_out[b, prefix + n]
-    sums = grad_out.sum(0)
-    return x, mask_token, np.concatenate((sums[:embedded], sums[prefix:]))
 
 
 def attentive_weights(tokens, cls, pos=None, ids=None, temperature=0.1):

@@ -1,111 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the comment of each tensor field in the headers says, against what the library does.
 
-CALLS has right calls of each operation. Their tensors are made from operations.json; then one tensor at a time gets
+The families have right calls of each operation. Their tensors are made from operations.json; then one tensor at a time gets
 another dtype or another shape, or is left out.
 """
 
 import ctypes
 import unittest
-from typing import Any, Dict, NamedTuple, Tuple
 
 import numpy as np
 import poslabel
 from cases import TestCase, declared
+from families import merged
 from poslabel._call import Operation
 from poslabel._declarations import DTYPES, Tensor
 
 OPERATIONS = declared("operations")
 
 
-class Right(NamedTuple):
-    """A right call."""
-
-    numbers: Dict[str, Any]  # those that are not the default
-    sizes: Dict[str, Any]
-    without: Tuple[str, ...] = ()  # the tensors that it must not have
-    shapes: Dict[str, int] = {}  # which of the shapes a tensor has, where that is not the first
-
-
-GRID = {"grid.height": 3, "grid.width": 4}
-LOSS = {"...": (2, 3), "N": 12, "C": 12, "D": 5, "n": 2}
-AXES = {"...": (2, 3), "n": 5, "n_y": 4, "n_x": 7}
-NONE = {"reduction": poslabel.Reduction.NONE}
-EXPLICIT = {"labels": poslabel.LabelKind.EXPLICIT}
-POSITION_LOSS = [
-    Right(EXPLICIT, LOSS),
-    Right({**EXPLICIT, **NONE}, LOSS, shapes={"loss": 1}),
-    Right(GRID, {**LOSS, "...": (2, 12)}, without=("positions",)),
-]
-MLP = {**LOSS, "H": 6, "M": 4}
-PAIR_HEAD = {**MLP, "B": 2, "Q": 5, "K": 3, "C": 35}
-
-
-def LAYER(name):
-    """The tensors of a layer."""
-    return tuple(f"{grad}{name}_{tensor}" for grad in ("", "grad_") for tensor in ("weight", "bias"))
-
-
-TOKENS = {"B": 2, "N": 12, "V": 4, "P": 1, "D": 5, "E": 1}
-ALL_TOKENS = {**TOKENS, "V": 12}
-DECODER = {"B": 2, "N": 12, "K": 3, "P": 2, "D": 5}
-MASK = {"B": 2, "N": 12, "K": 3}
-PAIRS = {"B": 2, "N": 12, "m": 4, "C": 5, "...": (2, 4)}
-
-CALLS = {
-    "absolute_labels": [Right(GRID, LOSS)],
-    "assemble_tokens": [
-        Right({}, TOKENS, without=("mask_pos",)),
-        Right({}, {**ALL_TOKENS, "E": 0}, without=("positions",)),
-        Right({}, {**TOKENS, "P": 0, "E": 0}, without=("mask_pos", "prefix_tokens")),
-    ],
-    "assemble_tokens_backward": [
-        Right({"tokens_per_image": 12, "prefix_count": 1}, TOKENS, without=("mask_pos",)),
-        Right({"prefix_count": 1}, ALL_TOKENS, without=("positions",)),
-    ],
-    "attentive_weights": [Right({}, TOKENS), Right({}, ALL_TOKENS)],
-    "axis_loss": [
-        Right({}, AXES, without=("logits_y", "logits_x", "grad_logits_y", "grad_logits_x")),
-        Right(NONE, AXES, without=("logits", "grad_logits"), shapes={"loss": 1, "grad_loss": 1}),
-    ],
-    "block_mask": [Right(GRID, {**MASK, "K": 1})],
-    "cell_offsets": [Right(GRID, PAIRS)],
-    "cell_pairs": [Right(GRID, PAIRS), Right({**GRID, "kind": poslabel.PairKind.ALL}, {**PAIRS, "m": 12})],
-    "decoder_tokens": [
-        Right({"prefix_count": 2}, {**DECODER, "E": 1}),
-        Right({}, {**DECODER, "P": 0, "E": 0}, without=("mask_token",)),
-    ],
-    "decoder_tokens_backward": [
-        Right({"prefix_count": 2, "visible_count": 3}, {**DECODER, "E": 2}),
-        Right({}, {**DECODER, "P": 0, "E": 0}, without=("grad_pos_embed",)),
-    ],
-    "droppos_loss": [Right(GRID, LOSS), Right({**GRID, **NONE}, LOSS, shapes={"loss": 1})],
-    "droppos_masks": [
-        Right({**GRID, "mask_ratio": 0.25, "pos_mask_ratio": 0.5}, {"B": 2, "N": 12, "V": 9, "K_pos": 4})
-    ],
-    "linear_position_loss": POSITION_LOSS,
-    "mlp_position_loss": [
-        Right(EXPLICIT, MLP),
-        Right({**EXPLICIT, **NONE}, MLP, shapes={"loss": 1}),
-        Right(GRID, {**MLP, "...": (2, 12), "H": 5}, without=("positions", *LAYER("hidden"))),
-        Right(GRID, {**MLP, "...": (2, 12), "M": 6}, without=("positions", *LAYER("middle"))),
-    ],
-    "pair_position_loss": [
-        Right(GRID, PAIR_HEAD),
-        Right(GRID, {**PAIR_HEAD, "H": 5, "K": 5}, without=LAYER("hidden")),
-        Right(GRID, {**PAIR_HEAD, "M": 6}, without=LAYER("middle")),
-    ],
-    "pair_features": [Right({}, PAIRS)],
-    "pair_features_backward": [Right({}, PAIRS)],
-    "position_cross_entropy": POSITION_LOSS,
-    "random_mask": [Right({"tokens": 12}, MASK)],
-    "regression_loss": [Right({}, LOSS), Right(NONE, LOSS, shapes={"loss": 1})],
-    "regular_mask": [Right(GRID, {**MASK, "K": 4})],
-    "relative_labels": [Right(GRID, LOSS)],
-    "scale_gradient": [Right({}, LOSS, shapes={"grad": 1})],
-    "sigma_schedule": [],  # it has no tensor
-    "smoothing_map": [Right(GRID, LOSS)],
-}
+CALLS = merged("DECLARED")
 
 
 def numbers_of(shape, sizes):
@@ -184,7 +97,7 @@ class Declarations(TestCase):
                         check(name, field, [right for right in rights if field["name"] not in right.without], rights)
 
     def test_operations(self):
-        self.assertEqual(CALLS.keys(), OPERATIONS.keys(), "CALLS needs right calls of each operation")
+        self.assertEqual(CALLS.keys(), OPERATIONS.keys(), "families/ needs right calls of each operation")
 
     def test_direction(self):
         def check(name, field, having, rights):

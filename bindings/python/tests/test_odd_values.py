@@ -10,46 +10,17 @@ import warnings
 import numpy as np
 import poslabel
 from cases import TestCase, torch
-
-LOGITS, IDS, TOKENS = np.zeros((2, 4), np.float32), np.zeros(2, int), np.ones((2, 4, 3), np.float32)
-GRID, MASKS = (2, 2), dict(batch=1, step=0)
+from families import merged
+from right import LOGITS
 
 # A call of each function that is right.
 CALLS = {
-    "absolute_labels": dict(grid=GRID),
-    "assemble_tokens": dict(tokens=TOKENS),
-    "assemble_tokens_backward": dict(grad_x=TOKENS),
-    "attentive_weights": dict(tokens=TOKENS, cls=TOKENS[0, 0]),
-    "auxiliary_weight": dict(lambda_0=1.0, epoch=3.0, epochs=9.0, warmup=2.0, cut=0.5),
-    "axis_loss": dict(logits=np.zeros((2, 4, 2), np.float32), targets=np.zeros((2, 2), int)),
-    "block_mask": dict(grid=GRID, **MASKS),
-    "block_mask_keep": dict(grid=GRID, mask_ratio=0.5),
-    "cell_offsets": dict(cells=np.zeros((2, 3, 2), int), grid=GRID),
-    "cell_pairs": dict(grid=GRID, **MASKS),
-    "decoder_tokens": dict(x=TOKENS, ids_restore=np.zeros((2, 4), int)),
-    "decoder_tokens_backward": dict(grad_out=TOKENS, ids_restore=np.zeros((2, 4), int), visible_count=2),
+    **merged("ARGUMENTS"),
     "device_supported": dict(device="cpu"),
-    "droppos_loss": dict(logits=LOGITS, positions=IDS, grid=GRID),
-    "droppos_masks": dict(grid=GRID, **MASKS),
     "isa_supported": dict(isa="reference"),
-    "linear_position_loss": dict(features=TOKENS[0], weight=TOKENS[1], positions=np.zeros(4, int)),
-    "mlp_position_loss": dict(features=TOKENS[0], weight=TOKENS[1], positions=np.zeros(4, int)),
-    "pair_position_loss": dict(queries=TOKENS, keys=TOKENS, weight=np.zeros((9, TOKENS.shape[-1])), grid=GRID),
-    "pair_features": dict(features=TOKENS, cells=np.zeros((2, 5, 2), int)),
-    "pair_features_backward": dict(grad_pairs=np.ones((2, 5, 6), np.float32), cells=np.zeros((2, 5, 2), int), count=4),
     "philox": dict(seed=0, counter=(0, 0, 0, 0)),
-    "position_cross_entropy": dict(logits=LOGITS, positions=IDS),
     "random_below": dict(word=1, n=2),
-    "random_mask": dict(tokens=4, **MASKS),
-    "random_mask_keep": dict(tokens=4, mask_ratio=0.5),
     "random_unit": dict(word=1),
-    "regression_loss": dict(predictions=LOGITS, targets=LOGITS + 1),
-    "regular_mask": dict(grid=GRID, **MASKS),
-    "regular_mask_keep": dict(grid=GRID),
-    "relative_labels": dict(grid=GRID),
-    "scale_gradient": dict(grad=LOGITS.copy(), scale=2.0),
-    "sigma_schedule": dict(sigma_0=1.0, epoch=0.0, epochs=1.0),
-    "smoothing_map": dict(grid=GRID, sigma=1.0),
     "status_name": dict(status=0),
 }
 
@@ -67,8 +38,38 @@ class NoCapsule:
 
 
 def values():
-    yield from (None, True, False, -1, 0, 3.0, float("nan"), 2**31, 2**32, 2**63, 2**64, 10**30, 10**5000, 1j)
-    yield from ("x", "", b"x", "float32", [], [1, 2], {}, (), (1,), (1, 2), (-1, 2), (2.0, 2), (2**40, 2**40), range(2))
+    yield from (
+        None,
+        True,
+        False,
+        -1,
+        0,
+        3.0,
+        float("nan"),
+        2**31,
+        2**32,
+        2**63,
+        2**64,
+        10**30,
+        10**5000,
+        1j,
+    )
+    yield from (
+        "x",
+        "",
+        b"x",
+        "float32",
+        [],
+        [1, 2],
+        {},
+        (),
+        (1,),
+        (1, 2),
+        (-1, 2),
+        (2.0, 2),
+        (2**40, 2**40),
+        range(2),
+    )
     yield from (
         object(),
         NoNumber(),
