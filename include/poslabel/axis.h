@@ -53,10 +53,11 @@ typedef enum poslabel_axis_loss_kind {
  * logits, it means those of both axes.  There is no accuracy.  A logit of -inf at the target makes cross-entropy +inf;
  * in cycle-back it is a class of probability 0, as anywhere.
  *
- * Precision is that of poslabel/loss.h for n up to 4096; beyond, float32 sums lose digits slowly.  In float32
- * arithmetic probabilities below e^-87 of the largest count as 0.  Cycle-back multiplies small probabilities by up to
- * n^2 * 1e16, and so its gradients overflow float16 where a distribution is sharp and wrong; bfloat16 and float32 hold
- * them.  Results are deterministic as described there.
+ * Precision is that of poslabel/loss.h for n up to 4096; beyond, float32 sums lose digits slowly.  A gradient of
+ * cycle-back is a sum of terms, by way of the mean and of the variance.  They may nearly cancel, as may the mean and the
+ * target, and the error is relative to what cancels.  In float32 arithmetic probabilities below e^-87 of the largest count
+ * as 0.  Cycle-back multiplies small probabilities by up to n^2 * 1e16, and so its gradients overflow float16 where a
+ * distribution is sharp and wrong; bfloat16 and float32 hold them.  Results are deterministic as described there.
  *
  * Workspace on the CPU, in place of what loss.h says: 8 KiB and 128 * (n_y + n_x + 48) bytes per thread, and 48 bytes for
  * each 64 rows (at most 200 KB).

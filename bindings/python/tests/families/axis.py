@@ -23,11 +23,12 @@ ARGUMENTS = {
 
 
 def axis_loss(z, targets, kind):
-    """Losses [R] and gradients [R, n] of one axis; z in float64."""
+    """Losses [R] and gradients [R, n] of one axis, and how large the terms of the latter are; z in float64."""
     rows, c = np.arange(len(z)), np.arange(z.shape[1])
     b = softmax(z)
     if kind == "cross_entropy":
-        return -log_softmax(z)[rows, targets], b - (c == targets[:, None])
+        gradient = b - (c == targets[:, None])
+        return -log_softmax(z)[rows, targets], gradient, np.abs(gradient)
     # Around the likeliest class: where that is nearly certain, the variance is nothing beside the square of its number.
     around = c - z.argmax(1)[:, None]
     m = (around * b).sum(1, keepdims=True)
@@ -35,7 +36,10 @@ def axis_loss(z, targets, kind):
     variance = (d**2 * b).sum(1, keepdims=True)
     v, off = variance + 1e-8, z.argmax(1)[:, None] - targets[:, None] + m
     by_mu, by_v = 2 * off / v, 0.001 / v - off**2 / v**2
-    return (off**2 / v + 0.001 * np.log(v))[:, 0], b * (by_mu * d + by_v * (d**2 - variance))
+    gradient = b * (by_mu * d + by_v * (d**2 - variance))
+    about = np.abs(off) + (np.abs(around) * b).sum(1, keepdims=True)  # what the distance from the target is summed from
+    size = b * (2 * about / v * np.abs(d) + (0.001 / v + np.abs(off) * about / v**2) * (d**2 + variance))
+    return (off**2 / v + 0.001 * np.log(v))[:, 0], gradient, size
 
 
 class Differential(DifferentialCase):
@@ -68,7 +72,7 @@ class Differential(DifferentialCase):
         inverse = self.inverse(given, weights)
         real, arithmetic = ("float64" if dtype == "float64" else "float32"), ARITHMETIC[dtype]
         solved = [axis_loss(z, label, kind) for z, label in zip(read, labels.T)]
-        rows = sum(losses for losses, _ in solved).reshape(shape)
+        rows = sum(losses for losses, *_ in solved).reshape(shape)
         bound = weights * (arithmetic * np.abs(rows) + (2e-6 if real == "float32" else 1e-12)) * inverse
         rows = np.where(weights == 0, 0, weights * rows * inverse)
         if given["reduction"] == "none":
@@ -77,9 +81,9 @@ class Differential(DifferentialCase):
             self.within(result.loss, rows.sum(), bound.sum(), real)
         factor = (weights * upstream * inverse)[..., None]
         grads = result.grad_logits if paired else (result.grad_logits[..., 0], result.grad_logits[..., 1])
-        for grad, (_, slopes), n in zip(grads, solved, classes):
+        for grad, (_, slopes, sizes), n in zip(grads, solved, classes):
             expected = np.where(factor == 0, 0, factor * slopes.reshape(*shape, n))
-            largest = np.abs(expected).max(-1, keepdims=True, initial=0) + np.abs(factor) * 1e-3
+            largest = np.abs(factor) * (sizes.reshape(*shape, n).max(-1, keepdims=True, initial=0) + 1e-3)
             self.within(grad, expected, arithmetic * largest + (2.0**-140 if real == "float32" else 0), dtype)
         self.check_sum(result, given, weights, real)
 
