@@ -53,4 +53,4 @@ problems += [f"shared.def names {kernel}, which is no kernel" for kernel in sort
 spilling = sum(row[4] > 0 for row in rows)
 print(f"{len(rows)} kernels; {spilling} spill, at most {max(row[4] for row in rows)} bytes; "
       f"at most {max(row[3] for row in rows)} registers")
-sys.exit("\n".join(problems))
+sys.exit("\n".join(problems) or None)
