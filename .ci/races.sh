@@ -11,4 +11,6 @@ meson setup "$build" --buildtype=debugoptimized -Db_sanitize=thread -Db_lundef=f
     -Dcuda=disabled -Demulation=enabled -Dopenmp=disabled -Dcblas=enabled -Dexamples=disabled -Dbench=false
 meson compile -C "$build"
 [ $# -eq 0 ] || exit 0
-OMP_NUM_THREADS=1 TSAN_OPTIONS=atexit_sleep_ms=0 meson test -C "$build" --no-rebuild --suite races --print-errorlogs
+# The longest suite takes some ten minutes on two cores.
+OMP_NUM_THREADS=1 TSAN_OPTIONS=atexit_sleep_ms=0 meson test -C "$build" --no-rebuild --suite races --print-errorlogs \
+    --timeout-multiplier 4
